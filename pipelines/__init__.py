@@ -1,0 +1,1 @@
+"""The stages of Fooocus, usable from a script with no ComfyUI."""

@@ -1,0 +1,1 @@
+"""Networks, their files, and the managers that attach patches to them."""

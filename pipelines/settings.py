@@ -1,0 +1,59 @@
+"""Fooocus's lists, ranges and presets as plain data (Fooocus modules/flags.py); importing it needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SAMPLERS = (
+    "euler", "euler_ancestral", "heun", "heunpp2", "dpm_2", "dpm_2_ancestral", "lms", "dpm_fast", "dpm_adaptive",
+    "dpmpp_2s_ancestral", "dpmpp_sde", "dpmpp_sde_gpu", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2m_sde_gpu",
+    "dpmpp_3m_sde", "dpmpp_3m_sde_gpu", "ddpm", "lcm", "tcd", "restart", "ddim", "uni_pc", "uni_pc_bh2",
+)  # fmt: skip
+
+SCHEDULERS = (
+    "normal", "karras", "exponential", "sgm_uniform", "simple", "ddim_uniform", "lcm", "turbo", "align_your_steps",
+    "tcd", "edm_playground_v2.5",
+)  # fmt: skip
+
+ASPECT_RATIOS = (
+    "704×1408", "704×1344", "768×1344", "768×1280", "832×1216", "832×1152", "896×1152", "896×1088", "960×1088",
+    "960×1024", "1024×1024", "1024×960", "1088×960", "1088×896", "1152×896", "1152×832", "1216×832", "1280×768",
+    "1344×768", "1344×704", "1408×704", "1472×704", "1536×640", "1600×640", "1664×576", "1728×576",
+)  # fmt: skip
+DEFAULT_ASPECT_RATIO = "1152×896"
+
+DEFAULT_CHECKPOINT = "juggernautXL_v8Rundiffusion.safetensors"
+DEFAULT_VAE = "Default (model)"
+DEFAULT_STYLES = ("Fooocus V2", "Fooocus Enhance", "Fooocus Sharp")
+EXPANSION_STYLE = "Fooocus V2"
+RANDOM_STYLE = "Random Style"
+
+MAX_SEED = 2**63 - 1
+MAX_LORAS = 5
+SIZE_OF_SDXL = 1024
+
+
+@dataclass(frozen=True)
+class Performance:
+    """A performance mode: how many steps, and what the distilled modes force (Fooocus set_lcm_defaults …)."""
+
+    steps: int
+    upscale_steps: int
+    lora: str = ""
+    lora_weight: float = 1.0
+    sampler: str = ""
+    scheduler: str = ""
+
+    @property
+    def distilled(self) -> bool:
+        """Whether the mode runs without guidance on a distilled LoRA."""
+        return bool(self.lora)
+
+
+PERFORMANCES = {
+    "Quality": Performance(60, 36),
+    "Speed": Performance(30, 18),
+    "Extreme Speed": Performance(8, 8, "sdxl_lcm_lora.safetensors", 1.0, "lcm", "lcm"),
+    "Lightning": Performance(4, 4, "sdxl_lightning_4step_lora.safetensors", 1.0, "euler", "sgm_uniform"),
+    "Hyper-SD": Performance(4, 4, "sdxl_hyper_sd_4step_lora.safetensors", 0.8, "dpmpp_sde_gpu", "karras"),
+}

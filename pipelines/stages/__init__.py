@@ -1,0 +1,18 @@
+"""One module per Fooocus stage, imported on first use so that a node's declaration needs no torch."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import encode, load, prompt, sample, save, vae
+
+__all__ = ["encode", "load", "prompt", "sample", "save", "vae"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in __all__:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

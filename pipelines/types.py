@@ -1,0 +1,113 @@
+"""The frozen values that travel on wires. Importing this module needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from .models.network import Network, WeightPatch
+    from .models.tokenizer import ClipTokenizer
+
+Family = Literal["sdxl", "sdxl-refiner", "sd15"]
+Prediction = Literal["eps", "v"]
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A LoRA file and its weight. `required`: a performance mode needs it, so it stands outside the limit of five."""
+
+    name: str
+    weight: float
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The texts of one picture, composed: what the text encoders read, in order."""
+
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
+    positive_top_k: int
+    negative_top_k: int
+    seed: int
+    text: str = ""
+    negative_text: str = ""
+    styles: tuple[str, ...] = ()
+    expansion: str = ""
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How the sampler runs. ADM scales act on the picture size told to the UNet while t > 999·(1 − adm_end)."""
+
+    performance: str = "Speed"
+    steps: int = 30
+    sampler: str = "dpmpp_2m_sde_gpu"
+    scheduler: str = "karras"
+    cfg: float = 4.0
+    sharpness: float = 2.0
+    adaptive_cfg: float = 7.0
+    adm_positive: float = 1.5
+    adm_negative: float = 0.8
+    adm_end: float = 0.3
+
+
+@dataclass(frozen=True)
+class FreeU:
+    """FreeU V2: backbone gains b1, b2 and skip gains s1, s2 of the two lower decoder levels."""
+
+    b1: float = 1.01
+    b2: float = 1.02
+    s1: float = 0.99
+    s2: float = 0.95
+
+
+@dataclass(frozen=True)
+class Model:
+    """A UNet with what has been asked of it. `home` is a models folder to look in first; `native_size` the
+    side in pixels that the network was trained for."""
+
+    network: Network
+    family: Family
+    prediction: Prediction = "eps"
+    name: str = ""
+    home: Path | None = None
+    native_size: int = 1024
+    patches: tuple[WeightPatch, ...] = ()
+    loras: tuple[Lora, ...] = ()
+    freeu: FreeU | None = None
+
+    @property
+    def latent_scale(self) -> float:
+        """Factor from raw VAE latents to the UNet's latents."""
+        return 0.18215 if self.family == "sd15" else 0.13025
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """One CLIP text tower: `pad` is the token that fills a 77-token section, `pooled` whether it has a projection."""
+
+    network: Network
+    pad: int
+    pooled: bool
+    patches: tuple[WeightPatch, ...] = ()
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The text encoders of a checkpoint (SDXL: L then G) and how deep they are read: `skip` 1 is the last layer."""
+
+    encoders: tuple[TextEncoder, ...]
+    tokenizer: ClipTokenizer
+    skip: int = 2
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Vae:
+    """An autoencoder; `name` is '' for the checkpoint's own."""
+
+    network: Network
+    name: str = ""

@@ -1,0 +1,1 @@
+"""uint8 picture in, uint8 picture out."""

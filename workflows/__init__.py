@@ -1,0 +1,1 @@
+"""The bundled workflow files: data only."""
