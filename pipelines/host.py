@@ -1,0 +1,204 @@
+"""What a stage may ask of the program around it, and the plain answer when there is no ComfyUI."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from .errors import MissingFile, did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+Role = Literal["unet", "vae", "text"]
+Preview = Callable[[], "Image.Image"]
+
+SUFFIXES = {".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".patch"}
+POCKET = Path(__file__).resolve().parents[1] / "pocket" / "models"
+log = logging.getLogger("fooocus_stages")
+
+
+class Host(Protocol):
+    """The program a stage runs in. Stages take it explicitly; nodes ask `nodes.comfy.current_host()` for it."""
+
+    def names(self, kind: str) -> list[str]:
+        """Relative names of the files of a kind ('checkpoints', 'loras', 'vae', 'styles', 'wildcards', …)."""
+        ...
+
+    def find(self, kind: str, name: str, home: Path | None = None) -> Path:
+        """The file of that name, looked for in the models folder `home` first; MissingFile when there is none."""
+        ...
+
+    def load(self, role: Role, *modules: torch.nn.Module) -> torch.device:
+        """Bring the modules to the device of that role together, making room if needed; returns the device."""
+        ...
+
+    def dtype(self, role: Role) -> torch.dtype:
+        """The dtype that networks of that role are kept in."""
+        ...
+
+    def check_interrupted(self) -> None:
+        """Raise when the user has asked to stop."""
+        ...
+
+    def progress(self, value: int, total: int, preview: Preview | None = None) -> None:
+        """Tell how far the work is; `preview` is called only when someone looks."""
+        ...
+
+    def notice(self, text: str) -> None:
+        """Show the user one line that is no error."""
+        ...
+
+    def folder(self, kind: Literal["input", "output", "temp"]) -> Path:
+        """The folder for pictures coming in, going out, or shown only."""
+        ...
+
+
+class LocalHost:
+    """A host for scripts and the command line: model folders, one device, progress to a callback.
+
+    `models`: models folders, or ComfyUI or Fooocus folders that hold one. `device`: default the best there is.
+    """
+
+    def __init__(
+        self,
+        models: Sequence[Path] = (),
+        output: Path = Path("outputs"),
+        input: Path = Path(),
+        device: str | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
+        on_notice: Callable[[str], None] | None = None,
+    ) -> None:
+        self.roots = [root for folder in models for root in model_roots(folder)]
+        self.folders = {"input": input, "output": output, "temp": output / "temp"}
+        self._device = device
+        self._on_progress = on_progress
+        self._on_notice = on_notice or log.warning
+        self._noticed: set[str] = set()
+        self._resident: list[torch.nn.Module] = []
+
+    @property
+    def device(self) -> torch.device:
+        import torch
+
+        if self._device is None:
+            self._device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return torch.device(self._device)
+
+    def names(self, kind: str) -> list[str]:
+        return list(dict.fromkeys(name for root in self.roots for name in files_below(root / kind)))
+
+    def find(self, kind: str, name: str, home: Path | None = None) -> Path:
+        folders = [root / kind for root in ([home] if home else []) + self.roots]
+        return find_file(kind, name, folders)
+
+    def load(self, role: Role, *modules: torch.nn.Module) -> torch.device:
+        import torch
+
+        device = self.device
+        for module in modules:
+            if device.type != "cpu" and not _fits(module, device):
+                self._offload(keep=modules)
+            module.to(device)
+        self._resident = [m for m in self._resident if m not in modules] + list(modules)
+        return torch.device(device)
+
+    def _offload(self, keep: Sequence[torch.nn.Module]) -> None:
+        import torch
+
+        for module in self._resident:
+            if module not in keep:
+                module.to("cpu")
+        self._resident = []
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def dtype(self, role: Role) -> torch.dtype:
+        import torch
+
+        if self.device.type == "cpu" or role == "text":
+            return torch.float32
+        if role == "vae":  # SDXL's VAE overflows in float16
+            bf16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+            return torch.bfloat16 if bf16 else torch.float32
+        return torch.float16
+
+    def check_interrupted(self) -> None:
+        """Ctrl-C raises KeyboardInterrupt by itself: there is nothing to ask."""
+
+    def progress(self, value: int, total: int, preview: Preview | None = None) -> None:
+        if self._on_progress is not None:
+            self._on_progress(value, total)
+
+    def notice(self, text: str) -> None:
+        if text not in self._noticed:
+            self._noticed.add(text)
+            self._on_notice(text)
+
+    def folder(self, kind: Literal["input", "output", "temp"]) -> Path:
+        return self.folders[kind]
+
+
+def model_roots(folder: Path) -> list[Path]:
+    """The folders that hold kinds: the folder itself, and `models` in it when it is a ComfyUI or Fooocus folder."""
+    return [folder / "models", folder] if (folder / "models").is_dir() else [folder]
+
+
+def files_below(folder: Path) -> list[str]:
+    """Relative names of the files below a folder, sub-folders first, case ignored; [] when it is not there."""
+    found: list[str] = []
+    for here, _, names in os.walk(folder, topdown=False, followlinks=True):
+        found += [(Path(here) / n).relative_to(folder).as_posix() for n in sorted(names, key=str.casefold)]
+    return [name for name in found if not Path(name).name.startswith(".")]
+
+
+def model_files(names: Iterable[str]) -> list[str]:
+    """Only the names that are model files by their suffix."""
+    return [name for name in names if Path(name).suffix.lower() in SUFFIXES]
+
+
+def find_file(kind: str, name: str, folders: Sequence[Path]) -> Path:
+    """The first file that `name` means: as a path, as a file name, as a stem; letter case counts only at first.
+
+    Raises MissingFile, with the nearest names and the folders looked in.
+    """
+    if not name:
+        raise MissingFile(f"no {kind} file is named: choose one")
+    listed = [(folder, model_files(files_below(folder)) if kind not in ("styles", "wildcards") else files_below(folder))
+              for folder in folders]  # fmt: skip
+    for same in (_same_path, _same_file, _same_stem):
+        for fold in (str, str.casefold):
+            for folder, names in listed:
+                for candidate in names:
+                    if same(fold(candidate), fold(name)):
+                        return folder / candidate
+    known = [n for _, names in listed for n in names]
+    looked = ", ".join(str(f) for f in folders) or "no folder is set"
+    raise MissingFile(f"{kind} file {name!r} is not there{did_you_mean(name, known)}; looked in: {looked}")
+
+
+def _same_path(candidate: str, name: str) -> bool:
+    return candidate == name.replace("\\", "/")
+
+
+def _same_file(candidate: str, name: str) -> bool:
+    return Path(candidate).name == name.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def _same_stem(candidate: str, name: str) -> bool:
+    return Path(candidate).stem == name.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def _fits(module: torch.nn.Module, device: torch.device) -> bool:
+    import torch
+
+    if device.type != "cuda":
+        return True
+    needed = sum(p.numel() * p.element_size() for p in module.parameters() if p.device.type == "cpu")
+    return needed * 1.5 < torch.cuda.mem_get_info(device)[0]
