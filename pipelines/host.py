@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 Role = Literal["unet", "vae", "text"]
 Preview = Callable[[], "Image.Image"]
 
-SUFFIXES = {".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".patch"}
+MODEL_SUFFIXES = {".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".patch"}
+SUFFIXES = {"styles": {".json"}, "wildcards": {".txt"}}
 POCKET = Path(__file__).resolve().parents[1] / "pocket" / "models"
 log = logging.getLogger("fooocus_stages")
 
@@ -34,8 +35,13 @@ class Host(Protocol):
         """The file of that name, looked for in the models folder `home` first; MissingFile when there is none."""
         ...
 
-    def load(self, role: Role, *modules: torch.nn.Module) -> torch.device:
-        """Bring the modules to the device of that role together, making room if needed; returns the device."""
+    @property
+    def embeds_metadata(self) -> bool:
+        """Whether saved pictures may carry how they were made."""
+        ...
+
+    def load(self, role: Role, *modules: torch.nn.Module, memory: int = 0) -> torch.device:
+        """Bring the modules to the device of that role together, with `memory` bytes free beside them."""
         ...
 
     def dtype(self, role: Role) -> torch.dtype:
@@ -83,26 +89,32 @@ class LocalHost:
         self._resident: list[torch.nn.Module] = []
 
     @property
+    def embeds_metadata(self) -> bool:
+        return True
+
+    @property
     def device(self) -> torch.device:
         import torch
 
         if self._device is None:
-            self._device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+            self._device = (
+                "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+            )
         return torch.device(self._device)
 
     def names(self, kind: str) -> list[str]:
-        return list(dict.fromkeys(name for root in self.roots for name in files_below(root / kind)))
+        return list(dict.fromkeys(name for root in self.roots for name in files_of(kind, root / kind)))
 
     def find(self, kind: str, name: str, home: Path | None = None) -> Path:
         folders = [root / kind for root in ([home] if home else []) + self.roots]
         return find_file(kind, name, folders)
 
-    def load(self, role: Role, *modules: torch.nn.Module) -> torch.device:
+    def load(self, role: Role, *modules: torch.nn.Module, memory: int = 0) -> torch.device:
         import torch
 
         device = self.device
         for module in modules:
-            if device.type != "cpu" and not _fits(module, device):
+            if device.type != "cpu" and not _fits(module, device, memory):
                 self._offload(keep=modules)
             module.to(device)
         self._resident = [m for m in self._resident if m not in modules] + list(modules)
@@ -150,17 +162,13 @@ def model_roots(folder: Path) -> list[Path]:
     return [folder / "models", folder] if (folder / "models").is_dir() else [folder]
 
 
-def files_below(folder: Path) -> list[str]:
-    """Relative names of the files below a folder, sub-folders first, case ignored; [] when it is not there."""
+def files_of(kind: str, folder: Path) -> list[str]:
+    """Relative names of the files of a kind below a folder, sub-folders first, case ignored; [] without the folder."""
+    suffixes = SUFFIXES.get(kind, MODEL_SUFFIXES)
     found: list[str] = []
     for here, _, names in os.walk(folder, topdown=False, followlinks=True):
         found += [(Path(here) / n).relative_to(folder).as_posix() for n in sorted(names, key=str.casefold)]
-    return [name for name in found if not Path(name).name.startswith(".")]
-
-
-def model_files(names: Iterable[str]) -> list[str]:
-    """Only the names that are model files by their suffix."""
-    return [name for name in names if Path(name).suffix.lower() in SUFFIXES]
+    return [name for name in found if Path(name).suffix.lower() in suffixes]
 
 
 def find_file(kind: str, name: str, folders: Sequence[Path]) -> Path:
@@ -170,8 +178,7 @@ def find_file(kind: str, name: str, folders: Sequence[Path]) -> Path:
     """
     if not name:
         raise MissingFile(f"no {kind} file is named: choose one")
-    listed = [(folder, model_files(files_below(folder)) if kind not in ("styles", "wildcards") else files_below(folder))
-              for folder in folders]  # fmt: skip
+    listed = [(folder, files_of(kind, folder)) for folder in folders]
     for same in (_same_path, _same_file, _same_stem):
         for fold in (str, str.casefold):
             for folder, names in listed:
@@ -195,10 +202,10 @@ def _same_stem(candidate: str, name: str) -> bool:
     return Path(candidate).stem == name.replace("\\", "/").rsplit("/", 1)[-1]
 
 
-def _fits(module: torch.nn.Module, device: torch.device) -> bool:
+def _fits(module: torch.nn.Module, device: torch.device, memory: int) -> bool:
     import torch
 
     if device.type != "cuda":
         return True
     needed = sum(p.numel() * p.element_size() for p in module.parameters() if p.device.type == "cpu")
-    return needed * 1.5 < torch.cuda.mem_get_info(device)[0]
+    return needed * 1.1 + memory < torch.cuda.mem_get_info(device)[0]

@@ -1,0 +1,160 @@
+"""The only module that names ComfyUI: the host that it is, and the question of which host there is."""
+
+from __future__ import annotations
+
+import functools
+import html
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..pipelines.host import Host, LocalHost, Preview, Role, find_file, model_roots
+
+if TYPE_CHECKING:
+    import torch
+
+log = logging.getLogger("fooocus_stages")
+_chosen: ContextVar[Host | None] = ContextVar("fooocus_host", default=None)
+
+
+def current_host() -> Host:
+    """The host chosen by `use_host`, else ComfyUI when it runs us, else a plain one on ./models."""
+    return _chosen.get() or (_comfy_host() if inside_comfy() else _plain_host())
+
+
+@contextmanager
+def use_host(host: Host) -> Iterator[Host]:
+    """Nodes called in this context run in this host."""
+    token = _chosen.set(host)
+    try:
+        yield host
+    finally:
+        _chosen.reset(token)
+
+
+def inside_comfy() -> bool:
+    """Whether this process is ComfyUI: it has loaded its own modules long before ours."""
+    return "folder_paths" in sys.modules and "comfy" in sys.modules
+
+
+@functools.cache
+def _comfy_host() -> ComfyHost:
+    return ComfyHost()
+
+
+@functools.cache
+def _plain_host() -> LocalHost:
+    return LocalHost(models=[Path("models")])
+
+
+class ComfyHost:
+    """ComfyUI's folders, devices, memory manager, progress bar and interrupt button."""
+
+    def names(self, kind: str) -> list[str]:
+        import folder_paths
+
+        self._folders(kind)
+        return list(folder_paths.get_filename_list(kind))
+
+    def find(self, kind: str, name: str, home: Path | None = None) -> Path:
+        at_home = [root / kind for root in model_roots(home)] if home else []
+        return find_file(kind, name, at_home + self._folders(kind))
+
+    def _folders(self, kind: str) -> list[Path]:
+        import folder_paths
+
+        if kind not in folder_paths.folder_names_and_paths:
+            folder_paths.add_model_folder_path(kind, str(Path(folder_paths.models_dir) / kind))
+        return [Path(p) for p in folder_paths.get_folder_paths(kind)]
+
+    def load(self, role: Role, *modules: torch.nn.Module, memory: int = 0) -> torch.device:
+        from comfy import model_management
+
+        devices = {
+            "unet": (model_management.get_torch_device, model_management.unet_offload_device),
+            "text": (model_management.text_encoder_device, model_management.text_encoder_offload_device),
+            "vae": (model_management.vae_device, model_management.vae_offload_device),
+        }
+        device, offload = (ask() for ask in devices[role])
+        patchers = [_patcher(module, device, offload) for module in modules]
+        model_management.load_models_gpu(patchers, memory_required=memory, force_full_load=True)
+        return device  # type: ignore[no-any-return]
+
+    def dtype(self, role: Role) -> torch.dtype:
+        import torch
+        from comfy import model_management
+
+        if role == "unet":
+            return model_management.unet_dtype()  # type: ignore[no-any-return]
+        if role == "vae":  # SDXL's VAE overflows in float16
+            allowed = [torch.bfloat16, torch.float32]
+            return model_management.vae_dtype(model_management.vae_device(), allowed)  # type: ignore[no-any-return]
+        return torch.float32
+
+    def check_interrupted(self) -> None:
+        from comfy import model_management
+
+        model_management.throw_exception_if_processing_interrupted()
+
+    def progress(self, value: int, total: int, preview: Preview | None = None) -> None:
+        from comfy.cli_args import LatentPreviewMethod, args
+        from comfy.utils import ProgressBar
+
+        shown = preview is not None and args.preview_method != LatentPreviewMethod.NoPreviews
+        ProgressBar(total).update_absolute(value, total, ("JPEG", preview(), 512) if shown and preview else None)
+
+    def notice(self, text: str) -> None:
+        log.warning(text)
+        from comfy_execution.utils import get_executing_context
+        from server import PromptServer
+
+        context = get_executing_context()
+        if context is not None:
+            PromptServer.instance.send_progress_text(html.escape(text), context.node_id)
+
+    def folder(self, kind: Literal["input", "output", "temp"]) -> Path:
+        import folder_paths
+
+        return Path(folder_paths.get_directory_by_type(kind))
+
+    @property
+    def embeds_metadata(self) -> bool:
+        from comfy.cli_args import args
+
+        return not args.disable_metadata
+
+
+def _patcher(module: torch.nn.Module, device: torch.device, offload: torch.device) -> Any:
+    """ComfyUI's handle on one of our modules; it lives as long as the module does."""
+    patcher = module.__dict__.get("comfy_patcher")
+    if patcher is None:
+        import torch
+
+        box = torch.nn.Module()  # a diffusers model's read-only `device` would stop the patcher
+        box.network = module
+        patcher = module.__dict__["comfy_patcher"] = _whole_patcher()(box, device, offload)
+    return patcher
+
+
+@functools.cache
+def _whole_patcher() -> type[Any]:
+    from comfy.model_patcher import ModelPatcher
+
+    class WholePatcher(ModelPatcher):  # type: ignore[misc]
+        """Loads all of a module or nothing: its layers are not ComfyUI's and can't follow one by one."""
+
+        def partially_load(
+            self, device_to: torch.device, extra_memory: int = 0, force_patch_weights: bool = False
+        ) -> int:
+            before = self.loaded_size()
+            self.load(device_to, force_patch_weights=force_patch_weights, full_load=True)
+            return int(self.loaded_size() - before)
+
+        def partially_unload(self, device_to: torch.device, memory_to_free: int = 0, *args: Any, **kwargs: Any) -> int:
+            return 0
+
+    return WholePatcher
