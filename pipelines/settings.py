@@ -24,9 +24,16 @@ DEFAULT_ASPECT_RATIO = "1152×896"
 
 DEFAULT_CHECKPOINT = "juggernautXL_v8Rundiffusion.safetensors"
 DEFAULT_VAE = "Default (model)"
+POCKET_CHOICE = "pocket"
+NO_FILE = "None"
+NO_STYLE = "None"
+CUSTOM_SIZE = "custom"
 DEFAULT_STYLES = ("Fooocus V2", "Fooocus Enhance", "Fooocus Sharp")
 EXPANSION_STYLE = "Fooocus V2"
 RANDOM_STYLE = "Random Style"
+
+FORMATS = ("png", "jpeg", "webp")
+METADATA_SCHEMES = ("fooocus", "a1111", "none")
 
 MAX_SEED = 2**63 - 1
 MAX_LORAS = 5

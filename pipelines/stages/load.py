@@ -1,0 +1,81 @@
+"""Loading: a checkpoint with its VAE, and the LoRAs on top (Fooocus modules/default_pipeline.py: refresh_*)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import BadFile, BadValue
+from ..host import POCKET, Host, find_file
+from ..models import checkpoint as checkpoints
+from ..models import lora as lora_files
+from ..settings import DEFAULT_VAE, NO_FILE, POCKET_CHOICE
+from ..types import Clip, FreeU, Lora, Model, Vae
+
+
+def find_files(host: Host, name: str, vae_name: str) -> tuple[Path, Path | None]:
+    """The checkpoint's path and that of the separate VAE, if one is named; raises MissingFile."""
+    if name == POCKET_CHOICE:
+        path = find_file("checkpoints", name="juggernautXL_v8Rundiffusion", folders=[POCKET / "checkpoints"])
+    else:
+        path = host.find("checkpoints", name)
+    return path, None if vae_name == DEFAULT_VAE else host.find("vae", vae_name, home_of(path))
+
+
+def home_of(path: Path) -> Path | None:
+    """The models folder that the other files of this checkpoint are looked for in first: the pocket's, or none."""
+    return POCKET if POCKET in path.resolve().parents else None
+
+
+def checkpoint(host: Host, name: str, vae_name: str = DEFAULT_VAE, clip_skip: int = 2) -> tuple[Model, Clip, Vae]:
+    """Model, text encoders (read `clip_skip` layers from the end, 1…12) and VAE of a single-file SDXL checkpoint.
+
+    Raises MissingFile, and BadFile for a file that is broken or holds no whole SDXL model.
+    """
+    path, vae_path = find_files(host, name, vae_name)
+    loaded = checkpoints.load_checkpoint(path, host.dtype("unet"), host.dtype("vae"), home=home_of(path))
+    if loaded.model.family != "sdxl" or loaded.clip is None:
+        raise BadFile(
+            f"{path.name} is a {loaded.model.family} checkpoint"
+            f"{'' if loaded.clip else ' without text encoders'}: choose an SDXL base checkpoint"
+        )
+    vae = loaded.vae if vae_path is None else checkpoints.load_vae(vae_path, host.dtype("vae"))
+    if vae is None:
+        raise BadFile(f"{path.name} holds no VAE: choose one with vae_name")
+    return loaded.model, with_clip_skip(loaded.clip, clip_skip), vae
+
+
+def with_clip_skip(clip: Clip, skip: int) -> Clip:
+    """The same encoders, read `skip` layers from the end (1…12; Fooocus's set_clip_skip)."""
+    if not 1 <= skip <= 12:
+        raise BadValue(f"clip_skip is {skip}: choose 1 (the last layer) to 12")
+    return replace(clip, skip=skip)
+
+
+def with_freeu(model: Model, freeu: FreeU) -> Model:
+    """The same model, sampled with FreeU V2."""
+    return replace(model, freeu=freeu)
+
+
+def add_loras(loras: Iterable[Lora], pairs: Iterable[tuple[str, float]]) -> tuple[Lora, ...]:
+    """The LoRAs and the (name, weight) pairs after them; pairs named 'None' are left out."""
+    return (*loras, *(Lora(name, weight) for name, weight in pairs if name != NO_FILE))
+
+
+def apply_loras(host: Host, model: Model, clip: Clip, loras: tuple[Lora, ...]) -> tuple[Model, Clip]:
+    """The model and text encoders with the LoRAs to be merged when they are next used, in order.
+
+    Raises MissingFile, and BadFile for a LoRA that fits only in part or not at all.
+    """
+    for lora in loras:
+        path = host.find("loras", lora.name, model.home)
+        on_unet, on_encoders = lora_files.patches(lora_files.read_lora(path), path.name, lora.weight, model, clip)
+        encoders = tuple(
+            replace(encoder, patches=(*encoder.patches, patch)) if patch else encoder
+            for encoder, patch in zip(clip.encoders, on_encoders, strict=True)
+        )
+        clip = replace(clip, encoders=encoders)
+        unet_patches = (*model.patches, on_unet) if on_unet else model.patches
+        model = replace(model, patches=unet_patches, loras=(*model.loras, lora))
+    return model, clip
