@@ -1,1 +1,0 @@
-"""The bundled workflow files: data only."""
