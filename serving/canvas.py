@@ -1,0 +1,226 @@
+"""API graph to the canvas's own format and back: places, sizes, links, widget values, groups and a note.
+
+The canvas format is that of schema version 0.4: links [id, from, slot, to, slot, type], widget values by position.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from .request import ApiGraph
+
+COLUMN_GAP, ROW_GAP, NODE_WIDTH = 70, 60, 300
+LANES = ("Fooocus/load", "Fooocus/prompt", "Fooocus/sampling", "Fooocus/output")
+SEED_CONTROL = "fixed"
+GROUP_COLORS = ("#3f789e", "#8A8", "#b58b2a", "#a1309b", "#88A", "#3f789e", "#8A8", "#b58b2a")
+WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN")
+
+
+def to_canvas(
+    graph: ApiGraph, registry: Mapping[str, Any], name: str, version: str, about: Mapping[str, str]
+) -> dict[str, Any]:
+    """The canvas form of an API graph. `about`: mode, title and description, shown in a note and kept in `extra`."""
+    places = arrange(graph, registry)
+    links: list[list[Any]] = []
+    nodes = [_canvas_node(graph, registry, node_id, places[node_id], order, links, version)
+             for order, node_id in enumerate(in_order(graph))]  # fmt: skip
+    by_id = {node["id"]: node for node in nodes}
+    for link_id, source, slot, target, target_slot, _ in links:
+        by_id[source]["outputs"][slot]["links"].append(link_id)
+        by_id[target]["inputs"][target_slot]["link"] = link_id
+    note = _note(about, max(by_id) + 1, version)
+    return {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"fooocus-stages/{name}")),
+        "revision": 0,
+        "last_node_id": note["id"],
+        "last_link_id": len(links),
+        "nodes": [*sorted(nodes, key=lambda n: n["id"]), note],
+        "links": links,
+        "groups": _groups(nodes, registry),
+        "config": {},
+        "extra": {"fooocus_stages": dict(about), "ds": {"scale": 0.6, "offset": [60, 260]}},
+        "version": 0.4,
+    }
+
+
+def to_api(canvas: Mapping[str, Any], registry: Mapping[str, Any]) -> ApiGraph:
+    """The API form of a canvas file of ours, as the page's own export gives it."""
+    sources = {link[0]: [str(link[1]), link[2]] for link in canvas["links"]}
+    graph: ApiGraph = {}
+    for node in canvas["nodes"]:
+        if node["type"] not in registry:
+            continue
+        values = iter(node["widgets_values"])
+        inputs: dict[str, Any] = {}
+        linked = {i["name"]: i["link"] for i in node["inputs"]}
+        for name, declared in declared_inputs(registry[node["type"]]):
+            if is_widget(declared):
+                value = next(values)
+                if has_seed_control(name, declared):
+                    next(values)
+                inputs[name] = value
+            if linked.get(name) is not None:
+                inputs[name] = sources[linked[name]]
+        graph[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": node["title"]}}
+    return graph
+
+
+def in_order(graph: ApiGraph) -> list[str]:
+    """Node ids, every node after those it takes from."""
+    depth = depths(graph)
+    return sorted(graph, key=lambda node_id: (depth[node_id], int(node_id)))
+
+
+def depths(graph: ApiGraph) -> dict[str, int]:
+    """Length of the longest path of links that ends in each node."""
+    found: dict[str, int] = {}
+
+    def depth(node_id: str) -> int:
+        if node_id not in found:
+            found[node_id] = 1 + max((depth(v[0]) for v in graph[node_id]["inputs"].values() if is_link(v)), default=-1)
+        return found[node_id]
+
+    for node_id in graph:
+        depth(node_id)
+    return found
+
+
+def arrange(graph: ApiGraph, registry: Mapping[str, Any]) -> dict[str, tuple[list[int], list[int]]]:
+    """Position and size of every node: a column per depth; in it, the lanes of the menu from top to bottom."""
+    depth = depths(graph)
+    placed: dict[str, tuple[list[int], list[int]]] = {}
+    for column in sorted(set(depth.values())):
+        here = [node_id for node_id in graph if depth[node_id] == column]
+        here.sort(key=lambda n: (LANES.index(registry[graph[n]["class_type"]].CATEGORY), int(n)))
+        y = 0
+        for node_id in here:
+            size = size_of(registry[graph[node_id]["class_type"]])
+            placed[node_id] = ([column * (NODE_WIDTH + COLUMN_GAP), y], size)
+            y += size[1] + ROW_GAP
+    return placed
+
+
+def size_of(node: Any) -> list[int]:
+    """Width and height in canvas units that show every socket and widget of a node class."""
+    declared = declared_inputs(node)
+    sockets = max(sum(not is_widget(d) for _, d in declared), len(node.RETURN_TYPES))
+    height = 20 * sockets + 16
+    for name, d in declared:
+        if is_widget(d):
+            height += 110 if d[1].get("multiline") else 48 if has_seed_control(name, d) else 24
+    return [NODE_WIDTH, max(height, 60)]
+
+
+def declared_inputs(node: Any) -> list[tuple[str, tuple[Any, dict[str, Any]]]]:
+    """(name, (type, options)) of a node class, required before optional."""
+    types = node.INPUT_TYPES()
+    return [*types.get("required", {}).items(), *types.get("optional", {}).items()]
+
+
+def is_widget(declared: tuple[Any, dict[str, Any]]) -> bool:
+    """Whether an input has a widget on the canvas."""
+    kind, options = declared
+    return (isinstance(kind, list) or kind in WIDGET_TYPES) and not options.get("forceInput")
+
+
+def has_seed_control(name: str, declared: tuple[Any, dict[str, Any]]) -> bool:
+    """Whether the page adds a control-after-generate value behind an input's own."""
+    return declared[0] == "INT" and (name in ("seed", "noise_seed") or bool(declared[1].get("control_after_generate")))
+
+
+def is_link(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
+
+
+def _canvas_node(
+    graph: ApiGraph,
+    registry: Mapping[str, Any],
+    node_id: str,
+    place: tuple[list[int], list[int]],
+    order: int,
+    links: list[list[Any]],
+    version: str,
+) -> dict[str, Any]:
+    class_type, given = graph[node_id]["class_type"], graph[node_id]["inputs"]
+    node = registry[class_type]
+    optional = node.INPUT_TYPES().get("optional", {})
+    inputs: list[dict[str, Any]] = []
+    values: list[Any] = []
+    for name, declared in declared_inputs(node):
+        kind = "COMBO" if isinstance(declared[0], list) else declared[0]
+        socket: dict[str, Any] = {"name": name, "type": kind, "link": None}
+        if name in optional:
+            socket["shape"] = 7
+        if is_widget(declared):
+            socket["widget"] = {"name": name}
+            linked = is_link(given.get(name))
+            values.append(declared[1]["default"] if linked else given[name])
+            if has_seed_control(name, declared):
+                values.append(SEED_CONTROL)
+        if is_link(given.get(name)):
+            source, slot = given[name]
+            kind = registry[graph[source]["class_type"]].RETURN_TYPES[slot]
+            links.append([len(links) + 1, int(source), slot, int(node_id), len(inputs), kind])
+        inputs.append(socket)
+    names = getattr(node, "RETURN_NAMES", node.RETURN_TYPES)
+    position, size = place
+    return {
+        "id": int(node_id),
+        "type": class_type,
+        "pos": position,
+        "size": size,
+        "flags": {},
+        "order": order,
+        "mode": 0,
+        "inputs": inputs,
+        "outputs": [{"name": n, "type": t, "links": []} for n, t in zip(names, node.RETURN_TYPES, strict=True)],
+        "title": graph[node_id].get("_meta", {}).get("title", class_type),
+        "properties": {"Node name for S&R": class_type, "cnr_id": "fooocus-stages", "ver": version},
+        "widgets_values": values,
+    }
+
+
+def _note(about: Mapping[str, str], node_id: int, version: str) -> dict[str, Any]:
+    text = (
+        f"## {about['title']}\n\n{about['description']}\n\n"
+        "Choose your SDXL checkpoint on the left, or `pocket`, the small model that comes with the pack: it draws "
+        "coloured shapes and needs no download."
+    )
+    return {
+        "id": node_id,
+        "type": "MarkdownNote",
+        "pos": [0, -230],
+        "size": [2 * NODE_WIDTH + COLUMN_GAP, 150],
+        "flags": {},
+        "order": 0,
+        "mode": 0,
+        "inputs": [],
+        "outputs": [],
+        "title": about["title"],
+        "properties": {"ver": version},
+        "widgets_values": [text],
+        "color": "#432",
+        "bgcolor": "#653",
+    }
+
+
+def _groups(nodes: list[dict[str, Any]], registry: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One frame per column, titled by what its nodes do."""
+    groups = []
+    columns = sorted({node["pos"][0] for node in nodes})
+    for number, x in enumerate(columns):
+        inside = [node for node in nodes if node["pos"][0] == x]
+        bottom = max(node["pos"][1] + node["size"][1] for node in inside)
+        groups.append(
+            {
+                "id": number + 1,
+                "title": f"{number + 1} · " + ", ".join(node["title"] for node in inside),
+                "bounding": [x - 15, -75, NODE_WIDTH + 30, bottom + 95],
+                "color": GROUP_COLORS[number % len(GROUP_COLORS)],
+                "font_size": 18,
+                "flags": {},
+            }
+        )
+    return groups

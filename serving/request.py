@@ -1,0 +1,167 @@
+"""A request as one frozen value, and the graph as a pure function of it (the hosted endpoints' parameters)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..pipelines.settings import (
+    ASPECT_RATIOS,
+    CUSTOM_SIZE,
+    DEFAULT_CHECKPOINT,
+    DEFAULT_STYLES,
+    DEFAULT_VAE,
+    MAX_LORAS,
+    NO_FILE,
+    NO_STYLE,
+)
+from ..pipelines.types import Lora
+
+ApiGraph = dict[str, dict[str, Any]]
+Link = list[Any]
+
+OFFSET_LORA = Lora("sd_xl_offset_example-lora_1.0.safetensors", 0.1)
+STYLES_PER_NODE = 6
+
+
+@dataclass(frozen=True)
+class TextToImage:
+    """Text to image, with the hosted endpoint's parameters and defaults."""
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    styles: tuple[str, ...] = DEFAULT_STYLES
+    performance: str = "Extreme Speed"
+    guidance_scale: float = 4.0
+    sharpness: float = 2.0
+    aspect_ratio: str = "1024×1024"
+    num_images: int = 1
+    loras: tuple[Lora, ...] = (OFFSET_LORA,)
+    output_format: str = "jpeg"
+    seed: int = 0
+    checkpoint: str = DEFAULT_CHECKPOINT
+
+
+class GraphBuilder:
+    """Collects nodes in API form; ids count up from 1 in the order of adding."""
+
+    def __init__(self) -> None:
+        self.graph: ApiGraph = {}
+
+    def add(self, class_type: str, title: str = "", **inputs: Any) -> Node:
+        node_id = str(len(self.graph) + 1)
+        given = {name: value for name, value in inputs.items() if value is not None}
+        self.graph[node_id] = {"class_type": class_type, "inputs": given}
+        if title:
+            self.graph[node_id]["_meta"] = {"title": title}
+        return Node(node_id)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of a graph being built; `node[slot]` is a link to one of its outputs."""
+
+    id: str
+
+    def __getitem__(self, slot: int) -> Link:
+        return [self.id, slot]
+
+
+def text_to_image(request: TextToImage) -> ApiGraph:
+    """The graph of a text-to-image request: load, LoRAs, settings, prompt, encode, sample, decode, save."""
+    build = GraphBuilder()
+    checkpoint = build.add(
+        "FooocusLoadCheckpoint", "Checkpoint", ckpt_name=request.checkpoint, vae_name=DEFAULT_VAE, clip_skip=2
+    )
+    loras = add_loras(build, request.loras)
+    settings = build.add(
+        "FooocusSamplingSettings",
+        "Sampling settings",
+        guidance_scale=request.guidance_scale,
+        sharpness=request.sharpness,
+        adaptive_cfg=7.0,
+        adm_positive=1.5,
+        adm_negative=0.8,
+        adm_end=0.3,
+        sampler="dpmpp_2m_sde_gpu",
+        scheduler="karras",
+    )
+    mode = build.add(
+        "FooocusPerformance",
+        "Performance",
+        performance=request.performance,
+        overwrite_step=-1,
+        settings=settings[0],
+        loras=loras,
+    )
+    prompt = build.add(
+        "FooocusPrompt",
+        "Prompt",
+        text=request.prompt,
+        negative=request.negative_prompt,
+        seed=request.seed,
+        num_images=request.num_images,
+        wildcards_in_order=False,
+        increment_seed=True,
+        styles=add_styles(build, request.styles),
+        loras=mode[1],
+    )
+    model = build.add("FooocusApplyLoras", "Apply LoRAs", model=checkpoint[0], clip=checkpoint[1], loras=prompt[1])
+    encoded = build.add("FooocusEncodePrompt", "Encode", clip=model[1], prompt=prompt[0], settings=mode[0])
+    size = build.add("FooocusAspectRatio", "Size", **size_inputs(request.aspect_ratio), batch_size=1, model=model[0])
+    latent = build.add(
+        "FooocusSampler",
+        "Sampler",
+        model=model[0],
+        positive=encoded[0],
+        negative=encoded[1],
+        latent=size[0],
+        settings=mode[0],
+        seed=prompt[2],
+        denoise=1.0,
+    )
+    image = build.add("FooocusVaeDecode", "Decode", latent=latent[0], vae=checkpoint[2], tiled=False)
+    build.add(
+        "FooocusSaveImage",
+        "Save",
+        images=image[0],
+        filename_prefix="Fooocus",
+        format=request.output_format,
+        quality=95,
+        metadata="fooocus",
+        prompt=prompt[0],
+        settings=mode[0],
+        model=model[0],
+    )
+    return build.graph
+
+
+def add_loras(build: GraphBuilder, loras: Sequence[Lora]) -> Link | None:
+    """No node, one LoRA node, or a stack of five, as many as are asked for."""
+    if not loras:
+        return None
+    if len(loras) == 1:
+        return build.add("FooocusLora", "LoRA", lora_name=loras[0].name, weight=loras[0].weight)[0]
+    slots: dict[str, Any] = {}
+    for i in range(MAX_LORAS):
+        lora = loras[i] if i < len(loras) else Lora(NO_FILE, 1.0)
+        slots |= {f"lora_{i + 1}": lora.name, f"weight_{i + 1}": lora.weight}
+    return build.add("FooocusLoraStack", "LoRAs", **slots)[0]
+
+
+def add_styles(build: GraphBuilder, styles: Sequence[str]) -> Link | None:
+    """Styles nodes, six names each, chained; none for no styles."""
+    before: Link | None = None
+    for start in range(0, len(styles), STYLES_PER_NODE):
+        names = [*styles[start : start + STYLES_PER_NODE], *[NO_STYLE] * STYLES_PER_NODE]
+        slots = {f"style_{i + 1}": names[i] for i in range(STYLES_PER_NODE)}
+        before = build.add("FooocusStyles", "Styles", **slots, styles=before)[0]
+    return before
+
+
+def size_inputs(aspect_ratio: str) -> dict[str, Any]:
+    """Widgets of the size node for 'W×H' (or 'WxH', 'W*H'): a listed ratio, or custom sides."""
+    width, height = (int(side) for side in aspect_ratio.replace("×", "x").replace("*", "x").split("x"))
+    listed = f"{width}×{height}"
+    return {"aspect_ratio": listed if listed in ASPECT_RATIOS else CUSTOM_SIZE, "width": width, "height": height}
