@@ -17,6 +17,7 @@ class FooocusSaveImage:
     FUNCTION = "run"
     OUTPUT_NODE = True
     RETURN_TYPES = ()
+    RETURN_NAMES = ()
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
