@@ -1,0 +1,139 @@
+"""How a network sees noise: the σ it knows, its timesteps, and what its output means (Fooocus model_sampling.py).
+
+σ and t are Python floats here and tables live on the CPU, so nothing waits for a device. The arithmetic between σ
+and t is float32 all the same: at t = 499.5, which `sgm_uniform` asks for, its rounding decides the nearest timestep.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Prediction = Literal["eps", "v", "edm", "lcm"]
+
+TIMESTEPS = 1000
+BEFORE_ALL = 999999999.9  # the σ that stands for "from the very start"
+
+
+@cache
+def alphas_cumprod() -> Tensor:
+    """ᾱ of the "scaled linear" β schedule that SDXL and SD 1.5 share: (1000,) float64, 0.99915 … 0.00466.
+
+    In float64 like Kohya's trainer: a float32 product is off by 1e-6.
+    """
+    betas = np.linspace(math.sqrt(0.00085), math.sqrt(0.012), TIMESTEPS, dtype=np.float64) ** 2
+    return torch.from_numpy(np.cumprod(1.0 - betas))
+
+
+@cache
+def sigma_table() -> Tensor:
+    """σ_k = √((1 − ᾱ_k) / ᾱ_k): (1000,) float32, 0.02917 … 14.61464."""
+    alphas = alphas_cumprod()
+    return ((1 - alphas) / alphas).sqrt().float()
+
+
+@dataclass(frozen=True, eq=False)
+class ModelSampling:
+    """A network trained at discrete noise levels. `table` (n,) float32 rises; entry k is timestep first + k·stride."""
+
+    table: Tensor
+    prediction: Prediction = "eps"
+    sigma_data: float = 1.0
+    stride: int = 1
+    first: int = 0
+
+    @cached_property
+    def log_table(self) -> Tensor:
+        return self.table.log()
+
+    @property
+    def sigma_min(self) -> float:
+        return float(self.table[0])
+
+    @property
+    def sigma_max(self) -> float:
+        return float(self.table[-1])
+
+    def timestep(self, sigma: float) -> float:
+        """The known timestep nearest in ln σ (a whole number; the lower one when two are equally near)."""
+        distance = (torch.tensor(sigma, dtype=torch.float32).log() - self.log_table).abs()
+        return float(int(distance.argmin()) * self.stride + self.first)
+
+    def sigmas_at(self, timesteps: Tensor) -> Tensor:
+        """σ at timesteps of any shape, log-linear between the known ones, clamped outside them; float32."""
+        index = ((timesteps.float() - self.first) / self.stride).clamp(0, len(self.table) - 1)
+        low, high, weight = index.floor().long(), index.ceil().long(), index.frac()
+        return ((1 - weight) * self.log_table[low] + weight * self.log_table[high]).exp()
+
+    def percent_to_sigma(self, percent: float) -> float:
+        """σ where that fraction of the timesteps is done: 0 is before all noise, 1 is no noise."""
+        if percent <= 0:
+            return BEFORE_ALL
+        if percent >= 1:
+            return 0.0
+        return float(self.sigmas_at(torch.tensor((1 - percent) * (TIMESTEPS - 1))))
+
+    def scaled_input(self, x: Tensor, sigma: float) -> Tensor:
+        """What the network is given: x / √(σ² + σ_d²)."""
+        return x / math.sqrt(sigma**2 + self.sigma_data**2)
+
+    def denoised(self, x: Tensor, output: Tensor, sigma: float) -> Tensor:
+        """x0 from the network's output at x (not scaled), both (B, C, h, w); computed in float32.
+
+        eps  x − σ·o
+        v    x·σ_d²/(σ² + σ_d²) − o·σ·σ_d/√(σ² + σ_d²)
+        edm  the same with plus
+        lcm  c_out·(x − σ·o) + c_skip·x  with τ = 10·t, c_skip = ¼/(τ² + ¼), c_out = τ/√(τ² + ¼)
+        """
+        output = output.float()
+        if self.prediction == "eps":
+            return x - sigma * output
+        if self.prediction == "lcm":
+            tau = 10 * self.timestep(sigma)
+            return (x - sigma * output) * (tau / math.sqrt(tau**2 + 0.25)) + x * (0.25 / (tau**2 + 0.25))
+        total = sigma**2 + self.sigma_data**2
+        sign = 1 if self.prediction == "edm" else -1
+        return x * (self.sigma_data**2 / total) + output * (sign * sigma * self.sigma_data / math.sqrt(total))
+
+
+@dataclass(frozen=True, eq=False)
+class ContinuousSampling(ModelSampling):
+    """A network that reads t = ¼ ln σ for any σ of its range (EDM, Karras et al. 2022)."""
+
+    def timestep(self, sigma: float) -> float:
+        return 0.25 * math.log(sigma) if sigma > 0 else -math.inf
+
+    def sigmas_at(self, timesteps: Tensor) -> Tensor:
+        return (timesteps.float() * 4).exp()
+
+    def percent_to_sigma(self, percent: float) -> float:
+        if percent <= 0:
+            return BEFORE_ALL
+        if percent >= 1:
+            return 0.0
+        return math.exp((1 - percent) * math.log(self.sigma_max) + percent * math.log(self.sigma_min))
+
+
+@cache
+def discrete(prediction: Prediction = "eps") -> ModelSampling:
+    """SDXL, its refiner and SD 1.5 as they were trained: 1000 timesteps."""
+    return ModelSampling(sigma_table(), prediction)
+
+
+@cache
+def distilled(prediction: Prediction) -> ModelSampling:
+    """The 50 timesteps 19, 39 … 999 that consistency-distilled networks know (schedulers `lcm` and `tcd`)."""
+    return ModelSampling(sigma_table()[19::20].contiguous(), prediction, stride=20, first=19)
+
+
+@cache
+def playground() -> ModelSampling:
+    """Playground v2.5: EDM over σ 0.002 … 120 with σ_d = ½ (scheduler `edm_playground_v2.5`)."""
+    table = torch.linspace(math.log(0.002), math.log(120), TIMESTEPS).exp()
+    return ContinuousSampling(table, "edm", sigma_data=0.5)
