@@ -1,0 +1,192 @@
+"""Euler, Heun and their kin: samplers that follow the slope d = (x − D) / σ. See `stepping` for the signature."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .model_sampling import ModelSampling, alphas_cumprod
+from .noise import Noise
+from .stepping import Callback, Denoise, ancestral, geometric_mean, slope, steps
+
+
+def euler(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
+    """Euler's method; DDIM is the same. Karras et al. 2022, algorithm 2 without churn."""
+    for i, a, b in steps(sigmas):
+        denoised = denoise(x, a)
+        callback(i, len(sigmas) - 1, denoised, x)
+        x = x + slope(x, a, denoised) * (b - a)
+    return x
+
+
+def euler_ancestral(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
+    """Euler to a lower level than asked for, then noise up to it."""
+    for i, a, b in steps(sigmas):
+        denoised = denoise(x, a)
+        callback(i, len(sigmas) - 1, denoised, x)
+        down, up = ancestral(a, b)
+        x = x + slope(x, a, denoised) * (down - a)
+        if b > 0:
+            x = x + up * noise(a, b)
+    return x
+
+
+def heun_step(denoise: Denoise, x: Tensor, denoised: Tensor, a: float, b: float) -> Tensor:
+    """One step of Heun's method from a to b, given D(x, a); Euler's when b is 0. Karras et al. 2022, algorithm 1."""
+    d = slope(x, a, denoised)
+    x2 = x + d * (b - a)
+    if b == 0:
+        return x2
+    d2 = slope(x2, b, denoise(x2, b))
+    return x + (d + d2) / 2 * (b - a)
+
+
+def heun(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
+    """Heun's second-order method. Karras et al. 2022, algorithm 1 without churn."""
+    for i, a, b in steps(sigmas):
+        denoised = denoise(x, a)
+        callback(i, len(sigmas) - 1, denoised, x)
+        x = heun_step(denoise, x, denoised, a, b)
+    return x
+
+
+def heunpp2(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
+    """Heun's method that looks two steps ahead and weighs slopes by their noise level (Carlos Lizarraga's heunpp2)."""
+    first, end = sigmas[0], sigmas[-1]
+    for i, a, b in steps(sigmas):
+        denoised = denoise(x, a)
+        callback(i, len(sigmas) - 1, denoised, x)
+        d = slope(x, a, denoised)
+        if b == end:
+            x = x + d * (b - a)
+            continue
+        x2 = x + d * (b - a)
+        d2 = slope(x2, b, denoise(x2, b))
+        c = sigmas[i + 2]
+        if c == end:
+            w2 = b / (2 * first)
+            mean = (1 - w2) * d + w2 * d2
+        else:
+            x3 = x2 + d2 * (c - b)
+            d3 = slope(x3, c, denoise(x3, c))
+            w2, w3 = b / (3 * first), c / (3 * first)
+            mean = (1 - w2 - w3) * d + w2 * d2 + w3 * d3
+        x = x + mean * (b - a)
+    return x
+
+
+def dpm_2(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
+    """The midpoint method, the middle taken in ln σ. Inspired by DPM-Solver-2, Lu et al. 2022."""
+    for i, a, b in steps(sigmas):
+        denoised = denoise(x, a)
+        callback(i, len(sigmas) - 1, denoised, x)
+        d = slope(x, a, denoised)
+        if b > 0:
+            d = _slope_in_the_middle(denoise, x, d, a, b)
+        x = x + d * (b - a)
+    return x
+
+
+def dpm_2_ancestral(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
+    """`dpm_2` to a lower level than asked for, then noise up to it."""
+    for i, a, b in steps(sigmas):
+        denoised = denoise(x, a)
+        callback(i, len(sigmas) - 1, denoised, x)
+        down, up = ancestral(a, b)
+        d = slope(x, a, denoised)
+        if down == 0:
+            x = x + d * (down - a)
+        else:
+            x = x + _slope_in_the_middle(denoise, x, d, a, down) * (down - a) + up * noise(a, b)
+    return x
+
+
+def _slope_in_the_middle(denoise: Denoise, x: Tensor, d: Tensor, a: float, b: float) -> Tensor:
+    middle = geometric_mean(a, b)
+    x2 = x + d * (middle - a)
+    return slope(x2, middle, denoise(x2, middle))
+
+
+def lms(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
+    """Linear multistep of order 4: the polynomial through the last slopes, integrated over the step."""
+    history: deque[Tensor] = deque(maxlen=4)  # newest first
+    for i, a, b in steps(sigmas):
+        denoised = denoise(x, a)
+        callback(i, len(sigmas) - 1, denoised, x)
+        history.appendleft(slope(x, a, denoised))
+        nodes = [sigmas[i - j] for j in range(len(history))]
+        for j, d in enumerate(history):
+            x = x + _lagrange_integral(nodes, j, a, b) * d
+    return x
+
+
+def _lagrange_integral(nodes: Sequence[float], j: int, a: float, b: float) -> float:
+    """∫ from a to b of the j-th Lagrange basis polynomial; two Gauss points are exact up to degree 3."""
+    others = [node for k, node in enumerate(nodes) if k != j]
+    middle, offset = (a + b) / 2, (b - a) / (2 * math.sqrt(3))
+    return sum(
+        (b - a) / 2 * math.prod((tau - other) / (nodes[j] - other) for other in others)
+        for tau in (middle - offset, middle + offset)
+    )
+
+
+def ddpm(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
+    """The original ancestral sampler, in variance-preserving coordinates z. Ho et al. 2020, algorithm 2."""
+    for i, a, b in steps(sigmas):
+        denoised = denoise(x, a)
+        callback(i, len(sigmas) - 1, denoised, x)
+        alpha_bar, alpha_bar_next = 1 / (1 + a**2), 1 / (1 + b**2)
+        alpha = alpha_bar / alpha_bar_next
+        eps = slope(x, a, denoised)
+        z = x / math.sqrt(1 + a**2)
+        z = (z - (1 - alpha) / math.sqrt(1 - alpha_bar) * eps) / math.sqrt(alpha)
+        if b > 0:
+            z = z + math.sqrt((1 - alpha) * (1 - alpha_bar_next) / (1 - alpha_bar)) * noise(a, b)
+        x = z * math.sqrt(1 + b**2)
+    return x
+
+
+def lcm(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
+    """Take the estimate, add fresh noise. Multistep consistency sampling, Luo et al. 2023, algorithm 3."""
+    for i, a, b in steps(sigmas):
+        denoised = denoise(x, a)
+        callback(i, len(sigmas) - 1, denoised, x)
+        x = denoised + b * noise(a, b) if b > 0 else denoised
+    return x
+
+
+def tcd(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Sequence[float],
+    noise: Noise,
+    callback: Callback,
+    *,
+    sampling: ModelSampling,
+    gamma: float = 0.3,
+) -> Tensor:
+    """Step to the earlier timestep s = ⌊(1 − γ)·t(σ')⌋, then noise up to σ'. Zheng et al. 2024, algorithm 2.
+
+    The callback receives the point at s, not the estimate. Off the distilled table the last step can ask for a
+    slightly negative variance, where Fooocus gives NaN: it is taken as 0.
+    """
+    targets = [_alpha_bar(math.floor((1 - gamma) * sampling.timestep(s))) for s in sigmas[1:-1]] + [_alpha_bar(0)]
+    for i, a, b in steps(sigmas):
+        denoised = denoise(x, a)
+        alpha_bar = targets[i]
+        at_s = math.sqrt(alpha_bar) * denoised + math.sqrt(1 - alpha_bar) * slope(x, a, denoised)
+        callback(i, len(sigmas) - 1, at_s, x)
+        x = at_s
+        if b > 0:
+            variance = max(0.0, b**2 + 1 - 1 / alpha_bar)
+            x = x / math.sqrt(alpha_bar) + math.sqrt(variance) * noise(a, b)
+    return x
+
+
+def _alpha_bar(timestep: float) -> float:
+    table = alphas_cumprod()
+    return float(table[int(min(max(timestep, 0), len(table) - 1))].to(torch.float32))
