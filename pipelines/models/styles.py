@@ -1,0 +1,138 @@
+"""Styles: named texts put around a prompt, read from Fooocus's JSON files (Fooocus modules/sdxl_styles.py)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import BadFile, UnknownName
+
+PLACEHOLDER = "{prompt}"
+STOCK_FILES = (
+    "sdxl_styles_fooocus.json",
+    "sdxl_styles_sai.json",
+    "sdxl_styles_mre.json",
+    "sdxl_styles_twri.json",
+    "sdxl_styles_diva.json",
+    "sdxl_styles_marc_k3nt3l.json",
+)
+HOW_TO_GET = (
+    "the styles of Fooocus are the files of its folder sdxl_styles: copy them into the models folder 'styles', "
+    "or name that folder with --styles-dir"
+)
+LARGEST_FILE = 32 * 2**20
+HERE = Path(__file__).parent
+
+Origin = Literal["file", "pack", "stand-in"]
+
+
+@dataclass(frozen=True)
+class Style:
+    """Texts around a prompt: `{prompt}` stands for it, each line is a text of its own.
+
+    `origin`: read from a file that the user has, part of the pack, or the pack's stand-in for a style of Fooocus.
+    """
+
+    name: str
+    prompt: str = ""
+    negative: str = ""
+    origin: Origin = "file"
+
+    @property
+    def holds_prompt(self) -> bool:
+        """Whether the prompt stands inside the style's text."""
+        return PLACEHOLDER in self.prompt
+
+    def apply(self, text: str) -> tuple[list[str], list[str]]:
+        """The positive and the negative lines of this style around a text (Fooocus apply_style)."""
+        return self.prompt.replace(PLACEHOLDER, text).splitlines(), self.negative.splitlines()
+
+
+class Styles(Mapping[str, Style]):
+    """Styles by name, in the order of reading; a later style of the same name takes the earlier one's place."""
+
+    def __init__(self, styles: Iterable[Style] = ()) -> None:
+        self._by_name: dict[str, Style] = {}
+        for style in styles:
+            self._by_name[style.name] = style
+
+    def __getitem__(self, name: str) -> Style:
+        return self._by_name[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    @property
+    def pool(self) -> tuple[str, ...]:
+        """What `Random Style` draws from: the styles read from files, or the pack's own when there are none."""
+        for origin in ("file", "pack"):
+            if names := tuple(name for name, style in self.items() if style.origin == origin):
+                return names
+        return ()
+
+    def named(self, name: str) -> Style:
+        """The style of that name, written as in its file or as Fooocus shows it; raises UnknownName."""
+        by_fold = {known.strip().casefold(): known for known in self}
+        for spelling in (name, normal_name(name), by_fold.get(name.strip().casefold(), "")):
+            if spelling in self:
+                return self[spelling]
+        raise UnknownName("style", name, self, HOW_TO_GET)
+
+
+def normal_name(name: str) -> str:
+    """A style's name as Fooocus shows it: hyphens are spaces, words capitalised (Fooocus normalize_key)."""
+    words = name.replace("-", " ").split(" ")
+    name = " ".join(word[:1].upper() + word[1:].lower() for word in words)
+    for old, new in (("3d", "3D"), ("Sai", "SAI"), ("Mre", "MRE"), ("(s", "(S")):
+        name = name.replace(old, new)
+    return name
+
+
+def load_order(names: Iterable[str]) -> list[str]:
+    """The JSON files among listed names in Fooocus's order: the user's files first, the six stock files last."""
+    listed = [name for name in names if name.lower().endswith(".json")]
+    return [n for n in listed if n not in STOCK_FILES] + [n for n in STOCK_FILES if n in listed]
+
+
+def read_style_file(path: Path) -> tuple[Style, ...]:
+    """The styles of one JSON file, in order, under their normal names. Raises BadFile naming the file."""
+    try:
+        stat = path.stat()
+        return _read(path, stat.st_mtime_ns, stat.st_size)
+    except OSError as error:
+        raise BadFile(f"style file {path} can't be read: {error.strerror or error}") from error
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, changed: int, size: int, origin: Origin = "file") -> tuple[Style, ...]:
+    if size > LARGEST_FILE:
+        raise BadFile(f"style file {path} is too large: {size:,} bytes, at most {LARGEST_FILE:,}")
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise BadFile(f"style file {path} is not valid JSON: {error}") from error
+    if not isinstance(entries, list):
+        raise BadFile(f"style file {path} should hold a list of styles, not a {type(entries).__name__}")
+    return tuple(_style(path, number, entry, origin) for number, entry in enumerate(entries, 1))
+
+
+def _style(path: Path, number: int, entry: Any, origin: Origin) -> Style:
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not entry["name"].strip():
+        raise BadFile(f"style file {path}: entry {number} should be an object with a 'name'")
+    prompt, negative = (entry.get(key) or "" for key in ("prompt", "negative_prompt"))
+    for text in (prompt, negative):
+        if not isinstance(text, str):
+            raise BadFile(f"style file {path}: the texts of {entry['name']!r} should be strings, not {text!r}")
+    return Style(normal_name(entry["name"]), prompt, negative, origin)
+
+
+def bundled_styles() -> tuple[Style, ...]:
+    """The pack's own styles, then its stand-ins for the default styles of Fooocus."""
+    return _read(HERE / "own_styles.json", 0, 0, "pack") + _read(HERE / "stand_in_styles.json", 0, 0, "stand-in")

@@ -1,0 +1,63 @@
+"""Wildcards: files, random and ordered replacement, and lists that never end."""
+
+import random
+from functools import partial
+from pathlib import Path
+
+import pytest
+from fooocus_stages.pipelines.errors import BadFile, BadValue
+from fooocus_stages.pipelines.models.wildcards import Wildcards, apply_wildcards
+
+WORDS = {"hue": ["red", "green", "blue"], "pair": ["__hue__ and __hue__"], "loop": ["__loop__x"], "empty": []}
+
+
+@pytest.mark.parametrize(
+    ("text", "seed", "expected"),
+    [
+        ("__hue__ __hue__ __hue__", 0, "green green red"),
+        ("__hue__ __hue__ __hue__", 1, "red blue red"),
+        ("__pair__", 0, "green and red"),
+        ("__hue____hue__", 0, "hue____hue"),
+        ("a __nope__ b __nope__", 0, "a nope b nope"),
+        ("___hue___", 0, "_hue_"),
+        ("__Hue__", 0, "Hue"),
+        ("__empty__", 0, "empty"),
+        ("__loop__", 0, "__loop__" + "x" * 64),
+        ("", 0, ""),
+    ],
+)
+def test_random(text: str, seed: int, expected: str) -> None:
+    assert apply_wildcards(text, WORDS, random.Random(seed)) == expected
+
+
+@pytest.mark.parametrize("index", range(5))
+def test_in_order(index: int) -> None:
+    hue = WORDS["hue"][index % 3]
+    rng = random.Random(3)
+    assert apply_wildcards("__hue__ __hue__", WORDS, rng, index, in_order=True) == f"{hue} {hue}"
+    assert rng.getstate() == random.Random(3).getstate()
+
+
+def test_missing_names_are_told_and_draw_nothing() -> None:
+    rng, told = random.Random(3), []
+    apply_wildcards("__nope__ __empty__", WORDS, rng, missing=told.append)
+    assert told == ["nope", "empty"]
+    assert rng.getstate() == random.Random(3).getstate()
+
+
+def test_a_list_that_doubles_itself_is_stopped() -> None:
+    with pytest.raises(BadValue, match="'more'"):
+        apply_wildcards("__more__", {"more": ["__more__ __more__"]}, random.Random(0))
+
+
+def test_files_are_read_by_stem_and_only_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "hue.txt").write_bytes(b"\xef\xbb\xbfred\n\n green \r\n")
+    (tmp_path / "broken.txt").write_bytes(b"\xff\xff")
+    names = ["sub/hue.txt", "hue.txt", "broken.txt", "picture.png"]
+    words = Wildcards((name, partial(tmp_path.joinpath, name)) for name in names)
+    assert list(words) == ["hue", "broken"]
+    assert words["hue"] == ("red", " green ")
+    assert words.get("picture") is None
+    with pytest.raises(BadFile, match=r"broken\.txt"):
+        words["broken"]
