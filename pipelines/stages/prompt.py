@@ -1,0 +1,354 @@
+"""From what a person types to the texts of every picture (Fooocus modules/async_worker.py: process_prompt)."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from ..errors import BadFile, BadValue, MissingFile
+from ..host import Host, files_of
+from ..models.expansion import Expander, safe_str, stand_in_expander
+from ..models.styles import HOW_TO_GET, Style, Styles, bundled_styles, load_order, read_style_file
+from ..models.wildcards import Wildcards, apply_wildcards
+from ..settings import EXPANSION_STYLE, MAX_LORAS, MAX_SEED, NO_FILE, NO_STYLE, RANDOM_STYLE
+from ..types import Lora, Prompt
+
+LORA_TAG = re.compile(r"<lora:([^:]+):([+-]?(?:\d+(?:\.\d*)?|\.\d+))>")
+PSEUDO_STYLES = (EXPANSION_STYLE, RANDOM_STYLE)
+STYLE_KINDS = ("styles", "sdxl_styles")
+
+Notice = Callable[[str], None]
+
+
+def _unheard(text: str) -> None:
+    """Where notices go when nobody listens."""
+
+
+def compose(
+    text: str,
+    negative: str = "",
+    styles: Sequence[str] = (),
+    loras: Sequence[Lora] = (),
+    seed: int = 0,
+    count: int = 1,
+    *,
+    known: Styles | None = None,
+    wildcards: Mapping[str, Sequence[str]] | None = None,
+    available_loras: Sequence[str] = (),
+    in_order: bool = False,
+    increment_seed: bool = True,
+    expander: Expander = stand_in_expander,
+    notice: Notice = _unheard,
+) -> tuple[tuple[Prompt, ...], tuple[Lora, ...]]:
+    """The texts of `count` (≥ 1) pictures, and the LoRAs wired in with those of the tags in the first line.
+
+    The first line of each side is the primary one: it is styled, and only the positive one has arrays, LoRA tags
+    and the expansion. Picture i has the seed (seed + i) mod 2⁶³, or `seed` when it is not incremented; one
+    `random.Random` of that seed draws wildcards (primary, negative, further lines) and then random styles.
+    Raises UnknownName for a style that is not among `known`, BadValue for a LoRA weight or wildcard out of bounds.
+    """
+    if count < 1:
+        raise BadValue(f"the number of pictures should be at least 1, not {count}")
+    book = known if known is not None else Styles()
+    positives, negatives = _lines(text), _lines(negative)
+    expands = _expands(styles, positives)
+    notice = _once(notice)
+    chosen = [name if name == RANDOM_STYLE else book.named(name).name for name in styles if name != EXPANSION_STYLE]
+    primary, all_loras = take_lora_tags(positives[0], loras, available_loras, notice)
+    fill = partial(_fill_in, words=wildcards or {}, in_order=in_order, missing=partial(_no_wildcard, notice))
+
+    prompts = []
+    for index in range(count):
+        task_seed = (seed + index * increment_seed) % (MAX_SEED + 1)
+        rng = random.Random(task_seed)
+        line = apply_arrays(fill(primary, rng, index), index)
+        negative_line = fill(negatives[0], rng, index)
+        more = [fill(extra, rng, index) for extra in positives[1:]]
+        negative_more = [fill(extra, rng, index) for extra in negatives[1:]]
+        resolved = [_draw_style(book, rng) if name == RANDOM_STYLE else name for name in chosen]
+        styled, style_negatives = _apply_styles([book[name] for name in resolved], line)
+        positive = _without_empty([*styled, *more], line)
+        against = _without_empty([*style_negatives, negative_line, *negative_more], negative_line)
+        expansion = expander(line, task_seed) if expands else ""
+        prompts.append(
+            Prompt(
+                positive=(*positive, expansion) if expands else tuple(positive),
+                negative=tuple(against),
+                positive_top_k=len(positive),
+                negative_top_k=len(against),
+                seed=task_seed,
+                text="\n".join([line, *more]),
+                negative_text="\n".join([negative_line, *negative_more]),
+                styles=(EXPANSION_STYLE, *resolved) if expands else tuple(resolved),
+                expansion=expansion,
+            )
+        )
+    return tuple(prompts), all_loras
+
+
+def compose_with(
+    host: Host,
+    text: str,
+    negative: str = "",
+    styles: str | Iterable[str] = "",
+    loras: Sequence[Lora] = (),
+    seed: int = 0,
+    count: int = 1,
+    in_order: bool = False,
+    increment_seed: bool = True,
+    styles_dir: Path | None = None,
+    wildcards_dir: Path | None = None,
+) -> tuple[tuple[Prompt, ...], tuple[Lora, ...]]:
+    """`compose` with the styles, wildcards and LoRA files that the host has; folders given here come first.
+
+    `styles`: names, or one text of names separated by commas. Stand-ins, missing wildcards and LoRA tags without
+    a file are told to the user. Raises MissingFile for a folder that is not there, BadFile for a broken file.
+    """
+    known = find_styles(host, styles_dir)
+    names = split_styles(styles, known) if isinstance(styles, str) else _real_names(styles)
+    _tell_stand_ins(host, known, names, expands=_expands(names, _lines(text)))
+    return compose(
+        text, negative, names, loras, seed, count,
+        known=known, wildcards=find_wildcards(host, wildcards_dir), available_loras=host.names("loras"),
+        in_order=in_order, increment_seed=increment_seed, notice=host.notice,
+    )  # fmt: skip
+
+
+def style_names(host: Host, styles_dir: Path | None = None) -> list[str]:
+    """Every style that can be chosen: the two pseudo styles, those of files, the pack's own and its stand-ins.
+
+    A broken style file is told to the user and passed over, so that a list can always be shown.
+    """
+    return [*PSEUDO_STYLES, *find_styles(host, styles_dir, broken=lambda error: host.notice(str(error)))]
+
+
+def check_styles(host: Host, names: Iterable[str | None], styles_dir: Path | None = None) -> None:
+    """Raises UnknownName for the first name that is no style; None, '' and 'None' stand for no choice."""
+    known = find_styles(host, styles_dir)
+    for text in _real_names(names):
+        for name in split_styles(text, known):
+            if name not in PSEUDO_STYLES:
+                known.named(name)
+
+
+def join_styles(names: Iterable[str]) -> str:
+    """One text for several style names, or lists of them, in order; '' and 'None' are left out."""
+    return ", ".join(_real_names(names))
+
+
+def split_styles(text: str, known: Iterable[str] = ()) -> list[str]:
+    """The names in a text that separates them by commas or lines. A name with commas is found if it is `known`."""
+    pieces = [piece.strip() for piece in re.split(r"[,\n]", text)]
+    with_commas = {name for name in known if "," in name}
+    names = []
+    while pieces:
+        fits = (n for n in range(len(pieces), 1, -1) if ", ".join(pieces[:n]) in with_commas)
+        taken = next(fits, 1)
+        names.append(", ".join(pieces[:taken]))
+        del pieces[:taken]
+    return _real_names(names)
+
+
+def find_styles(host: Host, styles_dir: Path | None = None, broken: Callable[[BadFile], None] | None = None) -> Styles:
+    """The styles of `styles_dir`, of the host's folders `styles` and `sdxl_styles`, and the pack's, in that order.
+
+    A name found twice is taken from where it was found first. `broken` receives the error of a broken file, which
+    is raised when there is nobody to receive it.
+    """
+    folders = [[styles_dir / name for name in _listed("styles", styles_dir)]] if styles_dir else []
+    folders += [[host.find(kind, name) for name in load_order(host.names(kind))] for kind in STYLE_KINDS]
+    found: dict[str, Style] = {}
+    for files in folders:
+        for name, style in Styles(_read_all(files, broken)).items():
+            found.setdefault(name, style)
+    for style in bundled_styles():
+        found.setdefault(style.name, style)
+    return Styles(found.values())
+
+
+def find_wildcards(host: Host, wildcards_dir: Path | None = None) -> Wildcards:
+    """The wildcard lists of `wildcards_dir`, then those of the host's folder `wildcards`, read when they are used."""
+    sources: list[tuple[str, Callable[[], Path]]] = []
+    if wildcards_dir:
+        sources += [(n, partial(wildcards_dir.joinpath, n)) for n in _listed("wildcards", wildcards_dir)]
+    sources += [(name, partial(host.find, "wildcards", name)) for name in host.names("wildcards")]
+    return Wildcards(sources)
+
+
+def take_lora_tags(
+    line: str, loras: Sequence[Lora], available: Sequence[str], notice: Notice = _unheard
+) -> tuple[str, tuple[Lora, ...]]:
+    """A line without its tags `<lora:name:weight>`, tidied at its commas, and all LoRAs: wired, tagged, required.
+
+    A tag means the first available file of exactly that stem; a file that is wired in or required already is not
+    taken again. Tags add LoRAs up to five in all, required ones not counted
+    (Fooocus modules/util.py: parse_lora_references_from_prompt, remove_performance_lora).
+    """
+    required = [lora for lora in loras if lora.required]
+    wired = [lora for lora in loras if not lora.required and lora.name != NO_FILE]
+    wired_files = {_file_meant(lora.name, available) for lora in wired}
+    required_files = {_base(lora.name) for lora in required}
+    by_stem: dict[str, str] = {}
+    for name in available:
+        if _base(name) not in required_files:
+            by_stem.setdefault(_stem(name), name)
+    swallowed = {_stem(name) for name in required_files}
+
+    tagged: list[Lora] = []
+    pieces = line.split(",")
+    for i, piece in enumerate(pieces):
+        for tag in LORA_TAG.finditer(piece):
+            file = by_stem.get(tag[1])
+            if file is None and tag[1] not in swallowed:
+                notice(f"no LoRA file is called {tag[1]!r}: its tag is left out")
+            if file is not None and file not in wired_files:
+                lora = Lora(file, _weight(tag))
+                tagged += [lora] if lora not in tagged else []
+            pieces[i] = pieces[i].replace(tag[0], "")
+    room = max(0, MAX_LORAS - len(wired))
+    if left_out := [lora.name for lora in tagged[room:]]:
+        notice(f"a picture takes at most {MAX_LORAS} LoRAs, so the tags of {', '.join(left_out)} are left out")
+    return _tidy(", ".join(pieces)), (*wired, *tagged[:room], *required)
+
+
+def apply_arrays(text: str, index: int) -> str:
+    """Combination `index` of the arrays `[[a,b]]` in a text, the first array fastest (Fooocus apply_arrays)."""
+    for array in _arrays(text):
+        entries = array.split(",")
+        index, entry = divmod(index, len(entries))
+        text = text.replace(f"[[{array}]]", entries[entry], 1)
+    return text
+
+
+def _arrays(text: str) -> list[str]:
+    """What stands between each `[[` and the next `]]`; two searches a piece, so that no text takes long."""
+    found, start = [], text.find("[[")
+    while start >= 0 and (end := text.find("]]", start + 2)) >= 0:
+        found.append(text[start + 2 : end])
+        start = text.find("[[", end + 2)
+    return found
+
+
+def _lines(text: str) -> list[str]:
+    return _without_empty([safe_str(line) for line in text.splitlines()], "")
+
+
+def _expands(styles: Iterable[str], lines: Sequence[str]) -> bool:
+    return EXPANSION_STYLE in styles and lines[0] != ""
+
+
+def _once(notice: Notice) -> Notice:
+    """The same notices, each only the first time."""
+    told: set[str] = set()
+
+    def tell(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            notice(text)
+
+    return tell
+
+
+def _without_empty(texts: Iterable[str], default: str) -> list[str]:
+    return [text for text in texts if text] or [default]
+
+
+def _tidy(line: str) -> str:
+    """Single spaces and commas, each comma followed by a space (Fooocus cleanup_prompt)."""
+    pieces = re.sub(" +", " ", line).split(",")
+    return ", ".join(stripped for piece in pieces if (stripped := piece.strip()))
+
+
+def _weight(tag: re.Match[str]) -> float:
+    weight = float(tag[2])
+    if not math.isfinite(weight):
+        raise BadValue(f"the weight of the LoRA tag {tag[1]!r} is too large: {tag[2][:20]}…")
+    return weight
+
+
+def _base(name: str) -> str:
+    return name.replace("\\", "/").rsplit("/", 1)[-1]
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(_base(name)).stem
+
+
+def _file_meant(name: str, available: Sequence[str]) -> str:
+    """The listed file that a wired name means: by its path, its file name or its stem."""
+    if name in available:
+        return name
+    for same in (_base, _stem):
+        for file in available:
+            if same(file) in (name, same(name)):
+                return file
+    return name
+
+
+def _fill_in(
+    text: str,
+    rng: random.Random,
+    index: int,
+    words: Mapping[str, Sequence[str]],
+    in_order: bool,
+    missing: Callable[[str], None],
+) -> str:
+    return apply_wildcards(text, words, rng, index, in_order, missing)
+
+
+def _no_wildcard(notice: Notice, name: str) -> None:
+    notice(f"no wildcard list {name}.txt with words in it: __{name}__ is read as the plain word {name!r}")
+
+
+def _draw_style(known: Styles, rng: random.Random) -> str:
+    if not known.pool:
+        raise BadValue(f"{RANDOM_STYLE!r} has no style to draw from; {HOW_TO_GET}")
+    return rng.choice(known.pool)
+
+
+def _apply_styles(styles: Sequence[Style], line: str) -> tuple[list[str], list[str]]:
+    """Positive and negative lines of the styles; the line itself in front where no style holds it."""
+    positive: list[str] = [] if any(style.holds_prompt for style in styles) else [line]
+    negative: list[str] = []
+    for style in styles:
+        lines, negative_lines = style.apply(line)
+        positive += lines
+        negative += negative_lines
+    return positive, negative
+
+
+def _real_names(names: Iterable[str | None]) -> list[str]:
+    return [name.strip() for name in names if name and name.strip() not in ("", NO_STYLE)]
+
+
+def _tell_stand_ins(host: Host, known: Styles, names: Iterable[str], expands: bool) -> None:
+    used = [name for name in names if name not in PSEUDO_STYLES and known.named(name).origin == "stand-in"]
+    if used:
+        quoted = " and ".join(repr(known.named(name).name) for name in used)
+        host.notice(f"{quoted}: a stand-in in the words of this pack is used, not Fooocus's text; {HOW_TO_GET}")
+    if expands:
+        host.notice(
+            f"{EXPANSION_STYLE!r}: a stand-in adds a few general words to the prompt; Fooocus's expansion model "
+            "is not part of this version"
+        )
+
+
+def _read_all(files: Iterable[Path], broken: Callable[[BadFile], None] | None) -> Iterator[Style]:
+    for file in files:
+        try:
+            yield from read_style_file(file)
+        except BadFile as error:
+            if broken is None:
+                raise
+            broken(error)
+
+
+def _listed(kind: str, folder: Path) -> list[str]:
+    if not folder.is_dir():
+        raise MissingFile(f"the folder of {kind} {str(folder)!r} is not there")
+    names = files_of(kind, folder)
+    return load_order(names) if kind == "styles" else names
