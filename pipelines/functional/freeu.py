@@ -1,0 +1,35 @@
+"""FreeU V2 (Si et al. 2023, arXiv 2309.11497): strengthen the decoder's backbone, thin out its skips.
+
+Both act on what a decoder block is about to concatenate, after any ControlNet residual was added to the skip.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.fft import fftn, fftshift, ifftn, ifftshift
+
+
+def gains(channels: int, b1: float, b2: float, s1: float, s2: float) -> tuple[float, float] | None:
+    """(b, s) for a decoder block whose hidden state has that many channels: 1280 and 640 have gains, others None."""
+    return {1280: (b1, s1), 640: (b2, s2)}.get(channels)
+
+
+def backbone(h: Tensor, b: float) -> Tensor:
+    """h (B, C, H, W) with its first C/2 channels times (b − 1)·M + 1, M the channel mean scaled to 0…1 per picture."""
+    mean = h.mean(dim=1, keepdim=True)
+    low, high = mean.amin(dim=(2, 3), keepdim=True), mean.amax(dim=(2, 3), keepdim=True)
+    half = h.shape[1] // 2
+    factor = (b - 1) * ((mean - low) / (high - low)) + 1
+    return torch.cat([h[:, :half] * factor, h[:, half:]], dim=1)
+
+
+def thinned(skip: Tensor, s: float) -> Tensor:
+    """The skip (B, C, H, W) with its lowest frequencies, the 2 × 2 about the centre of the spectrum, times s."""
+    height, width = skip.shape[-2:]
+    spectrum = fftshift(fftn(skip.float(), dim=(-2, -1)), dim=(-2, -1))
+    mask = torch.ones((height, width), device=skip.device)
+    row, column = height // 2, width // 2
+    mask[max(row - 1, 0) : row + 1, max(column - 1, 0) : column + 1] = s
+    filtered: Tensor = ifftn(ifftshift(spectrum * mask, dim=(-2, -1)), dim=(-2, -1)).real
+    return filtered.to(skip.dtype)
