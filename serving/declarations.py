@@ -1,0 +1,136 @@
+"""What a node class says of itself: its inputs, its outputs, and how it wants to be called."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from .graph import Node, links_of
+
+Group = Literal["required", "optional", "hidden"]
+
+
+@dataclass(frozen=True)
+class Input:
+    """One declared input: `type` is a socket name or a list of choices; for a hidden input, what it asks for."""
+
+    name: str
+    type: Any
+    options: Mapping[str, Any]
+    group: Group
+
+    @property
+    def choices(self) -> Sequence[Any] | None:
+        """The values that a combo can take; None when they are not told."""
+        if isinstance(self.type, list):
+            return self.type
+        return self.options.get("options") if self.type == "COMBO" else None
+
+    @property
+    def lazy(self) -> bool:
+        """Whether the node may do without what the input is linked to."""
+        return bool(self.options.get("lazy"))
+
+
+class Declaration:
+    """A node class as the server reads it. INPUT_TYPES is asked once."""
+
+    def __init__(self, name: str, cls: type[Any]) -> None:
+        self.name = name
+        self.cls = cls
+
+    @cached_property
+    def inputs(self) -> dict[str, Input]:
+        """The declared inputs by name, in order; hidden ones last."""
+        groups = self.cls.INPUT_TYPES()
+        read: dict[str, Input] = {}
+        for group in ("required", "optional", "hidden"):
+            for name, spec in groups.get(group, {}).items():
+                if group == "hidden":
+                    read[name] = Input(name, spec, {}, group)
+                else:
+                    read[name] = Input(name, spec[0], spec[1] if len(spec) > 1 else {}, group)
+        return read
+
+    @cached_property
+    def visible(self) -> list[Input]:
+        """The inputs that a workflow sets."""
+        return [i for i in self.inputs.values() if i.group != "hidden"]
+
+    @cached_property
+    def hidden(self) -> dict[str, str]:
+        """What each hidden input asks for."""
+        return {i.name: i.type for i in self.inputs.values() if i.group == "hidden"}
+
+    @property
+    def outputs(self) -> Sequence[Any]:
+        """The types of the outputs."""
+        return getattr(self.cls, "RETURN_TYPES", ()) or ()
+
+    @property
+    def takes_lists(self) -> bool:
+        """Whether one call gets every input as a list."""
+        return bool(getattr(self.cls, "INPUT_IS_LIST", False))
+
+    @property
+    def list_outputs(self) -> Sequence[bool]:
+        """Which outputs give a list of values each time."""
+        return getattr(self.cls, "OUTPUT_IS_LIST", ()) or ()
+
+    @property
+    def is_output(self) -> bool:
+        """Whether a run of the whole workflow is for nodes like this one."""
+        return getattr(self.cls, "OUTPUT_NODE", False) is True
+
+    @property
+    def is_async(self) -> bool:
+        """Whether other nodes may run while this one waits."""
+        return inspect.iscoroutinefunction(getattr(self.cls, self.cls.FUNCTION, None))
+
+    @property
+    def keeps_identity(self) -> bool:
+        """Whether two nodes alike must not share one result."""
+        return bool(getattr(self.cls, "NOT_IDEMPOTENT", False)) or "UNIQUE_ID" in self.hidden.values()
+
+
+class Registry:
+    """The declarations of a mapping of node classes, each read at most once."""
+
+    def __init__(self, classes: Mapping[str, type[Any]]) -> None:
+        self.classes = classes
+        self._read: dict[str, Declaration] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.classes
+
+    def __getitem__(self, name: str) -> Declaration:
+        if name not in self._read:
+            self._read[name] = Declaration(name, self.classes[name])
+        return self._read[name]
+
+
+def constants_of(
+    node: Node, node_id: str, declared: Declaration, graph: Any = None, extra_pnginfo: Any = None
+) -> dict[str, list[Any]]:
+    """What is known of a node's inputs before anything has run, each as a list of one; a link counts as None."""
+    inputs: dict[str, list[Any]] = {}
+    linked = {link.name for link in links_of(node)}
+    for name, value in node.get("inputs", {}).items():
+        info = declared.inputs.get(name)
+        if name in linked and not (info and info.options.get("rawLink")):
+            inputs[name] = [None]
+        elif info is not None:
+            inputs[name] = [value]
+    known = {
+        "PROMPT": graph.get_original_prompt() if graph is not None else {},
+        "DYNPROMPT": graph,
+        "EXTRA_PNGINFO": extra_pnginfo,
+        "UNIQUE_ID": node_id,
+    }
+    for name, wanted in declared.hidden.items():
+        if wanted in known:
+            inputs[name] = [known[wanted]]
+    return inputs
