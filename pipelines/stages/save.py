@@ -1,0 +1,345 @@
+"""Saving: pictures to files that say how they were made, and reading that back (Fooocus private_logger.py)."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import posixpath
+import re
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
+
+from ..errors import BadFile, BadValue, UnknownName, UserError
+from ..host import Host
+from ..settings import DEFAULT_VAE, FORMATS, METADATA_SCHEMES, NO_FILE, PERFORMANCES
+from ..types import Clip, Model, Prompt, SamplingSettings, Vae
+from .metadata import PictureInfo, a1111_text, fooocus_text
+
+Embed = dict[str, str]
+"""Texts that go into a file: `parameters`, `fooocus_scheme`, `prompt`, `workflow` and further ones of ComfyUI."""
+
+DEFAULT_PREFIX = "Fooocus"
+LARGEST_SIDE = {"png": 2**31 - 1, "jpeg": 65535, "webp": 16383}
+LARGEST_JPEG_EXIF = 65533
+USER_COMMENT, MAKER_NOTE, SOFTWARE = ExifTags.Base.UserComment, ExifTags.Base.MakerNote, ExifTags.Base.Software
+GRAPH_TAG, FURTHER_TAGS = ExifTags.Base.Model, ExifTags.Base.Make
+UNICODE, ASCII = b"UNICODE\0", b"ASCII\0\0\0"
+
+_hashes: dict[tuple[str, int, int], str] = {}
+
+
+def describe(
+    host: Host,
+    images: Any,
+    prompt: Prompt | None = None,
+    settings: SamplingSettings | None = None,
+    model: Model | None = None,
+    vae: Any = None,
+    clip: Clip | None = None,
+) -> PictureInfo | None:
+    """What the things that made a picture (B, H, W, 3) tell about it; None when nothing is known or wanted."""
+    if not host.embeds_metadata or (prompt is None and settings is None and model is None):
+        return None
+    known: dict[str, Any] = {"resolution": (int(images.shape[2]), int(images.shape[1]))}
+    if prompt is not None:
+        known |= {
+            "prompt": prompt.text,
+            "negative_prompt": prompt.negative_text,
+            "prompt_expansion": prompt.expansion,
+            "styles": prompt.styles,
+            "seed": prompt.seed,
+            "full_prompt": prompt.positive,
+            "full_negative_prompt": prompt.negative,
+        }
+    if settings is not None:
+        mode = PERFORMANCES.get(settings.performance)
+        known |= {
+            "performance": settings.performance,
+            "steps": settings.steps,
+            "guidance_scale": settings.cfg,
+            "sharpness": settings.sharpness,
+            "adm_guidance": (settings.adm_positive, settings.adm_negative, settings.adm_end),
+            "adaptive_cfg": settings.adaptive_cfg,
+            "sampler": settings.sampler,
+            "scheduler": settings.scheduler,
+            "refiner_switch": 1.0 if mode and mode.distilled else 0.5,
+        }
+    if model is not None:
+        known |= {
+            "base_model": model.name or None,
+            "refiner_model": NO_FILE,
+            "loras": model.loras,
+            "freeu": model.freeu,
+            "home": model.home,
+        }
+    if isinstance(vae, Vae):
+        known["vae"] = vae.name or DEFAULT_VAE
+    if clip is not None:
+        known["clip_skip"] = clip.skip
+    return PictureInfo(**known)
+
+
+def save_pictures(
+    host: Host,
+    images: Any,
+    prefix: str = DEFAULT_PREFIX,
+    format: str = "png",
+    quality: int = 95,
+    scheme: str = "fooocus",
+    info: PictureInfo | Sequence[PictureInfo] | None = None,
+    prompt: Mapping[str, Any] | None = None,
+    extra_pnginfo: Mapping[str, Any] | None = None,
+    folder: Literal["output", "temp"] = "output",
+) -> list[dict[str, str]]:
+    """Write pictures (B, H, W, 3 or 4), floats 0…1 of torch or numpy, as `<prefix>_<counter>_.<format>`.
+
+    `prefix` may hold sub-folders and %year% %month% %day% %hour% %minute% %second% %width% %height% %batch_num%.
+    `quality` 1…100 is that of jpeg and webp. `info`: one for all pictures or one each, written in the `scheme`
+    fooocus, a1111 or none; `prompt` and `extra_pnginfo` are ComfyUI's graph, embedded in png and webp.
+    A file appears whole or not at all, and none is overwritten. Raises BadValue, and UserError with folder and
+    cause when a file can't be written. Returns ComfyUI's {filename, subfolder, type} of each.
+    """
+    _check("format", format, FORMATS)
+    _check("metadata scheme", scheme, METADATA_SCHEMES)
+    if not 1 <= quality <= 100:
+        raise BadValue(f"quality is {quality}: choose 1 to 100")
+    pictures = to_uint8(images, host.notice)
+    _, height, width, _ = pictures.shape
+    if max(height, width) > LARGEST_SIDE[format]:
+        raise BadValue(
+            f"a {format} picture has at most {LARGEST_SIDE[format]} pixels a side, this one is {width}×{height}: "
+            "choose png"
+        )
+    infos = list(info) if isinstance(info, Sequence) else [info] * len(pictures)
+    if len(infos) != len(pictures):
+        raise BadValue(f"{len(infos)} descriptions came with {len(pictures)} pictures")
+    root = host.folder(folder)
+    where, name = place(root, prefix, width, height)
+
+    saved = []
+    for number, (picture, about) in enumerate(zip(pictures, infos, strict=True)):
+        host.check_interrupted()
+        embed = _embed(host, scheme, about, prompt, extra_pnginfo)
+        save = partial(_save, host, picture, format, quality, embed, about.version if about else "")
+        file = write_whole(where, name.replace("%batch_num%", str(number)), f".{format}", save)
+        saved.append({"filename": file.name, "subfolder": _relative(where, root), "type": folder})
+    return saved
+
+
+def to_uint8(images: Any, notice: Callable[[str], None] = lambda text: None) -> NDArray[np.uint8]:
+    """Pictures (B, H, W, 3 or 4), 0…1, to 0…255 by truncation, as Fooocus and ComfyUI do."""
+    tensor = images.detach().cpu().float().numpy() if hasattr(images, "detach") else np.asarray(images, np.float32)
+    if tensor.ndim != 4 or tensor.shape[3] not in (3, 4) or 0 in tensor.shape[:3]:
+        raise BadValue(f"pictures to save should be (B, H, W, 3), not {tuple(tensor.shape)}")
+    if np.isnan(tensor).any():
+        notice("the picture holds values that are not numbers: they are saved as black")
+        tensor = np.nan_to_num(tensor, nan=0.0)
+    pixels: NDArray[np.uint8] = np.clip(255.0 * tensor, 0, 255).astype(np.uint8)
+    return pixels
+
+
+def place(root: Path, prefix: str, width: int, height: int, now: time.struct_time | None = None) -> tuple[Path, str]:
+    """The folder and the start of the name that a prefix means; raises BadValue for one that leaves `root`."""
+    now = now or time.localtime()
+    values = {
+        "year": f"{now.tm_year}",
+        "month": f"{now.tm_mon:02}",
+        "day": f"{now.tm_mday:02}",
+        "hour": f"{now.tm_hour:02}",
+        "minute": f"{now.tm_min:02}",
+        "second": f"{now.tm_sec:02}",
+        "width": f"{width}",
+        "height": f"{height}",
+    }
+    filled = prefix.replace("\\", "/")
+    for key, value in values.items():
+        filled = filled.replace(f"%{key}%", value)
+    inside = posixpath.normpath(filled.strip() or DEFAULT_PREFIX)
+    inside = DEFAULT_PREFIX if inside == "." else inside
+    root = Path(os.path.abspath(root))  # noqa: PTH100  symbolic links below the folder are the user's own
+    target = Path(os.path.abspath(root / inside))  # noqa: PTH100
+    if root not in target.parents or "\0" in inside:
+        raise BadValue(f"the file name prefix {prefix!r} leads out of the folder {root}: leave out '..' and roots")
+    return target.parent, target.name
+
+
+def write_whole(folder: Path, name: str, suffix: str, save: Callable[[IO[bytes]], None]) -> Path:
+    """Write `<name>_<counter>_<suffix>` under a temporary name, then rename it; nothing is left of a failure.
+
+    The counter is one above the highest in the folder. Raises UserError naming the folder and the cause.
+    """
+    temporary = folder / f".{uuid.uuid4().hex}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with temporary.open("xb") as file:
+            save(file)
+            file.flush()
+            os.fsync(file.fileno())
+        return _move_to_next(temporary, folder, name, suffix)
+    except (OSError, ValueError) as error:
+        cause = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        raise UserError(f"a picture can't be saved in {folder}: {cause}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _move_to_next(temporary: Path, folder: Path, name: str, suffix: str) -> Path:
+    counter = next_counter(folder, name)
+    while True:
+        target = folder / f"{name}_{counter:05}_{suffix}"
+        try:
+            target.open("xb").close()  # ours from here on, also against another process
+        except FileExistsError:
+            counter += 1
+            continue
+        try:
+            return temporary.replace(target)
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+
+
+def next_counter(folder: Path, name: str) -> int:
+    """One above the highest counter of the files `<name>_<counter>_…` in a folder."""
+    counted = re.compile(re.escape(os.path.normcase(name)) + r"_(\d+)_")
+    found = (counted.match(os.path.normcase(file.name)) for file in folder.iterdir())
+    return max((int(match[1]) for match in found if match), default=0) + 1
+
+
+def file_hash(path: Path, check_interrupted: Callable[[], None] = lambda: None) -> str:
+    """The first ten hex digits of a file's SHA-256, remembered while the file stays as it is (util.py: sha256)."""
+    stat = path.stat()
+    key = (str(path), stat.st_mtime_ns, stat.st_size)
+    if key not in _hashes:
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while chunk := file.read(2**22):
+                check_interrupted()
+                digest.update(chunk)
+        _hashes[key] = digest.hexdigest()[:10]
+    return _hashes[key]
+
+
+def read_parameters(path: Path) -> tuple[str, str]:
+    """The text and the scheme ('fooocus' or 'a1111') in a picture; ('', '') when there is none.
+
+    Reads what this pack, Fooocus and A1111 write into png, jpeg and webp (meta_parser.py:
+    read_info_from_image). Raises BadFile for a file that is no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            written, exif = dict(image.info), image.getexif()
+            comment = exif.get(USER_COMMENT) or exif.get_ifd(ExifTags.IFD.Exif).get(USER_COMMENT)
+            maker = exif.get(MAKER_NOTE)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise BadFile(f"{path} can't be read as a picture: {error}") from error
+    text = written.get("parameters") or _comment(comment)
+    scheme = written.get("fooocus_scheme") or _comment(maker)
+    if not isinstance(text, str) or not text:
+        return "", ""
+    return text, scheme if scheme in ("fooocus", "a1111") else "fooocus" if _is_object(text) else "a1111"
+
+
+def _check(what: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise UnknownName(what, value, choices, f"choose one of {', '.join(choices)}")
+
+
+def _relative(folder: Path, root: Path) -> str:
+    inside = folder.relative_to(os.path.abspath(root)).as_posix()  # noqa: PTH100
+    return "" if inside == "." else inside
+
+
+def _embed(
+    host: Host,
+    scheme: str,
+    info: PictureInfo | None,
+    prompt: Mapping[str, Any] | None,
+    extra_pnginfo: Mapping[str, Any] | None,
+) -> Embed:
+    if not host.embeds_metadata:
+        return {}
+    embed: Embed = {}
+    if info is not None and scheme != "none":
+        write = fooocus_text if scheme == "fooocus" else a1111_text
+        text = write(info, partial(_hash_of, host, info.home))
+        embed |= {"parameters": text.encode("utf-8", "replace").decode("utf-8"), "fooocus_scheme": scheme}
+    if prompt is not None:
+        embed["prompt"] = json.dumps(prompt)
+    return embed | {key: json.dumps(value) for key, value in (extra_pnginfo or {}).items()}
+
+
+def _hash_of(host: Host, home: Path | None, kind: str, name: str) -> str | None:
+    try:
+        return file_hash(host.find(kind, name, home), host.check_interrupted)
+    except OSError:
+        return None
+
+
+def _save(
+    host: Host, picture: NDArray[np.uint8], format: str, quality: int, embed: Embed, version: str, file: IO[bytes]
+) -> None:
+    if format == "png":
+        Image.fromarray(picture).save(file, "PNG", pnginfo=_chunks(embed), compress_level=4)
+    elif format == "jpeg":
+        exif = _exif({key: embed[key] for key in ("parameters", "fooocus_scheme") if key in embed}, version)
+        if len(exif.tobytes()) > LARGEST_JPEG_EXIF:
+            host.notice("the text about this picture is longer than a jpeg file can hold, so it is left out")
+            exif = Image.Exif()
+        Image.fromarray(picture[..., :3]).save(
+            file, "JPEG", quality=quality, optimize=True, progressive=True, exif=exif
+        )
+    else:
+        Image.fromarray(picture).save(file, "WEBP", quality=quality, exif=_exif(embed, version))
+
+
+def _chunks(embed: Embed) -> PngInfo:
+    chunks = PngInfo()
+    for key, text in embed.items():
+        chunks.add_text(key, text)
+    return chunks
+
+
+def _exif(embed: Embed, version: str) -> Image.Exif:
+    """EXIF as Fooocus writes it, and ComfyUI's graph where ComfyUI looks for it in a webp file."""
+    exif = Image.Exif()
+    rest = dict(embed)
+    if (text := rest.pop("parameters", "")) and (scheme := rest.pop("fooocus_scheme", "")):
+        exif[USER_COMMENT] = text if text.isascii() else UNICODE + text.encode("utf-16-be")
+        exif[SOFTWARE] = version
+        exif[MAKER_NOTE] = scheme
+    if "prompt" in rest:
+        exif[GRAPH_TAG] = f"prompt:{rest.pop('prompt')}"
+    for tag, (key, value) in enumerate(rest.items()):
+        exif[FURTHER_TAGS - tag] = f"{key}:{value}"
+    return exif
+
+
+def _comment(value: Any) -> str:
+    """The text of an EXIF comment: plain, or bytes that say how they are encoded."""
+    if not isinstance(value, bytes):
+        return value if isinstance(value, str) else ""
+    if value.startswith(UNICODE):
+        body = value.removeprefix(UNICODE)
+        marked = body.startswith((b"\xff\xfe", b"\xfe\xff"))
+        return body.decode("utf-16" if marked else "utf-16-be", "replace")
+    return value.removeprefix(ASCII).removeprefix(bytes(8)).decode("utf-8", "replace").rstrip("\0")
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
