@@ -1,0 +1,337 @@
+"""Names of the same weights in published single files (ldm, OpenCLIP) and in diffusers and transformers.
+
+Nothing here knows a width or a block count: each map is derived from the keys that are there, so it fits SDXL, its
+refiner, SD 1.5 and any narrower or shallower relative. A key without a partner is left out of the map.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+UNET = "model.diffusion_model."
+VAE = "first_stage_model."
+
+_RESNET = {
+    "in_layers.0": "norm1",
+    "in_layers.2": "conv1",
+    "emb_layers.1": "time_emb_proj",
+    "out_layers.0": "norm2",
+    "out_layers.3": "conv2",
+    "skip_connection": "conv_shortcut",
+}
+_UNET_ENDS = {
+    "time_embed.0": "time_embedding.linear_1",
+    "time_embed.2": "time_embedding.linear_2",
+    "label_emb.0.0": "add_embedding.linear_1",
+    "label_emb.0.2": "add_embedding.linear_2",
+    "input_blocks.0.0": "conv_in",
+    "out.0": "conv_norm_out",
+    "out.2": "conv_out",
+}
+_VAE_ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
+_VAE_ATTENTION_OLD = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+_CLIP_LAYER = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+    "attn.out_proj": "self_attn.out_proj",
+}
+
+
+@dataclass(frozen=True)
+class UNetLayout:
+    """Transformer depth behind each resnet, level by level; 0 where there is none. `mid` is None when the middle
+    is a single resnet (SSD-1B, Vega)."""
+
+    down: tuple[tuple[int, ...], ...]
+    mid: int | None
+    up: tuple[tuple[int, ...], ...]
+
+
+def layout_of_ldm(keys: Iterable[str]) -> UNetLayout:
+    """The layout behind ldm UNet keys without prefix ('input_blocks.4.1.proj_in.weight')."""
+    blocks, depths = _Blocks(), _Depths()
+    for key in keys:
+        if match := re.match(r"(input_blocks|output_blocks|middle_block)\.(\d+)\.(.*)", key):
+            side, index, rest = match[1], int(match[2]), match[3]
+            blocks.add(side, index, rest)
+            depths.add(f"{side}.{index}", rest)
+    down = _split_levels(blocks.of("input_blocks"), depths, "input_blocks", r"\d+\.op\.")
+    up = _split_levels(blocks.of("output_blocks"), depths, "output_blocks", r"\d+\.conv\.")
+    mid = depths.of("middle_block.1") if "middle_block.2" in depths else None
+    return UNetLayout(down, mid, up)
+
+
+def layout_of_diffusers(keys: Iterable[str]) -> UNetLayout:
+    """The layout behind diffusers UNet keys ('down_blocks.1.attentions.0.proj_in.weight')."""
+    resnets: dict[tuple[str, int], int] = {}
+    depths = _Depths()
+    for key in keys:
+        if match := re.match(r"(down_blocks|up_blocks)\.(\d+)\.(resnets|attentions)\.(\d+)\.(.*)", key):
+            side, level, index = match[1], int(match[2]), int(match[4])
+            resnets[side, level] = max(resnets.get((side, level), 0), index + 1)
+            depths.add(f"{side}.{level}.{index}", match[5])
+        elif match := re.match(r"mid_block\.attentions\.0\.(.*)", key):
+            depths.add("mid_block", match[1])
+    down, up = (
+        tuple(
+            tuple(depths.of(f"{side}.{level}.{i}") for i in range(resnets[side, level]))
+            for level in sorted(level for where, level in resnets if where == side)
+        )
+        for side in ("down_blocks", "up_blocks")
+    )
+    return UNetLayout(down, depths.of("mid_block") if "mid_block" in depths else None, up)
+
+
+def unet_modules(layout: UNetLayout) -> dict[str, str]:
+    """ldm module name to diffusers module name, for a UNet of that layout."""
+    modules = dict(_UNET_ENDS)
+    n = 1
+    for level, depths in enumerate(layout.down):
+        for i, depth in enumerate(depths):
+            modules |= _resnet(f"input_blocks.{n}.0", f"down_blocks.{level}.resnets.{i}")
+            if depth:
+                modules[f"input_blocks.{n}.1"] = f"down_blocks.{level}.attentions.{i}"
+            n += 1
+        modules[f"input_blocks.{n}.0.op"] = f"down_blocks.{level}.downsamplers.0.conv"
+        n += 1
+    modules |= _resnet("middle_block.0", "mid_block.resnets.0")
+    modules |= _resnet("middle_block.2", "mid_block.resnets.1")
+    modules["middle_block.1"] = "mid_block.attentions.0"
+    n = 0
+    for level, depths in enumerate(layout.up):
+        for i, depth in enumerate(depths):
+            modules |= _resnet(f"output_blocks.{n}.0", f"up_blocks.{level}.resnets.{i}")
+            if depth:
+                modules[f"output_blocks.{n}.1"] = f"up_blocks.{level}.attentions.{i}"
+            if i == len(depths) - 1:
+                modules[f"output_blocks.{n}.{2 if depth else 1}.conv"] = f"up_blocks.{level}.upsamplers.0.conv"
+            n += 1
+    return modules
+
+
+def unet_to_diffusers(keys: Iterable[str]) -> dict[str, str]:
+    """ldm UNet key (no prefix) to diffusers key."""
+    keys = list(keys)
+    return _rename(keys, unet_modules(layout_of_ldm(keys)))
+
+
+def unet_to_ldm(keys: Iterable[str]) -> dict[str, str]:
+    """diffusers UNet key to ldm key (no prefix)."""
+    keys = list(keys)
+    return _rename(keys, {new: old for old, new in unet_modules(layout_of_diffusers(keys)).items()})
+
+
+def vae_to_diffusers(keys: Iterable[str]) -> dict[str, str]:
+    """ldm VAE key (no prefix) to diffusers key; keys that are diffusers', old or new, map to the new ones."""
+    keys = list(keys)
+    if is_diffusers_vae(keys):
+        old = {f".attentions.0.{was}.": f".attentions.0.{now}." for now, was in _VAE_ATTENTION_OLD.items()}
+        return {key: _replace_first(key, old) for key in keys}
+    levels = 1 + max((int(m[1]) for key in keys if (m := re.match(r"decoder\.up\.(\d+)\.", key))), default=-1)
+    return {key: new for key in keys if (new := _vae_key(key, levels)) is not None}
+
+
+def is_diffusers_vae(keys: Iterable[str]) -> bool:
+    """Whether VAE keys are diffusers' and not ldm's."""
+    return any(".down_blocks." in key or ".mid_block." in key for key in keys)
+
+
+def vae_to_ldm(keys: Iterable[str]) -> dict[str, str]:
+    """diffusers VAE key to ldm key (no prefix)."""
+    keys = list(keys)
+    levels = 1 + max((int(m[1]) for k in keys if (m := re.match(r"decoder\.up_blocks\.(\d+)\.", k))), default=-1)
+    return {key: _vae_ldm_key(key, levels) for key in keys}
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where a weight comes from: a key, the third of it that is meant (0 q, 1 k, 2 v), and whether transposed."""
+
+    key: str
+    third: int | None = None
+    transposed: bool = False
+
+    def take(self, tensor: Tensor) -> Tensor:
+        """The weight out of the tensor stored under `key`; a view."""
+        if self.third is not None:
+            tensor = tensor.chunk(3)[self.third]
+        return tensor.T if self.transposed else tensor
+
+
+def openclip_to_transformers(keys: Iterable[str]) -> dict[str, Part]:
+    """transformers CLIP text key to its place in an OpenCLIP file (keys without 'model.' prefix)."""
+    parts: dict[str, Part] = {}
+    for key in keys:
+        if match := re.match(r"transformer\.resblocks\.(\d+)\.(.*)\.?(weight|bias)$", key):
+            layer = f"text_model.encoder.layers.{match[1]}"
+            inner, leaf = match[2].rstrip("."), match[3]
+            if inner == "attn.in_proj_":
+                parts |= {f"{layer}.self_attn.{q}_proj.{leaf}": Part(key, i) for i, q in enumerate("qkv")}
+            elif inner in _CLIP_LAYER:
+                parts[f"{layer}.{_CLIP_LAYER[inner]}.{leaf}"] = Part(key)
+        elif key == "token_embedding.weight":
+            parts["text_model.embeddings.token_embedding.weight"] = Part(key)
+        elif key == "positional_embedding":
+            parts["text_model.embeddings.position_embedding.weight"] = Part(key)
+        elif key.startswith("ln_final."):
+            parts["text_model.final_layer_norm." + key.removeprefix("ln_final.")] = Part(key)
+        elif key in ("text_projection", "text_projection.weight"):
+            parts["text_projection.weight"] = Part(key, transposed=True)
+    return parts
+
+
+def unet_state_to_ldm(state: Mapping[str, Tensor], prefix: str = UNET) -> dict[str, Tensor]:
+    """A diffusers UNet's weights under their published names. Tensors are shared, not copied."""
+    return {prefix + new: state[old] for old, new in unet_to_ldm(state).items()}
+
+
+def vae_state_to_ldm(state: Mapping[str, Tensor], prefix: str = VAE) -> dict[str, Tensor]:
+    """A diffusers VAE's weights under their published names: attention as 1×1 convolutions."""
+    renamed = {prefix + new: state[old] for old, new in vae_to_ldm(state).items()}
+    is_linear = re.compile(r".*\.attn_1\.(q|k|v|proj_out)\.weight")
+    return {
+        key: tensor[:, :, None, None] if is_linear.fullmatch(key) and tensor.ndim == 2 else tensor
+        for key, tensor in renamed.items()
+    }
+
+
+def clip_state_to_openclip(
+    state: Mapping[str, Tensor], prefix: str = "conditioner.embedders.1.model."
+) -> dict[str, Tensor]:
+    """A transformers CLIP text model's weights under OpenCLIP's names: q, k and v fused, projection transposed."""
+    state = {clip_key(key): tensor for key, tensor in state.items()}
+    out: dict[str, Tensor] = {}
+    layer_names = {new: old for old, new in _CLIP_LAYER.items()}
+    for key, tensor in state.items():
+        if match := re.match(r"text_model\.encoder\.layers\.(\d+)\.(.*)\.(weight|bias)$", key):
+            layer, inner, leaf = f"transformer.resblocks.{match[1]}", match[2], match[3]
+            if inner == "self_attn.q_proj":
+                qkv = [state[key.replace("q_proj", f"{q}_proj")] for q in "qkv"]
+                out[f"{prefix}{layer}.attn.in_proj_{leaf}"] = torch.cat(qkv)
+            elif inner in layer_names:
+                out[f"{prefix}{layer}.{layer_names[inner]}.{leaf}"] = tensor
+        elif key.endswith("token_embedding.weight"):
+            out[prefix + "token_embedding.weight"] = tensor
+        elif key.endswith("position_embedding.weight"):
+            out[prefix + "positional_embedding"] = tensor
+        elif "final_layer_norm." in key:
+            out[prefix + "ln_final." + key.rsplit(".", 1)[1]] = tensor
+        elif key == "text_projection.weight":
+            out[prefix + "text_projection"] = tensor.T.contiguous()
+    return out
+
+
+def clip_key(key: str) -> str:
+    """A transformers text key with the 'text_model.' level that version 5 leaves out of plain text models."""
+    bare = key.startswith(("embeddings.", "encoder.", "final_layer_norm."))
+    return "text_model." + key if bare else key
+
+
+class _Blocks:
+    """Which module keys each numbered block of a side holds."""
+
+    def __init__(self) -> None:
+        self._rests: dict[str, dict[int, list[str]]] = {}
+
+    def add(self, side: str, index: int, rest: str) -> None:
+        self._rests.setdefault(side, {}).setdefault(index, []).append(rest)
+
+    def of(self, side: str) -> list[tuple[int, list[str]]]:
+        return sorted(self._rests.get(side, {}).items())
+
+
+class _Depths:
+    """How many transformer blocks each place holds."""
+
+    def __init__(self) -> None:
+        self._depths: dict[str, int] = {}
+
+    def add(self, place: str, rest: str) -> None:
+        match = re.match(r"(?:\d+\.)?transformer_blocks\.(\d+)\.", rest)
+        self._depths[place] = max(self._depths.get(place, 0), int(match[1]) + 1 if match else 0)
+
+    def of(self, place: str) -> int:
+        return self._depths.get(place, 0)
+
+    def __contains__(self, place: str) -> bool:
+        return place in self._depths
+
+
+def _split_levels(
+    blocks: list[tuple[int, list[str]]], depths: _Depths, side: str, ends_level: str
+) -> tuple[tuple[int, ...], ...]:
+    """Blocks with a resnet, cut into levels behind each block that resamples; conv_in counts as none."""
+    levels: list[list[int]] = [[]]
+    for index, rests in blocks:
+        if any(rest.startswith("0.in_layers.") for rest in rests):
+            levels[-1].append(depths.of(f"{side}.{index}"))
+        if any(re.match(ends_level, rest) for rest in rests):
+            levels.append([])
+    return tuple(tuple(level) for level in levels if level)
+
+
+def _resnet(ldm: str, diffusers: str) -> dict[str, str]:
+    return {f"{ldm}.{old}": f"{diffusers}.{new}" for old, new in _RESNET.items()}
+
+
+def _rename(keys: Iterable[str], modules: Mapping[str, str]) -> dict[str, str]:
+    """Each key with its longest known module prefix renamed."""
+    renamed = {}
+    for key in keys:
+        for prefix in _prefixes(key):
+            if prefix in modules:
+                renamed[key] = modules[prefix] + key[len(prefix) :]
+                break
+    return renamed
+
+
+def _prefixes(key: str) -> Iterator[str]:
+    while "." in key:
+        key = key.rsplit(".", 1)[0]
+        yield key
+
+
+def _replace_first(key: str, table: Mapping[str, str]) -> str:
+    for old, new in table.items():
+        if old in key:
+            return key.replace(old, new, 1)
+    return key
+
+
+def _vae_key(key: str, levels: int) -> str | None:
+    if match := re.match(r"(encoder|decoder)\.(down|up)\.(\d+)\.(block\.(\d+)|downsample|upsample)\.(.*)", key):
+        level = int(match[3]) if match[2] == "down" else levels - 1 - int(match[3])
+        if match[5] is not None:
+            rest = match[6].replace("nin_shortcut", "conv_shortcut")
+            return f"{match[1]}.{match[2]}_blocks.{level}.resnets.{match[5]}.{rest}"
+        return f"{match[1]}.{match[2]}_blocks.{level}.{match[4]}rs.0.{match[6]}"
+    if match := re.match(r"(encoder|decoder)\.mid\.block_([12])\.(.*)", key):
+        rest = match[3].replace("nin_shortcut", "conv_shortcut")
+        return f"{match[1]}.mid_block.resnets.{int(match[2]) - 1}.{rest}"
+    if match := re.match(r"(encoder|decoder)\.mid\.attn_1\.(norm|q|k|v|proj_out)\.(weight|bias)$", key):
+        return f"{match[1]}.mid_block.attentions.0.{_VAE_ATTENTION[match[2]]}.{match[3]}"
+    if match := re.match(r"(encoder|decoder)\.(norm_out|conv_in|conv_out)\.(weight|bias)$", key):
+        return f"{match[1]}.{match[2].replace('norm_out', 'conv_norm_out')}.{match[3]}"
+    return key if key.startswith(("quant_conv.", "post_quant_conv.")) else None
+
+
+def _vae_ldm_key(key: str, levels: int) -> str:
+    blocks = r"(encoder|decoder)\.(down|up)_blocks\.(\d+)\.(resnets|downsamplers|upsamplers)\.(\d+)\.(.*)"
+    if match := re.match(blocks, key):
+        level = int(match[3]) if match[2] == "down" else levels - 1 - int(match[3])
+        rest = match[6].replace("conv_shortcut", "nin_shortcut")
+        inner = f"block.{match[5]}" if match[4] == "resnets" else match[4].removesuffix("rs")
+        return f"{match[1]}.{match[2]}.{level}.{inner}.{rest}"
+    if match := re.match(r"(encoder|decoder)\.mid_block\.resnets\.(\d+)\.(.*)", key):
+        return f"{match[1]}.mid.block_{int(match[2]) + 1}.{match[3].replace('conv_shortcut', 'nin_shortcut')}"
+    if match := re.match(r"(encoder|decoder)\.mid_block\.attentions\.0\.(.*)\.(weight|bias)$", key):
+        names = {new: old for old, new in _VAE_ATTENTION.items()}
+        return f"{match[1]}.mid.attn_1.{names[match[2]]}.{match[3]}"
+    return key.replace(".conv_norm_out.", ".norm_out.")
