@@ -1,0 +1,158 @@
+"""Single-file checkpoints: which model family a file holds, and the networks in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+
+from ..errors import BadFile
+from ..types import Clip, Family, Model, Prediction, Vae
+from . import names
+from .clip import load_clip
+from .configs import CONTEXT_OF_SD2, unet_config, vae_config
+from .files import Weights, open_weights
+from .filling import build, explained, fill, raise_for_names, to_dtype
+from .names import Part
+from .network import Network
+
+REFINER_ADM = 2560
+NATIVE_SIZE_KEY = "fooocus_stages.native_size"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What one file held. The text encoders of an SDXL refiner are not read: Fooocus uses those of the base."""
+
+    model: Model
+    clip: Clip | None
+    vae: Vae | None
+
+
+def load_checkpoint(
+    path: Path, unet_dtype: torch.dtype, vae_dtype: torch.dtype, home: Path | None = None
+) -> Checkpoint:
+    """The UNet, text encoders (float32) and VAE of a single-file checkpoint, on the CPU.
+
+    `home` is the models folder in which the files that go with this one are looked for first. The side in pixels that
+    the network was trained for is read from the metadata entry 'fooocus_stages.native_size', else it is that of the
+    family. Raises MissingFile (no file, or no tokenizer vocabulary), and BadFile for a file that is damaged, of no
+    known family, or fits its networks only in part.
+    """
+    with open_weights(path) as weights:
+        family = recognise(weights)
+        model = Model(
+            network=Network(load_unet(weights, family, unet_dtype)),
+            family=family,
+            prediction=_prediction(weights),
+            name=path.name,
+            home=home,
+            native_size=_native_size(weights, family),
+        )
+        clip = None if family == "sdxl-refiner" else load_clip(weights, family)
+        vae = None
+        if parts := vae_parts(weights, names.VAE):
+            vae = Vae(Network(_vae(weights, parts, safe_vae_dtype(vae_dtype, family))))
+    return Checkpoint(model, clip, vae)
+
+
+def load_vae(path: Path, dtype: torch.dtype) -> Vae:
+    """The VAE of a file of its own or of a whole checkpoint, in ldm or diffusers names. Raises BadFile, MissingFile."""
+    with open_weights(path) as weights:
+        for prefix in (names.VAE, "vae.", ""):
+            if parts := vae_parts(weights, prefix):
+                return Vae(Network(_vae(weights, parts, safe_vae_dtype(dtype))), path.name)
+    raise BadFile(f"{path.name} holds no VAE: choose a VAE file or a checkpoint that has one")
+
+
+def recognise(weights: Weights) -> Family:
+    """The model family of a checkpoint, from its tensors alone. Raises BadFile when it is none that we know."""
+    shapes = under(weights.shapes, unet_prefix(weights))
+    if "input_blocks.0.0.weight" not in shapes:
+        raise BadFile(f"{weights.path.name} holds no UNet in single-file layout: choose a checkpoint file")
+    channels = shapes["input_blocks.0.0.weight"][1]
+    if channels != 4:
+        raise BadFile(f"{weights.path.name} has {channels} input channels (an inpainting model?): choose one with 4")
+    contexts = {shape[1] for key, shape in shapes.items() if key.endswith("attn2.to_k.weight")}
+    adm = shapes.get("label_emb.0.0.weight")
+    if adm is None:
+        if CONTEXT_OF_SD2 in contexts:
+            raise BadFile(f"{weights.path.name} is a Stable Diffusion 2 model: choose one of SDXL or SD 1.5")
+        return "sd15"
+    openclip_alone = any(key.startswith("conditioner.embedders.0.model.") for key in weights.shapes)
+    return "sdxl-refiner" if adm[1] == REFINER_ADM or openclip_alone else "sdxl"
+
+
+def unet_prefix(weights: Weights) -> str:
+    """The published prefix of UNet weights, or '' in a file of a UNet alone."""
+    return names.UNET if any(key.startswith(names.UNET) for key in weights.shapes) else ""
+
+
+def load_unet(weights: Weights, family: Family, dtype: torch.dtype) -> nn.Module:
+    """The UNet of an open checkpoint, ready for inference on the CPU. Raises BadFile."""
+    prefix = unet_prefix(weights)
+    shapes = under(weights.shapes, prefix)
+    new_names = names.unet_to_diffusers(shapes)
+    raise_for_names(weights.path, "the UNet", left_over=shapes.keys() - new_names.keys())
+    config, middle = explained(weights.path, unet_config, {new: shapes[old] for old, new in new_names.items()}, family)
+
+    def make() -> nn.Module:
+        unet = _untyped(UNet2DConditionModel)(**config)
+        last = config["transformer_layers_per_block"][-1]
+        if middle is not None and middle != (last if isinstance(last, int) else last[0]):
+            depths = [*config["transformer_layers_per_block"][:-1], middle]
+            other = _untyped(UNet2DConditionModel)(**config | {"transformer_layers_per_block": depths})
+            unet.mid_block = other.mid_block
+        return cast(nn.Module, unet)
+
+    parts = {new: Part(prefix + old) for old, new in new_names.items()}
+    return fill(build(make), weights, parts, to_dtype(dtype), "the UNet")
+
+
+def vae_parts(weights: Weights, prefix: str) -> dict[str, Part]:
+    """Where the weights of a diffusers VAE lie in the file; empty when there is no VAE under that prefix."""
+    keys = [key for key in under(weights.shapes, prefix) if not key.startswith(("loss.", "model_ema."))]
+    if "decoder.conv_in.weight" not in keys:
+        return {}
+    new_names = names.vae_to_diffusers(keys)
+    raise_for_names(weights.path, "the VAE", left_over=set(keys) - new_names.keys())
+    return {new: Part(prefix + old) for old, new in new_names.items()}
+
+
+def safe_vae_dtype(dtype: torch.dtype, family: Family = "sdxl") -> torch.dtype:
+    """SDXL's VAE overflows in float16: bfloat16 instead where the device has it, else float32."""
+    if dtype != torch.float16 or family == "sd15":
+        return dtype
+    bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return torch.bfloat16 if bf16 else torch.float32
+
+
+def under(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, tuple[int, ...]]:
+    """The entries below a prefix, without it."""
+    return {key.removeprefix(prefix): shape for key, shape in shapes.items() if key.startswith(prefix)}
+
+
+def _vae(weights: Weights, parts: Mapping[str, Part], dtype: torch.dtype) -> nn.Module:
+    shapes = {new: weights.shapes[part.key] for new, part in parts.items()}
+    config = explained(weights.path, vae_config, shapes)
+    module: nn.Module = build(lambda: _untyped(AutoencoderKL)(**config))
+    return fill(module, weights, parts, to_dtype(dtype), "the VAE")
+
+
+def _untyped(network: type) -> Callable[..., Any]:
+    """A class of diffusers, whose constructors carry no types."""
+    return network
+
+
+def _prediction(weights: Weights) -> Prediction:
+    return "v" if "v_pred" in weights.shapes else "eps"
+
+
+def _native_size(weights: Weights, family: Family) -> int:
+    text = weights.metadata.get(NATIVE_SIZE_KEY, "")
+    return int(text) if text.isdecimal() and int(text) >= 8 else 512 if family == "sd15" else 1024

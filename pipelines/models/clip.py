@@ -1,0 +1,171 @@
+"""The CLIP text encoders: from the file, and from texts to conditioning (Fooocus modules/patch_clip.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from ..errors import BadFile, BadValue
+from ..types import Clip, Family, TextEncoder
+from .configs import text_config
+from .emphasis import WeightedToken
+from .files import Weights
+from .filling import build, explained, fill
+from .names import Part, clip_key, openclip_to_transformers
+from .network import Network
+from .tokenizer import ClipTokenizer, find_vocabulary
+
+_NOT_WEIGHTS = ("position_ids", "logit_scale", "attn_mask")
+Section = list[WeightedToken]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One text read by one encoder: hidden states (1, 77·n, D) and the pooled vector (1, P) of the first section."""
+
+    hidden: Tensor
+    pooled: Tensor
+
+
+def load_clip(weights: Weights, family: Family) -> Clip | None:
+    """The text encoders of an open checkpoint in float32 on the CPU, or None when it holds none of them.
+
+    SDXL: CLIP-L, then CLIP-G; SD 1.5: CLIP-L. Raises BadFile for encoders that are there only in part or do not go
+    with the vocabulary, and MissingFile when there is no vocabulary.
+    """
+    stems = ("cond_stage_model.",) if family == "sd15" else ("conditioner.embedders.0.", "conditioner.embedders.1.")
+    parts = [text_parts(weights, stem) for stem in stems]
+    if not any(parts):
+        return None
+    if not all(parts):
+        raise BadFile(f"{weights.path.name} is not complete: one of its two text encoders is not there")
+    tokenizer = ClipTokenizer(find_vocabulary(weights.path))
+    encoders = tuple(_load_encoder(weights, p, tokenizer, pooled=i == 1) for i, p in enumerate(parts))
+    return Clip(encoders, tokenizer, name=weights.path.name)
+
+
+def text_parts(weights: Weights, stem: str) -> dict[str, Part]:
+    """Where the weights of the text encoder under that stem lie, by transformers names; in OpenCLIP or transformers
+    layout. Empty when there is none; BadFile when weights are left over."""
+    keys = [key for key in weights.shapes if key.startswith(stem) and not key.endswith(_NOT_WEIGHTS)]
+    openclip = stem + "model."
+    if any(key.startswith(openclip) for key in keys):
+        inside = openclip_to_transformers(key.removeprefix(openclip) for key in keys)
+        return {new: Part(openclip + p.key, p.third, p.transposed) for new, p in inside.items()}
+    parts: dict[str, Part] = {}
+    for key in keys:
+        inner = key.removeprefix(stem)
+        if inner.startswith("transformer."):
+            parts[clip_key(inner.removeprefix("transformer."))] = Part(key)
+        elif inner == "text_projection":
+            parts["text_projection.weight"] = Part(key, transposed=True)
+    return parts
+
+
+def encode_texts(clip: Clip, texts: Sequence[str], pool_top_k: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Hidden states (1, 77·n, D), all texts joined along the tokens and all encoders along D, and the sum of the
+    pooled vectors (1, P) of the first `pool_top_k` texts; float32 on `device`, where the encoders already are.
+
+    Every text counts on its own for emphasis and sections; each encoder runs once for all of them (Fooocus
+    modules/default_pipeline.py: clip_encode). Raises BadValue when there is no text.
+    """
+    if not texts:
+        raise BadValue("there is no text to encode: give at least one, which may be empty")
+    different = list(dict.fromkeys(texts))
+    by_encoder = [_encode(encoder, clip, different, device) for encoder in clip.encoders]
+    hidden = [torch.cat([encoded[text].hidden for encoded in by_encoder], dim=-1) for text in texts]
+    pooled = [by_encoder[-1][text].pooled for text in texts[:pool_top_k]]
+    return torch.cat(hidden, dim=1), torch.stack(pooled).sum(dim=0)
+
+
+def encode_text(clip: Clip, text: str, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Hidden states (1, 77·n, D) and pooled vector (1, P) of one text; see `encode_texts`."""
+    return encode_texts(clip, [text], 1, device)
+
+
+def reweight(hidden: Tensor, empty: Tensor, weights: Tensor) -> Tensor:
+    """Emphasis on one section: (z − e)·w + e, then z scaled so that its mean stays what it was.
+
+    `hidden` z and `empty` e (77, D), `weights` w (77,).
+    """
+    w = weights[:, None]
+    changed = torch.where(w == 1.0, hidden, (hidden - empty) * w + empty)
+    return changed * (hidden.mean() / changed.mean())
+
+
+@torch.no_grad()
+def _encode(encoder: TextEncoder, clip: Clip, texts: Sequence[str], device: torch.device) -> dict[str, Encoded]:
+    """Each text read by one encoder, in one forward pass over all sections."""
+    per_text = [clip.tokenizer.sections(text, encoder.pad) for text in texts]
+    sections = [section for of_text in per_text for section in of_text]
+    empty = clip.tokenizer.sections("", encoder.pad)
+    hidden, pooled = _forward(encoder, [*sections, *empty], clip.skip, device)
+    weights = torch.tensor([[w for _, w in section] for section in sections], device=device)
+    encoded: dict[str, Encoded] = {}
+    first = 0
+    for text, of_text in zip(texts, per_text, strict=True):
+        z, w = hidden[first : first + len(of_text)], weights[first : first + len(of_text)]
+        if bool((w != 1.0).any()):
+            z = torch.stack([reweight(z[i], hidden[-1], w[i]) for i in range(len(of_text))])
+        encoded[text] = Encoded(z.reshape(1, -1, z.shape[-1]), pooled[first : first + 1])
+        first += len(of_text)
+    return encoded
+
+
+def _forward(
+    encoder: TextEncoder, sections: Sequence[Section], skip: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Hidden states (n, 77, D), `skip` layers from the end and without the final norm, and pooled vectors (n, P).
+
+    Deeper than the encoder has layers means the final state behind its norm. Pooled is what the normed last layer
+    holds at the largest token id, the end of the text.
+    """
+    ids = torch.tensor([[token for token, _ in section] for section in sections], device=device)
+    module = encoder.network.module
+    out = cast(Any, module)(input_ids=ids, output_hidden_states=True)
+    states = out.hidden_states
+    hidden = states[-skip] if skip < len(states) else out.last_hidden_state
+    pooled = out.last_hidden_state[torch.arange(len(ids), device=device), ids.argmax(dim=-1)]
+    if encoder.pooled:
+        pooled = cast(nn.Linear, module.text_projection)(pooled)
+    return hidden.float(), pooled.float()
+
+
+def _load_encoder(weights: Weights, parts: Mapping[str, Part], tokenizer: ClipTokenizer, pooled: bool) -> TextEncoder:
+    """CLIP-L (quick GELU, its projection unused) or CLIP-G (`pooled`: GELU and projection)."""
+    what = "CLIP-G" if pooled else "CLIP-L"
+    parts = {key: part for key, part in parts.items() if pooled or key != "text_projection.weight"}
+    shapes = {new: tuple(_shape(weights, part)) for new, part in parts.items()}
+    config = CLIPTextConfig(**explained(weights.path, text_config, shapes, "gelu" if pooled else "quick_gelu"))
+    if config.vocab_size != len(tokenizer):
+        raise BadFile(
+            f"{weights.path.name} knows {config.vocab_size} tokens, the vocabulary in {tokenizer.vocabulary.source} "
+            f"has {len(tokenizer)}: put the model's own beside it, in a folder {weights.path.stem}.tokenizer"
+        )
+    module: nn.Module = build(lambda: CLIPTextModelWithProjection(config) if pooled else CLIPTextModel(config))
+    own_names = {clip_key(name): name for name in module.state_dict()}
+    fill(module, weights, {own_names.get(key, key): part for key, part in parts.items()}, _as_fooocus_keeps_it, what)
+    for owner in module.modules():
+        if "position_ids" in dict(owner.named_buffers(recurse=False)):
+            owner.register_buffer("position_ids", torch.arange(config.max_position_embeddings)[None], persistent=False)
+    return TextEncoder(Network(module), pad=0 if pooled else tokenizer.end, pooled=pooled)
+
+
+def _shape(weights: Weights, part: Part) -> tuple[int, ...]:
+    """The shape of a part, from that of the whole."""
+    shape = weights.shapes[part.key]
+    if part.third is not None:
+        return (shape[0] // 3, *shape[1:])
+    return shape[::-1] if part.transposed else shape
+
+
+def _as_fooocus_keeps_it(name: str, tensor: Tensor) -> Tensor:
+    """Float32 with the precision that Fooocus stores: float16 but for embeddings and projection."""
+    if "embedding" in name or "text_projection" in name:
+        return tensor.to(torch.float32, copy=True)
+    return tensor.to(torch.float16).to(torch.float32)
