@@ -162,7 +162,7 @@ class FooocusPerformance:
         settings: SamplingSettings | None = None,
         loras: tuple[Lora, ...] = (),
     ) -> tuple[SamplingSettings, tuple[Lora, ...]]:
-        return stages.sample.performance(performance, settings or SamplingSettings(), loras, overwrite_step)
+        return stages.plan.performance(performance, settings or SamplingSettings(), loras, overwrite_step)
 
 
 class FooocusAspectRatio:
@@ -200,7 +200,7 @@ class FooocusAspectRatio:
     def run(
         self, aspect_ratio: str, width: int, height: int, batch_size: int, model: Model | None = None
     ) -> tuple[dict[str, Any], int, int]:
-        return stages.sample.empty_latent(aspect_ratio, width, height, batch_size, model)
+        return stages.plan.empty_latent(aspect_ratio, width, height, batch_size, model)
 
 
 class FooocusScheduler:
@@ -222,7 +222,7 @@ class FooocusScheduler:
         }
 
     def run(self, model: Model, settings: SamplingSettings, denoise: float) -> tuple[Any]:
-        return (stages.sample.sigmas(model, settings, denoise),)
+        return (stages.plan.schedule(model, settings, denoise),)
 
 
 class FooocusSampler:

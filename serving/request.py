@@ -133,6 +133,8 @@ def text_to_image(request: TextToImage) -> ApiGraph:
         prompt=prompt[0],
         settings=mode[0],
         model=model[0],
+        clip=model[1],
+        vae=checkpoint[2],
     )
     return build.graph
 

@@ -1,0 +1,93 @@
+"""Planning a run: the performance mode, the size, the noise levels (Fooocus async_worker.py: handler)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import BadValue, UnknownName
+from ..functional import latents, samplers, sigmas
+from ..settings import ASPECT_RATIOS, CUSTOM_SIZE, PERFORMANCES, SAMPLERS, SCHEDULERS, SIZE_OF_SDXL
+from ..types import Lora, Model, SamplingSettings
+
+LATENT_CHANNELS = 4
+
+
+def performance(
+    name: str, settings: SamplingSettings, loras: tuple[Lora, ...], overwrite_step: int = -1
+) -> tuple[SamplingSettings, tuple[Lora, ...]]:
+    """The settings as a performance mode decides them, and the LoRAs with the mode's own after them.
+
+    The distilled modes force sampler, scheduler, guidance 1, sharpness 0 and plain sizes (Fooocus set_lcm_defaults,
+    set_lightning_defaults, set_hyper_sd_defaults). `overwrite_step` counts when positive.
+    """
+    if name not in PERFORMANCES:
+        raise UnknownName("performance", name, PERFORMANCES)
+    mode = PERFORMANCES[name]
+    steps = overwrite_step if overwrite_step > 0 else mode.steps
+    decided = replace(settings, performance=name, steps=steps)
+    if not mode.distilled:
+        return decided, loras
+    forced = replace(
+        decided,
+        sampler=mode.sampler,
+        scheduler=mode.scheduler,
+        cfg=1.0,
+        adaptive_cfg=1.0,
+        sharpness=0.0,
+        adm_positive=1.0,
+        adm_negative=1.0,
+        adm_end=0.0,
+    )
+    return forced, (*loras, Lora(mode.lora, mode.lora_weight, required=True))
+
+
+def empty_latent(
+    aspect_ratio: str, width: int, height: int, batch_size: int, model: Model | None = None
+) -> tuple[dict[str, Tensor], int, int]:
+    """Zeros (B, 4, H/8, W/8) with the width and height in pixels that they stand for.
+
+    A listed ratio is for networks trained at 1024 pixels; for a smaller `model` it shrinks in proportion, to multiples
+    of 8. With 'custom' the sides are taken as they are, rounded down to multiples of 8.
+    """
+    if aspect_ratio != CUSTOM_SIZE:
+        if aspect_ratio not in ASPECT_RATIOS:
+            raise UnknownName(
+                "aspect ratio", aspect_ratio, ASPECT_RATIOS, "or choose custom, with a width and a height"
+            )
+        scale = (model.native_size if model else SIZE_OF_SDXL) / SIZE_OF_SDXL
+        width, height = (8 * round(int(side) * scale / 8) for side in aspect_ratio.split("×"))
+    rows, columns = latents.latent_size(width, height)
+    if rows < 1 or columns < 1 or batch_size < 1:
+        raise BadValue(f"a picture of {width}×{height} times {batch_size} is too small: choose sides of 64 or more")
+    samples = torch.zeros((batch_size, LATENT_CHANNELS, rows, columns))
+    return {"samples": samples}, columns * latents.CELL, rows * latents.CELL
+
+
+def schedule(model: Model, settings: SamplingSettings, denoise: float = 1.0) -> Tensor:
+    """The noise levels of a run, falling, the last one 0: (steps + 1,) float32 for most schedulers."""
+    check_names(settings)
+    if not 0 < denoise <= 1:
+        raise BadValue(f"denoise is {denoise}: choose a value above 0, up to 1")
+    if settings.steps < 1:
+        raise BadValue(f"steps is {settings.steps}: choose 1 or more")
+    generator, sampling = sigmas.effective(settings.scheduler, model.prediction)
+    discards = samplers.SAMPLERS[settings.sampler].discards
+    return sigmas.schedule(generator, sampling, settings.steps, denoise, discards, sdxl=model.family != "sd15")
+
+
+def check_names(settings: SamplingSettings) -> None:
+    """Raises UnknownName for a sampler or scheduler that there is not."""
+    if settings.sampler not in SAMPLERS:
+        raise UnknownName("sampler", settings.sampler, SAMPLERS)
+    if settings.scheduler not in SCHEDULERS:
+        raise UnknownName("scheduler", settings.scheduler, SCHEDULERS)
+
+
+def seeds_of(latent: dict[str, Any], seed: int) -> list[int]:
+    """A seed per picture of a batch: counting up from `seed`, or from it by the latent's `batch_index`."""
+    indices = latent.get("batch_index") or range(len(latent["samples"]))
+    return [(seed + i) % 2**63 for i in indices]

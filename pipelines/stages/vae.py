@@ -1,0 +1,50 @@
+"""Pictures to latents and back (Fooocus modules/core.py: encode_vae, decode_vae)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import BadValue
+from ..host import Host
+from ..models import vae as vaes
+from ..types import Vae
+
+Latent = dict[str, Any]
+BYTES_PER_PIXEL = 2 * 1024  # of activations, per pixel and byte of the dtype
+
+
+def decode(host: Host, vae: Vae | Any, latent: Latent, tiled: bool = False) -> Tensor:
+    """Pictures (B, H, W, 3), 0…1, float32 on the CPU, from a latent's `samples`.
+
+    `vae` may also be ComfyUI's own, which decodes by itself.
+    """
+    samples = latent["samples"]
+    if not isinstance(vae, Vae):
+        decoded: Tensor = vae.decode(samples)
+        return decoded
+    device = ready(host, vae, pixels=64 * samples.shape[-2] * samples.shape[-1])
+    return vaes.decode(vae, samples.to(device), tiled).cpu()
+
+
+def encode(host: Host, vae: Vae | Any, image: Tensor, seed: int = 0, tiled: bool = False) -> Latent:
+    """A latent of pictures (B, H, W, 3 or 4), 0…1, cropped about the middle to multiples of 8.
+
+    The posterior is sampled with noise of `seed`; Fooocus takes whatever the global generator holds at that moment.
+    Raises BadValue for a picture of less than 8 pixels a side. `vae` may also be ComfyUI's own.
+    """
+    if image.ndim != 4 or image.shape[-1] < 3 or min(image.shape[1:3]) < 8:
+        raise BadValue(f"a picture to encode must be (B, H, W, 3) with sides of 8 or more, got {tuple(image.shape)}")
+    pixels = image[..., :3]
+    if not isinstance(vae, Vae):
+        return {"samples": vae.encode(pixels)}
+    device = ready(host, vae, pixels=pixels.shape[1] * pixels.shape[2])
+    return {"samples": vaes.encode(vae, pixels.to(device), seed, tiled).cpu()}
+
+
+def ready(host: Host, vae: Vae, pixels: int) -> torch.device:
+    """The autoencoder on its device, with room beside it for pictures of that many pixels."""
+    itemsize = next(vae.network.module.parameters()).element_size()
+    return host.load("vae", vae.network.module, memory=pixels * BYTES_PER_PIXEL * itemsize)
