@@ -79,7 +79,8 @@ class BrownianNoise:
         high: float,
         device: torch.device | str = "cpu",
     ) -> None:
-        # The tree rounds its ends; asked beyond them it would warn and clamp, so both are done here.
+        # The tree rounds σ, warns beyond its ends, and never returns between two σ that round to the same: so
+        # rounding and clamping are done here.
         self._low, self._high = round(low, TREE_DIGITS), round(high, TREE_DIGITS)
         start = torch.zeros((1, *shape), device=device)
         tolerance = 10.0**-TREE_DIGITS
@@ -87,7 +88,7 @@ class BrownianNoise:
 
     def __call__(self, sigma: float, sigma_next: float) -> Tensor:
         ends = sorted((sigma, sigma_next))
-        inside = [min(max(end, self._low), self._high) for end in ends]
+        inside = [min(max(round(end, TREE_DIGITS), self._low), self._high) for end in ends]
         increments: Tensor = torch.cat([tree(*inside) for tree in self._trees])
         sign = -1 if sigma > sigma_next else 1
         return increments * (sign / math.sqrt(ends[1] - ends[0]))
