@@ -139,7 +139,11 @@ def schedule(
     sigmas = _GENERATORS[generator](total + discard_penultimate, sampling, sdxl)
     if discard_penultimate:
         sigmas = torch.cat([sigmas[:-2], sigmas[-1:]])
-    return sigmas if denoise > 0.9999 else sigmas[-(steps + 1) :]
+    if denoise <= 0.9999:
+        sigmas = sigmas[-(steps + 1) :]
+    # `simple` repeats levels when asked for more than the table has; a step of length 0 has no direction.
+    distinct: Tensor = torch.unique_consecutive(sigmas)
+    return distinct
 
 
 def cut(sigmas: Tensor, start: int = 0, last: int | None = None, full_denoise: bool = False) -> Tensor:
