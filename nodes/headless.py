@@ -1,0 +1,206 @@
+"""Twins of the ComfyUI nodes that the bundled workflows use, for runs without ComfyUI; never registered inside it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from ..pipelines import stages
+from ..pipelines.errors import BadFile, MissingFile, did_you_mean
+from .comfy import current_host
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+NO_ALPHA = (64, 64)  # the mask that ComfyUI gives for a picture without alpha
+
+
+class LoadImage:
+    DESCRIPTION = "Reads a picture, with all its frames. The mask is 1 where it is transparent."
+    CATEGORY = "image"
+    FUNCTION = "load_image"
+    RETURN_TYPES = ("IMAGE", "MASK")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"image": (picture_names(), {"image_upload": True})}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, image: str) -> bool | str:
+        return check_picture(image)
+
+    @classmethod
+    def IS_CHANGED(cls, image: str) -> str:
+        return hashlib.sha256(find_picture(image).read_bytes()).hexdigest()
+
+    def load_image(self, image: str) -> tuple[torch.Tensor, torch.Tensor]:
+        import torch
+
+        with opened(find_picture(image)) as picture:
+            loaded = [(pixels(frame.convert("RGB")), transparency(frame)) for frame in frames(picture)]
+        images = torch.stack([image for image, _ in loaded])
+        masks = [mask for _, mask in loaded]
+        if len({mask.shape for mask in masks}) > 1:  # only some frames have alpha
+            masks = [mask if mask.shape == images.shape[1:3] else torch.zeros(images.shape[1:3]) for mask in masks]
+        return images, torch.stack(masks)
+
+
+class LoadImageMask:
+    DESCRIPTION = "Reads one channel of a picture as a mask; alpha is turned round, so that 1 is transparent."
+    CATEGORY = "mask"
+    FUNCTION = "load_image"
+    RETURN_TYPES = ("MASK",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        channels = ["alpha", "red", "green", "blue"]
+        return {"required": {"image": (picture_names(), {"image_upload": True}), "channel": (channels,)}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, image: str) -> bool | str:
+        return check_picture(image)
+
+    @classmethod
+    def IS_CHANGED(cls, image: str, channel: str) -> str:
+        return hashlib.sha256(find_picture(image).read_bytes()).hexdigest()
+
+    def load_image(self, image: str, channel: str) -> tuple[torch.Tensor]:
+        with opened(find_picture(image)) as picture:
+            band = next(frames(picture)).convert("RGBA").getchannel(channel[0].upper())
+        mask = pixels(band)
+        return ((1.0 - mask if channel == "alpha" else mask)[None],)
+
+
+class SaveImage:
+    DESCRIPTION = "Saves pictures as PNG in the output folder, with the workflow inside."
+    CATEGORY = "image"
+    FUNCTION = "save_images"
+    OUTPUT_NODE = True
+    RETURN_TYPES = ()
+    folder: Literal["output", "temp"] = "output"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {"images": ("IMAGE",), "filename_prefix": ("STRING", {"default": "ComfyUI"})},
+            "hidden": {"prompt": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
+        }
+
+    def save_images(
+        self, images: Any, filename_prefix: str = "ComfyUI", prompt: Any = None, extra_pnginfo: Any = None
+    ) -> dict[str, Any]:
+        saved = stages.save.save_pictures(
+            current_host(),
+            images,
+            filename_prefix,
+            scheme="none",
+            prompt=prompt,
+            extra_pnginfo=extra_pnginfo,
+            folder=self.folder,
+        )
+        return {"ui": {"images": saved}}
+
+
+class PreviewImage(SaveImage):
+    DESCRIPTION = "Saves pictures as PNG in the folder for temporary files."
+    folder = "temp"
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        declared = SaveImage.INPUT_TYPES()
+        return {**declared, "required": {"images": ("IMAGE",)}}
+
+
+HEADLESS_NODES: dict[str, type[Any]] = {
+    "LoadImage": LoadImage,
+    "LoadImageMask": LoadImageMask,
+    "PreviewImage": PreviewImage,
+    "SaveImage": SaveImage,
+}
+
+
+def picture_names() -> list[str]:
+    """The picture files in the input folder."""
+    folder = current_host().folder("input")
+    return sorted(p.name for p in folder.iterdir() if p.suffix.lower() in PICTURES) if folder.is_dir() else []
+
+
+def find_picture(name: str) -> Path:
+    """The file of a LoadImage value: in the input folder, in the folder named by a suffix such as ' [output]', or
+    at that path. Raises MissingFile."""
+    annotated = re.fullmatch(r"(.+?) ?\[(input|output|temp)\]", name)
+    kind = cast(Literal["input", "output", "temp"], annotated[2] if annotated else "input")
+    folder = current_host().folder(kind)
+    plain = annotated[1] if annotated else name
+    for path in (folder / plain, Path(plain)):
+        if plain and path.is_file():
+            return path
+    near = did_you_mean(plain, picture_names())
+    raise MissingFile(f"picture {name!r} is not there{near}; it is looked for in {folder} and as a path")
+
+
+def check_picture(name: str | None) -> bool | str:
+    """True when the file is there, else why not."""
+    try:
+        return name is None or bool(find_picture(name))
+    except MissingFile as error:
+        return str(error)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """A picture file; what can't be read, or is larger than is safe, is a BadFile."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                most = 2 * (Image.MAX_IMAGE_PIXELS or 2**27)
+                if picture.width * picture.height * getattr(picture, "n_frames", 1) > most:
+                    raise BadFile(f"{path} has more than {most} pixels in all its frames; make it smaller")
+                yield picture
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise BadFile(f"{path} is not a picture that can be read ({error}); save it anew as PNG or JPEG") from error
+
+
+def frames(picture: Image.Image) -> Iterator[Image.Image]:
+    """The frames that have the size of the first, upright; only the first of a stereo (MPO) picture."""
+    from PIL import ImageOps, ImageSequence
+
+    size = None
+    for raw in ImageSequence.Iterator(picture):
+        frame = ImageOps.exif_transpose(raw)
+        if frame.mode.startswith("I"):  # 16-bit grey
+            frame = frame.convert("I").point(lambda grey: grey * (1 / 255))
+        size = size or frame.size
+        if frame.size == size:
+            yield frame
+        if picture.format == "MPO":
+            return
+
+
+def pixels(picture: Image.Image) -> torch.Tensor:
+    """A picture's bytes as floats 0…1."""
+    import numpy as np
+    import torch
+
+    return torch.from_numpy(np.array(picture).astype(np.float32) / 255.0)
+
+
+def transparency(frame: Image.Image) -> torch.Tensor:
+    """1 − alpha (H, W); 64×64 zeros without alpha."""
+    import torch
+
+    if "A" in frame.getbands():
+        return 1.0 - pixels(frame.getchannel("A"))
+    if frame.mode == "P" and "transparency" in frame.info:
+        return 1.0 - pixels(frame.convert("RGBA").getchannel("A"))
+    return torch.zeros(NO_ALPHA)
