@@ -15,7 +15,7 @@ from ..types import Clip, Family, TextEncoder
 from .configs import text_config
 from .emphasis import WeightedToken
 from .files import Weights
-from .filling import build, explained, fill
+from .filling import build, explained, fill, to_dtype
 from .names import Part, clip_key, openclip_to_transformers
 from .network import Network
 from .tokenizer import ClipTokenizer, find_vocabulary
@@ -149,7 +149,7 @@ def _load_encoder(weights: Weights, parts: Mapping[str, Part], tokenizer: ClipTo
         )
     module: nn.Module = build(lambda: CLIPTextModelWithProjection(config) if pooled else CLIPTextModel(config))
     own_names = {clip_key(name): name for name in module.state_dict()}
-    fill(module, weights, {own_names.get(key, key): part for key, part in parts.items()}, _as_fooocus_keeps_it, what)
+    fill(module, weights, {own_names.get(key, key): part for key, part in parts.items()}, to_dtype(torch.float32), what)
     for owner in module.modules():
         if "position_ids" in dict(owner.named_buffers(recurse=False)):
             owner.register_buffer("position_ids", torch.arange(config.max_position_embeddings)[None], persistent=False)
@@ -162,10 +162,3 @@ def _shape(weights: Weights, part: Part) -> tuple[int, ...]:
     if part.third is not None:
         return (shape[0] // 3, *shape[1:])
     return shape[::-1] if part.transposed else shape
-
-
-def _as_fooocus_keeps_it(name: str, tensor: Tensor) -> Tensor:
-    """Float32 with the precision that Fooocus stores: float16 but for embeddings and projection."""
-    if "embedding" in name or "text_projection" in name:
-        return tensor.to(torch.float32, copy=True)
-    return tensor.to(torch.float16).to(torch.float32)

@@ -13,6 +13,7 @@ from .names import layout_of_diffusers
 Shapes = Mapping[str, tuple[int, ...]]
 
 HEAD_WIDTH = 64
+FIRST_HEAD_WIDTH_OF_SD15 = 40
 TIME_WIDTH = 256
 CONTEXT_OF_SD2 = 1024
 
@@ -21,7 +22,7 @@ def unet_config(shapes: Shapes, family: Family) -> tuple[dict[str, Any], int | N
     """Arguments of UNet2DConditionModel for weights of those names (diffusers') and shapes, and the transformer
     depth of its middle, which the arguments can't always say (None: no transformer).
 
-    Heads are 64 wide in the SDXL family and eight per layer in SD 1.5. Raises BadFile for a network that is none.
+    Heads are 64 wide in the SDXL family; SD 1.5 has equally many at every level (eight), 40 wide at the first. Raises BadFile for a network that is none.
     """
     layout = layout_of_diffusers(shapes)
     levels = range(len(layout.down))
@@ -44,7 +45,7 @@ def unet_config(shapes: Shapes, family: Family) -> tuple[dict[str, Any], int | N
         "transformer_layers_per_block": [_depth(depths, layout.mid) for depths in layout.down],
         "reverse_transformer_layers_per_block": [_depth(depths, layout.mid) for depths in layout.up],
         "cross_attention_dim": shapes[attention[0]][1] if attention else CONTEXT_OF_SD2,
-        "attention_head_dim": 8 if family == "sd15" else tuple(max(1, c // HEAD_WIDTH) for c in channels),
+        "attention_head_dim": _heads(channels, family),
         "use_linear_projection": any(len(s) == 2 for key, s in shapes.items() if key.endswith(".proj_in.weight")),
         "time_embedding_dim": shapes["time_embedding.linear_1.weight"][0],
     }
@@ -100,6 +101,13 @@ def text_config(shapes: Shapes, activation: str) -> dict[str, Any]:
         "eos_token_id": vocabulary - 1,
         "pad_token_id": vocabulary - 1,
     }
+
+
+def _heads(channels: tuple[int, ...], family: Family) -> int | tuple[int, ...]:
+    """Attention heads per level. diffusers calls them `attention_head_dim`."""
+    if family == "sd15":
+        return max(1, round(channels[0] / FIRST_HEAD_WIDTH_OF_SD15))
+    return tuple(max(1, c // HEAD_WIDTH) for c in channels)
 
 
 def _depth(depths: tuple[int, ...], otherwise: int | None) -> int | list[int]:
