@@ -1,0 +1,104 @@
+"""Asking the UNet: all sides of guidance in one call, and FreeU attached for the length of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ..functional import freeu as freeu_maths
+from ..functional.latents import batchable, tiled_tokens
+from ..types import FreeU
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the UNet is told about one side of guidance: tokens (B, n, D), and in the SDXL family the pooled text
+    (B, P) and the ids of `functional.adm` (six, for the refiner five); SD 1.5 reads the tokens alone."""
+
+    tokens: Tensor
+    pooled: Tensor | None = None
+    time_ids: tuple[float, ...] | None = None
+
+
+@torch.no_grad()
+def predict(unet: nn.Module, x_in: Tensor, t: float, sides: Sequence[Condition]) -> list[Tensor]:
+    """The network's output for each side, (B, 4, h, w) float32 in the order of `sides`.
+
+    `x_in` (B, 4, h, w) is the latent already divided by √(σ² + σd²), `t` the timestep. Sides run in one batch, their
+    tokens repeated to equal length, unless that would repeat one more than four times (Fooocus
+    ldm_patched/modules/samplers.py: calc_cond_uncond_batch).
+    """
+    if len(sides) > 1 and not batchable([side.tokens.shape[1] for side in sides]):
+        return [output for side in sides for output in predict(unet, x_in, t, [side])]
+    parameter = next(unet.parameters())
+    many, batch = len(sides), len(x_in)
+
+    def stacked(values: Sequence[Tensor]) -> Tensor:
+        return torch.cat([v.expand(batch, *v.shape[1:]) for v in values]).to(parameter)
+
+    added: dict[str, Tensor] = {}
+    if reads_sizes(unet):
+        ids = [torch.tensor(side.time_ids, dtype=torch.float32).expand(batch, -1) for side in sides]
+        added = {
+            "text_embeds": stacked([side.pooled for side in sides if side.pooled is not None]),
+            "time_ids": torch.cat(ids).to(parameter.device),
+        }
+    output = cast(Any, unet)(
+        x_in.to(parameter).repeat(many, 1, 1, 1),
+        torch.full((many * batch,), t, dtype=torch.float32, device=parameter.device),
+        encoder_hidden_states=stacked(tiled_tokens([side.tokens for side in sides])),
+        added_cond_kwargs=added,
+        return_dict=False,
+    )[0]
+    return list(output.float().chunk(many))
+
+
+def reads_sizes(unet: nn.Module) -> bool:
+    """Whether the UNet wants the pooled text and the picture size: the SDXL family does."""
+    return bool(cast(Any, unet).config.addition_embed_type == "text_time")
+
+
+@contextmanager
+def freeu_attached(unet: nn.Module, freeu: FreeU | None) -> Iterator[None]:
+    """FreeU V2 on the UNet's decoder while the context lasts; None attaches nothing.
+
+    A decoder layer receives the hidden state and the skip already joined: a hook in front of it takes them apart,
+    applies the gains of that width, and joins them again.
+    """
+    hooks = []
+    try:
+        if freeu is not None:
+            for resnet, channels in decoder_resnets(unet):
+                if found := freeu_maths.gains(channels, freeu.b1, freeu.b2, freeu.s1, freeu.s2):
+                    hooks.append(resnet.register_forward_pre_hook(_FreeUHook(channels, *found)))
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def decoder_resnets(unet: nn.Module) -> Iterator[tuple[nn.Module, int]]:
+    """The decoder's residual layers in order, each with the channels of the hidden state that enters it."""
+    channels = cast(Any, unet).mid_block.resnets[-1].out_channels
+    for block in cast(Any, unet).up_blocks:
+        for resnet in block.resnets:
+            yield resnet, channels
+            channels = resnet.out_channels
+
+
+@dataclass(frozen=True)
+class _FreeUHook:
+    channels: int
+    b: float
+    s: float
+
+    def __call__(self, resnet: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        joined, *rest = inputs
+        hidden, skip = joined[:, : self.channels], joined[:, self.channels :]
+        changed = torch.cat([freeu_maths.backbone(hidden, self.b), freeu_maths.thinned(skip, self.s)], dim=1)
+        return (changed, *rest)
