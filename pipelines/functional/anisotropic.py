@@ -26,22 +26,23 @@ def joint_bilateral_blur(e: Tensor, guide: Tensor) -> Tensor:
     w = gauss(o)·exp(−½ (Σ_c |g(q + o) − g(q)|)² / 3²), g the guide normalised per picture, edges reflected.
     A side shorter than 7 cells can't be reflected (Fooocus stops there): its edge cells are repeated instead.
 
-    One pass over the picture per window offset: at 144 × 112 cells that takes 15 ms on one CPU core, where unfolded
-    windows take 180 ms and 136 MB more.
+    A row of the window at a time, as views and in one sweep each: 13 rows of eight operations, whatever the size, and
+    13 pictures of memory. One pass per offset would be 169 rows; the whole window at once, 169 pictures.
     """
     height, width = e.shape[-2:]
     std, mean = torch.std_mean(guide, dim=(1, 2, 3), keepdim=True)
     g = (guide - mean) / (std + 1e-5)
     mode = "reflect" if min(height, width) > RADIUS else "replicate"
-    wide_e, wide_g = (pad(t, (RADIUS,) * 4, mode=mode) for t in (e, g))
+    rows_e, rows_g = (pad(t, (RADIUS,) * 4, mode=mode).unfold(-1, width, 1) for t in (e, g))  # (B, C, H + 12, 13, W)
+    centre = g.unsqueeze(-2)
+    taps = torch.tensor(gaussian_taps(), device=e.device)[:, None]
 
     blurred = torch.zeros_like(e)
     total = torch.zeros_like(e[:, :1])
-    for i, tap_i in enumerate(gaussian_taps()):
-        for j, tap_j in enumerate(gaussian_taps()):
-            window = (..., slice(i, i + height), slice(j, j + width))
-            distance = (wide_g[window] - g).abs().sum(dim=1, keepdim=True)  # (B, 1, H, W)
-            weight = distance.square().mul_(-0.5 / SIGMA_COLOUR**2).exp_().mul_(tap_i * tap_j)
-            blurred.addcmul_(weight, wide_e[window])
-            total.add_(weight)
+    for i, tap in enumerate(gaussian_taps()):
+        row = slice(i, i + height)
+        distance = (rows_g[:, :, row] - centre).abs().sum(dim=1, keepdim=True)  # (B, 1, H, 13, W)
+        weight = distance.square_().mul_(-0.5 / SIGMA_COLOUR**2).exp_().mul_(taps * tap)
+        blurred.add_((weight * rows_e[:, :, row]).sum(dim=-2))
+        total.add_(weight.sum(dim=-2))
     return blurred / total
