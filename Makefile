@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-TYPED  := pipelines nodes serving preprocessors
+TYPED  := $(foreach room,pipelines nodes serving preprocessors,-p fooocus_stages.$(room))
 
 .PHONY: demo test check format workflows clean
 
@@ -32,6 +32,7 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps open_clip_torch
+	mkdir -p $(VENV)/typed && ln -sfn ../.. $(VENV)/typed/fooocus_stages
 	touch $(READY)
 
 clean:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import torch
-import torchsde  # type: ignore[import-untyped]
+import torchsde
 from torch import Tensor
 
 MAX_SEED = 2**63 - 1
