@@ -22,7 +22,8 @@ def unet_config(shapes: Shapes, family: Family) -> tuple[dict[str, Any], int | N
     """Arguments of UNet2DConditionModel for weights of those names (diffusers') and shapes, and the transformer
     depth of its middle, which the arguments can't always say (None: no transformer).
 
-    Heads are 64 wide in the SDXL family; SD 1.5 has equally many at every level (eight), 40 wide at the first. Raises BadFile for a network that is none.
+    Heads are 64 wide in the SDXL family; SD 1.5 has equally many at every level (eight), 40 wide at the first. Raises
+    BadFile for a network that is none.
     """
     layout = layout_of_diffusers(shapes)
     levels = range(len(layout.down))
