@@ -18,6 +18,7 @@ class FooocusSaveImage:
     OUTPUT_NODE = True
     RETURN_TYPES = ()
     RETURN_NAMES = ()
+    OUTPUT_TOOLTIPS = ()
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
