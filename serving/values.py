@@ -57,7 +57,7 @@ def wanted(info: Input) -> str:
         more = f" and {len(info.choices) - FEW} more" if len(info.choices) > FEW else ""
         return f"choose from {listed}{more}" if listed else "there is nothing to choose from"
     if not isinstance(info.type, str) or info.type not in WORDS or info.options.get("forceInput"):
-        return f"link it to an output of type {info.type}"
+        return "link it to an output" if info.type == "*" else f"link it to an output of type {info.type}"
     low, high = info.options.get("min"), info.options.get("max")
     bounds = {
         (True, True): f" from {low} to {high}",
