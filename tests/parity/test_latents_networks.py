@@ -1,0 +1,28 @@
+"""The autoencoder and the preview network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from fooocus_stages.pipelines.models import preview, vae
+
+from . import nano
+from .golden import Case, assert_near, assert_same_picture, one_case, weights
+
+
+@one_case("latents", "vae")
+def test_vae(case: Case) -> None:
+    autoencoder = nano.sdxl().vae
+    assert autoencoder is not None
+    mean = vae.encode(autoencoder, case.inputs("pixels_logit").sigmoid())
+    assert_near(mean, case.output("latent_mean"), of_max=1e-4)
+    assert_near(vae.decode(autoencoder, case.inputs("latent")), case.output("pixels"), of_max=1e-4)
+
+
+@one_case("latents", "preview")
+def test_preview(case: Case, tmp_path: Path) -> None:
+    file = tmp_path / "xlvaeapp.pth"
+    torch.save({key.removeprefix("vae_approx."): tensor for key, tensor in weights("nano-vae-approx").items()}, file)
+    ours = preview.picture(preview.load_preview(file), case.inputs("x0"))
+    assert_same_picture(ours, case.output("image"))

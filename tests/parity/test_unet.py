@@ -1,0 +1,61 @@
+"""One forward of each UNet, from files in published layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from fooocus_stages.pipelines.models import unet
+from torch import nn
+
+from . import nano
+from .golden import Case, assert_near, each_case
+
+CHECKPOINTS = {"sdxl": nano.sdxl, "refiner": nano.refiner, "sd15": nano.sd15}
+POOLED = 1280
+
+
+@each_case("unet")
+def test_forward(case: Case) -> None:
+    module = CHECKPOINTS[case.params["model"]]().model.network.module
+    y = case.inputs("y") if "y" in case.input_names else None
+    sides = [condition(case.inputs("context")[i : i + 1], None if y is None else y[i]) for i in range(2)]
+    with embedded_ids(module):
+        outputs = [
+            unet.predict(module, x, case.params["timestep"], [side])[0]
+            for x, side in zip(case.inputs("x").split(1), sides, strict=True)
+        ]
+    assert_near(torch.cat(outputs), case.output("eps"), of_max=1e-4)
+
+
+@each_case("unet")
+def test_both_sides_in_one_call_are_what_each_is_alone(case: Case) -> None:
+    module = CHECKPOINTS[case.params["model"]]().model.network.module
+    x, context, t = case.inputs("x")[:1], case.inputs("context"), case.params["timestep"]
+    ids = (1344.0, 1728.0, 0.0, 0.0, 896.0, 1152.0)[: 5 if case.params["model"] == "refiner" else 6]
+    sides = [
+        unet.Condition(tokens, torch.full((1, POOLED), 0.1), ids)
+        for tokens in (context[:1], torch.cat([context[1:], context[:1] * 0.5], dim=1))
+    ]
+    together = unet.predict(module, x, t, sides)
+    for output, side in zip(together, sides, strict=True):
+        assert_near(output, unet.predict(module, x, t, [side])[0], of_max=1e-4)
+
+
+def condition(tokens: torch.Tensor, y: torch.Tensor | None) -> unet.Condition:
+    """A side whose sizes are given embedded, as the cases have them."""
+    return unet.Condition(tokens) if y is None else unet.Condition(tokens, y[None, :POOLED], tuple(y[POOLED:].tolist()))
+
+
+@contextmanager
+def embedded_ids(module: nn.Module) -> Iterator[None]:
+    """While it lasts the UNet takes the size ids for their own embedding."""
+    before = getattr(module, "add_time_proj", None)
+    try:
+        if before is not None:
+            module.add_time_proj = nn.Identity()
+        yield
+    finally:
+        if before is not None:
+            module.add_time_proj = before
