@@ -98,18 +98,18 @@ def _kind(path: Path) -> str:
         raise MissingFile(f"there is no file {path}") from error
     except OSError as error:
         raise BadFile(f"{path} can't be read ({error.strerror or error})") from error
+    header = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and header <= min(MAX_HEADER, size - 8):
+        return "safetensors"
     if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
         return "pickle"
     if head.startswith(b"version https://git-lfs"):
         raise BadFile(f"{path.name} is a git-lfs pointer, not the weights: fetch the file itself")
-    if head.lstrip()[:1] == b"<":
+    if head.lstrip()[:1] == b"<" and head[8:9] != b"{":
         raise BadFile(f"{path.name} is a web page, not weights: download the file itself")
-    header = int.from_bytes(head[:8], "little")
-    if head[8:9] != b"{":
-        raise BadFile(f"{path.name} ({size} bytes) is neither safetensors nor a torch file: choose a model file")
-    if header > MAX_HEADER or 8 + header > size:
+    if head[8:9] == b"{":
         raise _damaged(path, f"its header claims {header} bytes of {size}")
-    return "safetensors"
+    raise BadFile(f"{path.name} ({size} bytes) is neither safetensors nor a torch file: choose a model file")
 
 
 def _refuse_compressed(path: Path) -> None:

@@ -1,0 +1,237 @@
+"""Checkpoints of every family, layout and precision are recognised by their tensors; misfits are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from fooocus_stages.pipelines.errors import BadFile
+from fooocus_stages.pipelines.models import names
+from fooocus_stages.pipelines.models.checkpoint import Checkpoint, load_checkpoint, load_vae
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from .conftest import WIDTH_L, Write, text_of, unet_of
+
+HALF = {torch.float16: 2**-10, torch.bfloat16: 2**-7, torch.float32: 0.0}
+
+
+def weights_of(checkpoint: Checkpoint) -> dict[str, nn.Module]:
+    assert checkpoint.clip is not None
+    assert checkpoint.vae is not None
+    clip_l, clip_g = checkpoint.clip.encoders
+    return {
+        "unet": checkpoint.model.network.module,
+        "vae": checkpoint.vae.network.module,
+        "l": clip_l.network.module,
+        "g": clip_g.network.module,
+    }
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.ckpt"])
+@pytest.mark.parametrize("dtype", list(HALF))
+def test_every_weight_arrives(write: Write, modules: dict[str, nn.Module], name: str, dtype: torch.dtype) -> None:
+    loaded = load_checkpoint(write(name, dtype), torch.float32, torch.float32)
+    for part, module in weights_of(loaded).items():
+        ours = module.state_dict()
+        for key, tensor in modules[part].state_dict().items():
+            assert ours[key].dtype == torch.float32
+            assert torch.allclose(ours[key], tensor, rtol=HALF[dtype], atol=HALF[dtype] * 1e-3), f"{part} {key}"
+        assert not module.training
+        assert not any(parameter.requires_grad or parameter.is_meta for parameter in module.parameters())
+        assert not any(buffer.is_meta for buffer in module.buffers())
+
+
+def test_what_is_said_about_the_model(write: Write) -> None:
+    loaded = load_checkpoint(write(metadata={"fooocus_stages.native_size": "128"}), torch.float16, torch.float16)
+    model, clip = loaded.model, loaded.clip
+    assert (model.family, model.prediction, model.native_size) == ("sdxl", "eps", 128)
+    assert model.name == "tiny.safetensors"
+    assert clip is not None
+    assert [encoder.pad for encoder in clip.encoders] == [len(clip.tokenizer) - 1, 0]
+    assert [encoder.pooled for encoder in clip.encoders] == [False, True]
+    assert next(model.network.module.parameters()).dtype == torch.float16
+    assert loaded.vae is not None
+    assert next(loaded.vae.network.module.parameters()).dtype != torch.float16, "SDXL's VAE overflows in float16"
+
+
+def test_prediction_and_native_size_by_default(write: Write, state: dict[str, Tensor]) -> None:
+    loaded = load_checkpoint(write(state=state | {"v_pred": torch.zeros(0)}), torch.float32, torch.float32)
+    assert (loaded.model.prediction, loaded.model.native_size) == ("v", 1024)
+
+
+def test_the_loaded_unet_answers_as_the_one_that_was_saved(tiny: Checkpoint, modules: dict[str, nn.Module]) -> None:
+    x, t, context = torch.randn(1, 4, 8, 8), torch.tensor([500.0]), torch.randn(1, 77, 192)
+    added = {"text_embeds": torch.randn(1, 128), "time_ids": torch.tensor([[64.0, 64, 0, 0, 64, 64]])}
+    ours, saved = (
+        module(x, t, encoder_hidden_states=context, added_cond_kwargs=added).sample
+        for module in (tiny.model.network.module, modules["unet"])
+    )
+    assert torch.equal(ours, saved)
+
+
+UNEVEN = {
+    "SSD-1B's shape": {
+        "mid_block_type": "UNetMidBlock2D",
+        "transformer_layers_per_block": [1, [1], [2]],
+        "reverse_transformer_layers_per_block": [[2, 3], [2, 1], 1],
+    },
+    "a middle deeper than the lowest level": {
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": (1, 1, 3),
+    },
+    "four levels of two layers": {
+        "block_out_channels": (32, 32, 64, 64),
+        "layers_per_block": 2,
+        "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        "transformer_layers_per_block": 2,
+    },
+    "layers that differ by level": {"layers_per_block": (1, 2, 3)},
+    "heads of 96": {"block_out_channels": (32, 96, 192), "attention_head_dim": (1, 1, 3)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", UNEVEN)
+def test_a_unet_of_any_shape(tmp_path: Path, shape: str) -> None:
+    torch.manual_seed(0)
+    unet = unet_of(**UNEVEN[shape])
+    save_file(
+        {k: t.contiguous() for k, t in names.unet_state_to_ldm(unet.state_dict()).items()}, tmp_path / "u.safetensors"
+    )
+    loaded = load_checkpoint(tmp_path / "u.safetensors", torch.float32, torch.float32)
+    assert loaded.clip is None
+    assert loaded.vae is None
+    inputs = (torch.randn(1, 4, 8, 8), torch.tensor([1.0]))
+    added = {"text_embeds": torch.randn(1, 128), "time_ids": torch.ones(1, 6)}
+    context = torch.randn(1, 77, 192)
+    ours, saved = (
+        module(*inputs, encoder_hidden_states=context, added_cond_kwargs=added).sample
+        for module in (loaded.model.network.module, unet.eval())
+    )
+    assert torch.equal(ours, saved)
+
+
+def test_a_middle_of_its_own_depth(tmp_path: Path) -> None:
+    unet, deeper = unet_of(), unet_of(transformer_layers_per_block=(1, 1, 3))
+    unet.mid_block = deeper.mid_block
+    save_file(
+        {k: t.contiguous() for k, t in names.unet_state_to_ldm(unet.state_dict()).items()}, tmp_path / "u.safetensors"
+    )
+    loaded = load_checkpoint(tmp_path / "u.safetensors", torch.float32, torch.float32)
+    ours = loaded.model.network.module.state_dict()
+    assert ours.keys() == unet.state_dict().keys()
+
+
+def test_sd15_with_its_text_encoder(tmp_path: Path, write: Write) -> None:
+    unet = unet_of(
+        addition_embed_type=None, addition_time_embed_dim=None, projection_class_embeddings_input_dim=None,
+        cross_attention_dim=WIDTH_L, use_linear_projection=False, attention_head_dim=1,
+    )  # fmt: skip
+    text = {
+        "cond_stage_model.transformer." + names.clip_key(k): t for k, t in text_of(WIDTH_L, False).state_dict().items()
+    }
+    loaded = load_checkpoint(
+        write("one.ckpt", state=names.unet_state_to_ldm(unet.state_dict()) | text), torch.float32, torch.float32
+    )
+    assert (loaded.model.family, loaded.model.native_size) == ("sd15", 512)
+    assert loaded.clip is not None
+    assert len(loaded.clip.encoders) == 1
+    x = torch.randn(1, 4, 8, 8)
+    context = torch.randn(1, 77, WIDTH_L)
+    ours, saved = (m(x, 1.0, encoder_hidden_states=context).sample for m in (loaded.model.network.module, unet.eval()))
+    assert torch.equal(ours, saved)
+
+
+@pytest.mark.parametrize("prefix", ["", "first_stage_model.", "vae."])
+@pytest.mark.parametrize("layout", ["ldm", "diffusers"])
+@pytest.mark.parametrize("name", ["v.safetensors", "v.pt"])
+def test_a_vae_of_its_own(write: Write, modules: dict[str, nn.Module], prefix: str, layout: str, name: str) -> None:
+    own = modules["vae"].state_dict()
+    state = names.vae_state_to_ldm(own, prefix) if layout == "ldm" else {prefix + k: t for k, t in own.items()}
+    path = write(name, state=state | ({"loss.logvar": torch.zeros(1)} if not prefix else {}))
+    loaded = load_vae(path, torch.float32)
+    assert loaded.name == name
+    for key, tensor in own.items():
+        assert torch.equal(loaded.network.module.state_dict()[key], tensor), key
+
+
+def test_a_vae_out_of_a_checkpoint(write: Write) -> None:
+    assert load_vae(write(), torch.bfloat16).network.module.dtype == torch.bfloat16
+
+
+def without(state: dict[str, Tensor], *starts: str) -> dict[str, Tensor]:
+    return {key: tensor for key, tensor in state.items() if not key.startswith(starts)}
+
+
+def test_a_checkpoint_of_a_unet_alone_and_of_a_unet_and_vae(write: Write, state: dict[str, Tensor]) -> None:
+    loaded = load_checkpoint(write(state=without(state, "conditioner", "first_stage")), torch.float32, torch.float32)
+    assert (loaded.clip, loaded.vae) == (None, None)
+    bare = {key.removeprefix(names.UNET): tensor for key, tensor in state.items() if key.startswith(names.UNET)}
+    assert load_checkpoint(write(state=bare), torch.float32, torch.float32).model.family == "sdxl"
+
+
+def test_what_published_files_carry_besides_is_passed_over(write: Write, state: dict[str, Tensor]) -> None:
+    extra = {
+        "conditioner.embedders.0.transformer.text_model.embeddings.position_ids": torch.arange(77.0)[None],
+        "conditioner.embedders.0.transformer.text_projection.weight": torch.eye(WIDTH_L),
+        "conditioner.embedders.1.model.logit_scale": torch.tensor(4.6),
+        "denoiser.sigmas": torch.ones(1000),
+        "model_ema.decay": torch.tensor(0.99),
+        "first_stage_model.loss.logvar": torch.zeros(1),
+    }
+    assert load_checkpoint(write(state=state | extra), torch.float32, torch.float32).clip is not None
+
+
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [
+        ("model.diffusion_model.out.2.bias", r"the UNet lacks 1 weight \(conv_out.bias\)"),
+        ("model.diffusion_model.output_blocks.0.", "the UNet has no place for 42 weights"),
+        ("model.diffusion_model.input_blocks.0.", "no UNet"),
+        ("first_stage_model.encoder.", "the VAE is not complete"),
+        ("first_stage_model.decoder.up.3.block.0.conv1", "the VAE lacks 2 weights"),
+        ("conditioner.embedders.1.", "one of its two text encoders"),
+        ("conditioner.embedders.1.model.transformer.resblocks.1.attn.in_proj_weight", "CLIP-G lacks 3 weights"),
+        ("conditioner.embedders.0.transformer.text_model.final_layer_norm", "CLIP-L lacks 2 weights"),
+        ("conditioner.embedders.0.transformer.text_model.embeddings", "text encoder is not complete"),
+    ],
+)
+def test_a_checkpoint_with_holes(write: Write, state: dict[str, Tensor], lost: str, message: str) -> None:
+    with pytest.raises(BadFile, match=message):
+        load_checkpoint(write(state=without(state, lost)), torch.float32, torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("key", "shape", "message"),
+    [
+        ("model.diffusion_model.input_blocks.1.0.gate.weight", (4,), r"the UNet has no place for 1 weight \(input_"),
+        ("first_stage_model.encoder.extra.weight", (4,), "the VAE has no place"),
+        ("conditioner.embedders.0.transformer.text_model.extra.weight", (4,), "CLIP-L has no place"),
+        ("model.diffusion_model.middle_block.0.in_layers.0.weight", (3,), r"of shape \(64,\), the file has \(3,\)"),
+        ("model.diffusion_model.input_blocks.0.0.weight", (32, 9, 3, 3), "inpainting model"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit(
+    write: Write, state: dict[str, Tensor], key: str, shape: tuple[int, ...], message: str
+) -> None:
+    with pytest.raises(BadFile, match=message):
+        load_checkpoint(write(state=state | {key: torch.zeros(shape)}), torch.float32, torch.float32)
+
+
+def test_files_that_are_no_checkpoint(write: Write) -> None:
+    path = write(state={"lora_unet_x.alpha": torch.tensor(1.0)})
+    with pytest.raises(BadFile, match="no UNet in single-file layout"):
+        load_checkpoint(path, torch.float32, torch.float32)
+    with pytest.raises(BadFile, match="no VAE"):
+        load_vae(path, torch.float32)
+
+
+def test_a_vocabulary_that_does_not_go_with_the_text_encoder(write: Write) -> None:
+    path = write()
+    vocabulary = path.with_suffix(".tokenizer") / "vocab.json"
+    vocabulary.write_text('{"a": 0, "<|startoftext|>": 1, "<|endoftext|>": 2}', "utf-8")
+    with pytest.raises(BadFile, match="knows 518 tokens"):
+        load_checkpoint(path, torch.float32, torch.float32)
