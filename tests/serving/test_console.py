@@ -1,7 +1,6 @@
 """What is shown while a run goes on."""
 
 import pytest
-
 from fooocus_stages.serving.console import Console
 from fooocus_stages.serving.results import Event
 
