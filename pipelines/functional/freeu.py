@@ -10,9 +10,12 @@ from torch import Tensor
 from torch.fft import fftn, fftshift, ifftn, ifftshift
 
 
-def gains(channels: int, b1: float, b2: float, s1: float, s2: float) -> tuple[float, float] | None:
-    """(b, s) for a decoder block whose hidden state has that many channels: 1280 and 640 have gains, others None."""
-    return {1280: (b1, s1), 640: (b2, s2)}.get(channels)
+def gains(channels: int, base: int, b1: float, b2: float, s1: float, s2: float) -> tuple[float, float] | None:
+    """(b, s) for a decoder layer whose hidden state has that many channels, None for one without gains.
+
+    Four times the network's `base` channels have (b1, s1), twice have (b2, s2): 1280 and 640 in SDXL.
+    """
+    return {4 * base: (b1, s1), 2 * base: (b2, s2)}.get(channels)
 
 
 def backbone(h: Tensor, b: float) -> Tensor:

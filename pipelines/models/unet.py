@@ -73,8 +73,9 @@ def freeu_attached(unet: nn.Module, freeu: FreeU | None) -> Iterator[None]:
     hooks = []
     try:
         if freeu is not None:
+            base = cast(Any, unet).config.block_out_channels[0]
             for resnet, channels in decoder_resnets(unet):
-                if found := freeu_maths.gains(channels, freeu.b1, freeu.b2, freeu.s1, freeu.s2):
+                if found := freeu_maths.gains(channels, base, freeu.b1, freeu.b2, freeu.s1, freeu.s2):
                     hooks.append(resnet.register_forward_pre_hook(_FreeUHook(channels, *found)))
         yield
     finally:

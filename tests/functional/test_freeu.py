@@ -34,4 +34,5 @@ def test_neutral_gains_change_nothing() -> None:
 
 
 def test_gains_by_width() -> None:
-    assert [freeu.gains(c, 1.01, 1.02, 0.99, 0.95) for c in (1280, 640, 320)] == [(1.01, 0.99), (1.02, 0.95), None]
+    found = [freeu.gains(c, 320, 1.01, 1.02, 0.99, 0.95) for c in (1280, 640, 320)]
+    assert found == [(1.01, 0.99), (1.02, 0.95), None]
