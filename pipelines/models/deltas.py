@@ -49,7 +49,7 @@ def kronecker(
     if right.ndim == 4:
         left = left[:, :, None, None]
     scale = 1.0 if rank is None else _scale(alpha, rank)
-    return scale * torch.kron(left, right).reshape(weight.shape)
+    return scale * torch.kron(left.contiguous(), right.contiguous()).reshape(weight.shape)
 
 
 def generalised(a1: Tensor, a2: Tensor, b1: Tensor, b2: Tensor, alpha: float | None, weight: Tensor) -> Tensor:
