@@ -163,8 +163,9 @@ def read_vocabulary(vocab: Path, merges: Path) -> Vocabulary:
     """A vocabulary in Hugging Face's two files. Raises BadFile."""
     try:
         ids = json.loads(vocab.read_text("utf-8"))
-        lines = merges.read_text("utf-8").strip().split("\n")
-        pairs = [_pair(line) for line in lines if not line.startswith("#version")]
+        lines = merges.read_text("utf-8").split("\n")
+        header = lines[0].startswith("#version")
+        pairs = [_pair(line) for line in lines[header:] if line.strip()]
     except (OSError, ValueError) as error:
         raise BadFile(f"the tokenizer in {vocab.parent} can't be read ({error}): fetch it again") from error
     if not isinstance(ids, dict) or sorted(ids.values()) != list(range(len(ids))):
