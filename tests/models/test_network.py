@@ -1,0 +1,107 @@
+"""Merging patches: once per weight, in order, and back to the very bits."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from fooocus_stages.pipelines.models.deltas import difference
+from fooocus_stages.pipelines.models.network import Network, WeightPatch
+from torch import Tensor, nn
+
+PARAMETERS = ("0.weight", "0.bias", "2.weight")
+
+
+def network(dtype: torch.dtype = torch.float16) -> Network:
+    torch.manual_seed(0)
+    return Network(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).to(dtype).requires_grad_(False))
+
+
+def patch(seed: int, weight: float, of: Network, names: tuple[str, ...] = PARAMETERS) -> WeightPatch:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {name: parameter.shape for name, parameter in of.module.named_parameters()}
+    changes = {n: (partial(difference, torch.randn(shapes[n], generator=generator)),) for n in names}
+    return WeightPatch(f"patch {seed}", weight, changes)
+
+
+def bits(of: Network) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in of.module.state_dict().items()}
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_five_patches_go_in_and_out_without_a_trace(dtype: torch.dtype) -> None:
+    net = network(dtype)
+    before = bits(net)
+    patches = tuple(patch(i, 0.3 + i, net) for i in range(5))
+    for chosen in (patches, patches[:2], patches[3:], patches[::-1], patches, ()):
+        net.merge(chosen)
+        assert net.merged == chosen
+        assert same(before, bits(net)) == (chosen == ())
+    assert all(parameter.dtype == dtype for parameter in net.module.parameters())
+
+
+def test_the_sum_is_rounded_once() -> None:
+    net = network(torch.float16)
+    patches = tuple(patch(i, 1e-4, net) for i in range(5))
+    exact = net.module.state_dict()["0.weight"].float()
+    for p in patches:
+        exact = exact + 1e-4 * p.deltas["0.weight"][0](exact)
+    net.merge(patches)
+    assert torch.equal(net.module.state_dict()["0.weight"], exact.half())
+
+
+def test_the_same_patches_again_do_nothing() -> None:
+    net = network()
+    calls = []
+
+    def change(weight: Tensor) -> Tensor:
+        calls.append(1)
+        return torch.ones_like(weight)
+
+    patches = (WeightPatch("ones", 1.0, {"0.bias": (change,)}),)
+    net.merge(patches)
+    net.merge(tuple(patches))
+    assert len(calls) == 1
+
+
+def test_a_delta_sees_the_weight_as_it_is_by_then() -> None:
+    net = network(torch.float32)
+    net.module.get_parameter("0.bias").fill_(1.0)
+    doubling = WeightPatch("double", 1.0, {"0.bias": (lambda w: w,)})
+    net.merge((doubling, WeightPatch("double again", 1.0, doubling.deltas)))
+    assert torch.equal(net.module.get_parameter("0.bias"), torch.full((8,), 4.0))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("already", [0, 2])
+def test_an_interrupted_merge_leaves_the_originals(error: type[BaseException], already: int) -> None:
+    net = network()
+    before = bits(net)
+    good = tuple(patch(i, 0.5, net) for i in range(3))
+    net.merge(good[:already])
+
+    def stop(weight: Tensor) -> Tensor:
+        raise error
+
+    broken = WeightPatch("broken", 1.0, {"2.weight": (stop,)})
+    with pytest.raises(error):
+        net.merge((*good, broken))
+    assert net.merged == ()
+    assert same(before, bits(net))
+    net.merge(good)
+    net.merge(())
+    assert same(before, bits(net))
+
+
+def test_a_network_that_was_moved_in_between() -> None:
+    net = network(torch.float32)
+    before = bits(net)
+    net.merge((patch(1, 1.0, net),))
+    net.module.to("cpu")
+    net.merge(())
+    assert same(before, bits(net))

@@ -1,0 +1,66 @@
+"""Previews: by the network when its file is there and whole, else by fixed colours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from fooocus_stages.pipelines.host import LocalHost
+from fooocus_stages.pipelines.models import preview
+from fooocus_stages.pipelines.models.network import Network
+from fooocus_stages.pipelines.types import Family, Model
+from torch import nn
+
+LATENT = torch.randn(2, 4, 6, 9, generator=torch.Generator().manual_seed(0))
+
+
+def model(family: Family = "sdxl", home: Path | None = None) -> Model:
+    return Model(Network(nn.Identity()), family, home=home)
+
+
+def saved(folder: Path, name: str) -> Path:
+    (folder / "vae_approx").mkdir(exist_ok=True)
+    torch.manual_seed(0)
+    torch.save(preview.PreviewNetwork().state_dict(), folder / "vae_approx" / name)
+    return folder / "vae_approx" / name
+
+
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [
+        ("sdxl", "xlvaeapp.pth"),
+        ("sdxl-refiner", "xlvaeapp.pth"),
+        ("sd15", "vaeapp_sd15.pth"),
+        ("sd15", "vaeapp_sd15.pt"),
+    ],
+)
+def test_with_the_network(tmp_path: Path, family: Family, name: str) -> None:
+    saved(tmp_path, name)
+    look = preview.viewer(LocalHost([tmp_path]), model(family))
+    assert look(LATENT).size == (18, 12)
+
+
+def test_without_the_network() -> None:
+    assert preview.viewer(LocalHost(), model())(LATENT).size == (9, 6)
+
+
+def test_the_models_own_folder_comes_first(tmp_path: Path) -> None:
+    saved(tmp_path, "xlvaeapp.pth")
+    assert preview.viewer(LocalHost(), model(home=tmp_path))(LATENT).size == (18, 12)
+
+
+def test_a_broken_file_is_noticed_once_and_does_not_stop_the_run(tmp_path: Path) -> None:
+    path = saved(tmp_path, "xlvaeapp.pth")
+    path.write_bytes(path.read_bytes()[:1000])
+    notices: list[str] = []
+    look = preview.viewer(LocalHost([tmp_path], on_notice=notices.append), model())
+    assert [look(LATENT).size, look(LATENT).size] == [(9, 6)] * 2
+    assert len(notices) == 1
+    assert "previews are rough: xlvaeapp.pth" in notices[0]
+
+
+def test_the_network_has_the_published_parameters() -> None:
+    network = preview.PreviewNetwork()
+    assert sum(parameter.numel() for parameter in network.parameters()) == 52_395
+    assert network(LATENT).shape == (2, 3, 12, 18)
