@@ -25,7 +25,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 workflows: $(READY)
-	$(BIN)/python -m fooocus_stages.serving.cli workflows --write workflows
+	$(BIN)/python -m fooocus_stages.serving.cli workflows --write .
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

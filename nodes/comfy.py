@@ -134,7 +134,8 @@ def _patcher(module: torch.nn.Module, device: torch.device, offload: torch.devic
     if patcher is None:
         import torch
 
-        box = torch.nn.Module()  # a diffusers model's read-only `device` would stop the patcher
+        # Boxed, since a diffusers model's read-only `device` would stop the patcher; named for ComfyUI's log.
+        box = type(type(module).__name__, (torch.nn.Module,), {})()
         box.network = module
         patcher = module.__dict__["comfy_patcher"] = _whole_patcher()(box, device, offload)
     return patcher

@@ -101,7 +101,12 @@ def parser() -> argparse.ArgumentParser:
     _host_options(compose)
 
     workflows = _command(commands, "workflows", list_workflows, "list the bundled workflows")
-    workflows.add_argument("--write", type=Path, metavar="DIR", help="write the files anew, for developers")
+    workflows.add_argument(
+        "--write",
+        type=Path,
+        metavar="DIR",
+        help="write workflow files, help pages and the table of nodes anew, for developers",
+    )
     _command(commands, "nodes", list_nodes, "list the nodes")
     return top
 
@@ -193,9 +198,13 @@ def compose_prompt(options: argparse.Namespace, console: Console) -> int:
 def list_workflows(options: argparse.Namespace, console: Console) -> int:
     """`workflows`: name and description of each that is bundled."""
     if options.write is not None:
-        from .templates import write
+        from . import pages, templates
 
-        for path in write(options.write, NODE_CLASS_MAPPINGS, __version__):
+        root = options.write
+        for path in [
+            *templates.write(root / "workflows", NODE_CLASS_MAPPINGS, __version__),
+            *pages.write(root, NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS),
+        ]:
             print(path)
         return OK
     listed = bundled()

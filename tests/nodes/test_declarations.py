@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-
 from fooocus_stages.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 
 NODES = list(NODE_CLASS_MAPPINGS.items())

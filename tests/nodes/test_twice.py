@@ -1,0 +1,95 @@
+"""Every node, run twice on the same inputs, gives the same and leaves its inputs as they were."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fooocus_stages.nodes import NODE_CLASS_MAPPINGS
+from fooocus_stages.pipelines.host import LocalHost
+from fooocus_stages.pipelines.models.network import Network
+from fooocus_stages.serving.request import ApiGraph, GraphBuilder, TextToImage, text_to_image
+from fooocus_stages.serving.runner import Runner
+
+
+def digest(value: Any) -> str:
+    """A fingerprint of everything that a value holds, tensors and weights included."""
+    if isinstance(value, torch.Tensor):
+        return hashlib.sha256(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
+    if isinstance(value, Network):
+        value.merge(())  # what is merged at the moment is no part of it: it must come off exactly
+        return digest(value.module.state_dict())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return digest({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+    if isinstance(value, dict):
+        return str({key: digest(item) for key, item in value.items()})
+    if isinstance(value, (list, tuple)):
+        return str([digest(item) for item in value])
+    return value.__class__.__name__ if callable(value) or hasattr(value, "__dict__") else repr(value)
+
+
+def every_node() -> ApiGraph:
+    """A small graph with all of the pack's nodes in it."""
+    graph = text_to_image(TextToImage("a red circle", performance="Speed", aspect_ratio="1024×1024", num_images=2))
+    by_class = {node["class_type"]: node_id for node_id, node in graph.items()}
+    graph[by_class["FooocusPerformance"]]["inputs"]["overwrite_step"] = 2
+    graph[by_class["FooocusSaveImage"]]["inputs"]["format"] = "png"
+    build = GraphBuilder()
+    build.graph = graph
+    none = {f"lora_{i}": "None" for i in range(2, 6)} | {f"weight_{i}": 1.0 for i in range(2, 6)}
+    loras = [by_class["FooocusLora"], 0]
+    stack = build.add("FooocusLoraStack", lora_1="sdxl_lcm_lora.safetensors", weight_1=0.1, **none, loras=loras)
+    graph[by_class["FooocusPerformance"]]["inputs"]["loras"] = stack[0]
+    model, settings = [by_class["FooocusApplyLoras"], 0], [by_class["FooocusPerformance"], 0]
+    freeu = build.add("FooocusFreeU", model=model, b1=1.3, b2=1.4, s1=0.9, s2=0.2)
+    sigmas = build.add("FooocusScheduler", model=freeu[0], settings=settings, denoise=1.0)
+    sampler = graph[by_class["FooocusSampler"]]["inputs"]
+    sampler |= {"model": freeu[0], "sigmas": sigmas[0]}
+    encoded = build.add(
+        "FooocusVaeEncode",
+        image=[by_class["FooocusVaeDecode"], 0],
+        vae=[by_class["FooocusLoadCheckpoint"], 2],
+        seed=3,
+        tiled=False,
+    )
+    image = build.add("FooocusVaeDecode", latent=encoded[0], vae=[by_class["FooocusLoadCheckpoint"], 2], tiled=True)
+    build.add("FooocusSaveImage", images=image[0], filename_prefix="again", format="png", quality=95, metadata="a1111")
+    return graph
+
+
+def watched(node: Any, calls: list[str]) -> Any:
+    """The node class with its function called twice, compared, and its inputs looked at before and after."""
+
+    class Twice(node):  # type: ignore[misc]
+        FUNCTION = "twice"
+
+        def twice(self, **inputs: Any) -> Any:
+            run = getattr(self, node.FUNCTION)
+            before = digest(inputs)
+            first, second = run(**inputs), run(**inputs)
+            assert digest(inputs) == before, f"{node.__name__} changed its inputs"
+            if not getattr(node, "OUTPUT_NODE", False):
+                assert digest(first) == digest(second), f"{node.__name__} is not the same twice"
+            calls.append(node.__name__)
+            return second
+
+    return Twice
+
+
+@pytest.mark.usefixtures("pocket_host")
+def test_every_node_is_the_same_twice_and_changes_nothing(pocket_host: LocalHost) -> None:
+    calls: list[str] = []
+    registry = {name: watched(node, calls) for name, node in NODE_CLASS_MAPPINGS.items()}
+    Runner(registry).run(every_node())
+    assert set(calls) == set(NODE_CLASS_MAPPINGS)
+    saved = sorted(Path(pocket_host.folder("output")).glob("Fooocus_*.png"))
+    assert len(saved) == 4
+    from PIL import Image
+
+    pixels = [Image.open(path).tobytes() for path in saved]
+    assert pixels[0] == pixels[1]
+    assert pixels[2] == pixels[3]

@@ -1,0 +1,94 @@
+"""The bundled workflows: both forms agree, are as the requests say, validate, and run with the pocket model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import fooocus_stages
+import pytest
+from fooocus_stages.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+from fooocus_stages.pipelines.host import LocalHost
+from fooocus_stages.serving import pages, templates
+from fooocus_stages.serving.canvas import is_link, to_api
+from fooocus_stages.serving.declarations import Registry
+from fooocus_stages.serving.runner import Runner
+from fooocus_stages.serving.validate import validate
+from PIL import Image
+
+ROOT = Path(fooocus_stages.__file__).parent
+WORKFLOWS = ROOT / "workflows"
+NAMES = [template.name for template in templates.TEMPLATES]
+
+
+def read(name: str) -> Any:
+    return json.loads((WORKFLOWS / name).read_text(encoding="utf-8"))
+
+
+@pytest.mark.usefixtures("pocket_host")
+def test_the_files_are_what_the_requests_say() -> None:
+    written = templates.files(NODE_CLASS_MAPPINGS, fooocus_stages.__version__)
+    assert sorted(written) == sorted(p.relative_to(WORKFLOWS).as_posix() for p in WORKFLOWS.rglob("*.json"))
+    for name, text in written.items():
+        assert (WORKFLOWS / name).read_text(encoding="utf-8") == text, f"{name}: run make workflows"
+
+
+def test_every_mode_of_text_to_image_has_its_file() -> None:
+    assert [t.mode for t in templates.TEMPLATES] == ["B01", "B02", "B03", "B04", "B06", "B07", "B08", "B09"]
+
+
+@pytest.mark.usefixtures("pocket_host")
+@pytest.mark.parametrize("name", NAMES)
+def test_both_forms_agree(name: str) -> None:
+    canvas, api = read(f"{name}.json"), read(f"api/{name}.json")
+    assert to_api(canvas, NODE_CLASS_MAPPINGS) == api
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_canvas_form_is_whole(name: str) -> None:
+    canvas = read(f"{name}.json")
+    nodes = {node["id"]: node for node in canvas["nodes"]}
+    for link_id, source, slot, target, target_slot, kind in canvas["links"]:
+        assert link_id in nodes[source]["outputs"][slot]["links"]
+        assert nodes[target]["inputs"][target_slot]["link"] == link_id
+        assert kind in [
+            *nodes[target]["inputs"][target_slot]["type"].split(","),
+            nodes[source]["outputs"][slot]["type"],
+        ]
+    boxes = [(n["pos"][0], n["pos"][1], n["pos"][0] + n["size"][0], n["pos"][1] + n["size"][1]) for n in nodes.values()]
+    for i, a in enumerate(boxes):
+        for b in boxes[i + 1 :]:
+            assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1], f"{a} and {b} overlap"
+    assert canvas["groups"]
+    assert any(node["type"] == "MarkdownNote" for node in nodes.values())
+
+
+@pytest.mark.usefixtures("pocket_host")
+@pytest.mark.parametrize("name", NAMES)
+def test_it_validates(name: str) -> None:
+    api = read(f"api/{name}.json")
+    assert validate(api, Registry(NODE_CLASS_MAPPINGS)).graph.keys() == api.keys()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_runs_with_the_pocket_model(name: str, pocket_host: LocalHost) -> None:
+    api = read(f"api/{name}.json")
+    for node in api.values():
+        for key, value in node["inputs"].items():
+            assert is_link(value) or key != "ckpt_name" or value.endswith(".safetensors")
+    results = Runner(NODE_CLASS_MAPPINGS).run(api)
+    (shown,) = results.ui.values()
+    count = 4 if name.endswith("four-images") else 1
+    assert len(shown["images"]) == count
+    for saved in shown["images"]:
+        with Image.open(pocket_host.folder("output") / saved["subfolder"] / saved["filename"]) as picture:
+            assert picture.size == (128, 128)
+
+
+@pytest.mark.usefixtures("pocket_host")
+def test_the_help_pages_and_the_table_are_what_the_nodes_declare() -> None:
+    for name, text in pages.files(NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS).items():
+        assert (ROOT / "web" / name).read_text(encoding="utf-8") == text, f"{name}: run make workflows"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert pages.with_table(readme, NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS) == readme
