@@ -6,7 +6,7 @@ from typing import Any
 
 from ..pipelines import stages
 from ..pipelines.settings import FORMATS, METADATA_SCHEMES
-from ..pipelines.types import Clip, Model, Prompt, SamplingSettings, Vae
+from ..pipelines.types import Info
 from . import sockets
 from .comfy import current_host
 
@@ -40,11 +40,7 @@ class FooocusSaveImage:
                 ),
             },
             "optional": {
-                "prompt": (sockets.PROMPT, {"tooltip": "The composed prompt, for the text."}),
-                "settings": (sockets.SETTINGS, {"tooltip": "The sampling settings, for the text."}),
-                "model": (sockets.MODEL, {"tooltip": "The model with its LoRAs, for the text."}),
-                "clip": (sockets.CLIP, {"tooltip": "The text encoders, for the text."}),
-                "vae": (sockets.ANY_VAE, {"tooltip": "The autoencoder, for the text."}),
+                "info": (sockets.INFO, {"tooltip": "How the picture was made, from the sampler, for the text."}),
             },
             "hidden": {"graph": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
         }
@@ -56,17 +52,13 @@ class FooocusSaveImage:
         format: str,
         quality: int,
         metadata: str,
-        prompt: Prompt | None = None,
-        settings: SamplingSettings | None = None,
-        model: Model | None = None,
-        clip: Clip | None = None,
-        vae: Vae | None = None,
+        info: Info | None = None,
         graph: dict[str, Any] | None = None,
         extra_pnginfo: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         host = current_host()
-        info = stages.save.describe(host, images, prompt, settings, model, vae, clip)
+        about = stages.save.describe(host, images, info)
         saved = stages.save.save_pictures(
-            host, images, filename_prefix, format, quality, metadata, info, graph, extra_pnginfo
+            host, images, filename_prefix, format, quality, metadata, about, graph, extra_pnginfo
         )
         return {"ui": {"images": saved}}

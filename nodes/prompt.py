@@ -100,11 +100,11 @@ class FooocusPrompt:
                 ),
             },
             "optional": {
+                "loras": (sockets.LORAS, {"tooltip": "LoRAs chosen so far; the prompt's tags add to them."}),
                 "styles": (
                     "STRING",
                     {"forceInput": True, "tooltip": "Style names separated by commas, from a styles node."},
                 ),
-                "loras": (sockets.LORAS, {"tooltip": "LoRAs chosen so far; the prompt's tags add to them."}),
                 "wildcards_in_order": (
                     "BOOLEAN",
                     {"default": False, "tooltip": "Take wildcard lines one after the other instead of by chance."},

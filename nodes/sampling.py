@@ -14,7 +14,7 @@ from ..pipelines.settings import (
     SAMPLERS,
     SCHEDULERS,
 )
-from ..pipelines.types import Lora, Model, SamplingSettings, Vae
+from ..pipelines.types import Info, Lora, Model, SamplingSettings, Vae
 from . import sockets
 from .comfy import current_host
 
@@ -229,9 +229,9 @@ class FooocusSampler:
     DESCRIPTION = "Fooocus's sampler: sharpness, adaptive guidance and timed size conditioning at every step."
     CATEGORY = "Fooocus/sampling"
     FUNCTION = "run"
-    RETURN_TYPES = ("LATENT",)
-    RETURN_NAMES = ("latent",)
-    OUTPUT_TOOLTIPS = ("The finished latent, for the decoder.",)
+    RETURN_TYPES = ("LATENT", sockets.INFO)
+    RETURN_NAMES = ("latent", "info")
+    OUTPUT_TOOLTIPS = ("The finished latent, for the decoder.", "How it was made, for the save node.")
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -260,12 +260,11 @@ class FooocusSampler:
         seed: int,
         denoise: float,
         sigmas: Any = None,
-    ) -> tuple[dict[str, Any]]:
-        return (
-            stages.sample.sample(
-                current_host(), model, positive, negative, latent, settings, seed, denoise=denoise, sigmas=sigmas
-            ),
+    ) -> tuple[dict[str, Any], Info]:
+        latent = stages.sample.sample(
+            current_host(), model, positive, negative, latent, settings, seed, denoise=denoise, sigmas=sigmas
         )
+        return latent, stages.sample.account(model, positive, latent, settings, seed)
 
 
 class FooocusVaeDecode:

@@ -66,8 +66,8 @@ class FreeU:
 
 @dataclass(frozen=True)
 class Model:
-    """A UNet with what has been asked of it. `home` is a models folder to look in first; `native_size` the
-    side in pixels that the network was trained for."""
+    """A UNet with what has been asked of it. `home` is a models folder to look in first, `native_size` the side in
+    pixels that the network was trained for, `vae_name` the VAE that was chosen with it."""
 
     network: Network
     family: Family
@@ -75,6 +75,7 @@ class Model:
     name: str = ""
     home: Path | None = None
     native_size: int = 1024
+    vae_name: str = ""
     patches: tuple[WeightPatch, ...] = ()
     loras: tuple[Lora, ...] = ()
     freeu: FreeU | None = None
@@ -111,3 +112,16 @@ class Vae:
 
     network: Network
     name: str = ""
+
+
+@dataclass(frozen=True)
+class Info:
+    """How a picture of `width` × `height` pixels was sampled, for the text in its file."""
+
+    model: Model
+    settings: SamplingSettings
+    seed: int
+    width: int
+    height: int
+    prompt: Prompt | None = None
+    clip_skip: int | None = None

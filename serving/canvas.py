@@ -11,8 +11,20 @@ from typing import Any
 
 from .request import ApiGraph
 
-COLUMN_GAP, ROW_GAP, NODE_WIDTH = 70, 60, 300
-LANES = ("Fooocus/load", "Fooocus/prompt", "Fooocus/sampling", "Fooocus/output")
+COLUMN_GAP, ROW_GAP, NODE_WIDTH = 100, 70, 300
+
+# Where a person looks for a node: its column, and the height at which its column's stack begins or goes on. Settings
+# lie on top, the prompt in the middle, the model below, so that wires run between the nodes and not behind them.
+SECTIONS: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
+    ("Settings", (("FooocusSamplingSettings", 0), ("FooocusLora", 0), ("FooocusLoraStack", 0))),
+    ("Performance and styles", (("FooocusPerformance", 0), ("FooocusStyles", 280))),
+    ("Prompt and checkpoint", (("FooocusPrompt", 210), ("FooocusLoadCheckpoint", 720))),
+    ("LoRAs", (("FooocusApplyLoras", 340),)),
+    ("Text and size", (("FooocusEncodePrompt", 100), ("FooocusAspectRatio", 450))),
+    ("Sampling", (("FooocusScheduler", 0), ("FooocusSampler", 220))),
+    ("Decoding", (("FooocusVaeDecode", 640), ("FooocusVaeEncode", 860))),
+    ("Saving", (("FooocusSaveImage", 540),)),
+)
 SEED_CONTROL = "fixed"
 GROUP_COLORS = ("#3f789e", "#8A8", "#b58b2a", "#a1309b", "#88A", "#3f789e", "#8A8", "#b58b2a")
 WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN")
@@ -38,7 +50,7 @@ def to_canvas(
         "last_link_id": len(links),
         "nodes": [*sorted(nodes, key=lambda n: n["id"]), note],
         "links": links,
-        "groups": _groups(nodes, registry),
+        "groups": _groups(nodes),
         "config": {},
         "extra": {"fooocus_stages": dict(about), "ds": {"scale": 0.6, "offset": [60, 260]}},
         "version": 0.4,
@@ -88,17 +100,16 @@ def depths(graph: ApiGraph) -> dict[str, int]:
 
 
 def arrange(graph: ApiGraph, registry: Mapping[str, Any]) -> dict[str, tuple[list[int], list[int]]]:
-    """Position and size of every node: a column per depth; in it, the lanes of the menu from top to bottom."""
-    depth = depths(graph)
+    """Position and size of every node: in the column of its section, below those that stand there already."""
+    free = [0] * len(SECTIONS)
     placed: dict[str, tuple[list[int], list[int]]] = {}
-    for column in sorted(set(depth.values())):
-        here = [node_id for node_id in graph if depth[node_id] == column]
-        here.sort(key=lambda n: (LANES.index(registry[graph[n]["class_type"]].CATEGORY), int(n)))
-        y = 0
-        for node_id in here:
-            size = size_of(registry[graph[node_id]["class_type"]])
-            placed[node_id] = ([column * (NODE_WIDTH + COLUMN_GAP), y], size)
-            y += size[1] + ROW_GAP
+    for column, (_, rows) in enumerate(SECTIONS):
+        for class_type, top in rows:
+            for node_id in (i for i in graph if graph[i]["class_type"] == class_type):
+                size = size_of(registry[class_type])
+                y = max(free[column], top)
+                placed[node_id] = ([column * (NODE_WIDTH + COLUMN_GAP), y], size)
+                free[column] = y + size[1] + ROW_GAP
     return placed
 
 
@@ -185,14 +196,14 @@ def _canvas_node(
 def _note(about: Mapping[str, str], node_id: int, version: str) -> dict[str, Any]:
     text = (
         f"## {about['title']}\n\n{about['description']}\n\n"
-        "Choose your SDXL checkpoint on the left, or `pocket`, the small model that comes with the pack: it draws "
-        "coloured shapes and needs no download."
+        "Choose your SDXL checkpoint in the node *Checkpoint*, or `pocket`, the small model that comes with the "
+        "pack: it draws coloured shapes and needs no download."
     )
     return {
         "id": node_id,
         "type": "MarkdownNote",
-        "pos": [0, -230],
-        "size": [2 * NODE_WIDTH + COLUMN_GAP, 150],
+        "pos": [0, -290],
+        "size": [2 * NODE_WIDTH + COLUMN_GAP, 160],
         "flags": {},
         "order": 0,
         "mode": 0,
@@ -206,20 +217,23 @@ def _note(about: Mapping[str, str], node_id: int, version: str) -> dict[str, Any
     }
 
 
-def _groups(nodes: list[dict[str, Any]], registry: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """One frame per column, titled by what its nodes do."""
+def _groups(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A titled frame round the nodes of each section."""
     groups = []
-    columns = sorted({node["pos"][0] for node in nodes})
-    for number, x in enumerate(columns):
+    for column, (title, _) in enumerate(SECTIONS):
+        x = column * (NODE_WIDTH + COLUMN_GAP)
         inside = [node for node in nodes if node["pos"][0] == x]
+        if not inside:
+            continue
+        top = min(node["pos"][1] for node in inside)
         bottom = max(node["pos"][1] + node["size"][1] for node in inside)
         groups.append(
             {
-                "id": number + 1,
-                "title": f"{number + 1} · " + ", ".join(node["title"] for node in inside),
-                "bounding": [x - 15, -75, NODE_WIDTH + 30, bottom + 95],
-                "color": GROUP_COLORS[number % len(GROUP_COLORS)],
-                "font_size": 18,
+                "id": len(groups) + 1,
+                "title": f"{len(groups) + 1} · {title}",
+                "bounding": [x - 20, top - 85, NODE_WIDTH + 40, bottom - top + 105],
+                "color": GROUP_COLORS[column],
+                "font_size": 20,
                 "flags": {},
             }
         )

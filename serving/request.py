@@ -130,11 +130,7 @@ def text_to_image(request: TextToImage) -> ApiGraph:
         format=request.output_format,
         quality=95,
         metadata="fooocus",
-        prompt=prompt[0],
-        settings=mode[0],
-        model=model[0],
-        clip=model[1],
-        vae=checkpoint[2],
+        info=latent[1],
     )
     return build.graph
 

@@ -10,6 +10,8 @@ from ..types import Clip, Prompt, SamplingSettings
 
 Conditioning = list[list[Any]]
 
+PROMPT, CLIP_SKIP = "fooocus_prompt", "fooocus_clip_skip"  # what the positive side keeps, for the picture's text
+
 
 def encode(host: Host, clip: Clip, prompt: Prompt, settings: SamplingSettings) -> tuple[Conditioning, Conditioning]:
     """Positive and negative conditioning: [[tokens (1, 77·n, D), {"pooled_output": (1, P)}]], float32 on the CPU.
@@ -17,6 +19,7 @@ def encode(host: Host, clip: Clip, prompt: Prompt, settings: SamplingSettings) -
     With guidance 1 the negative texts are not read: the positive side stands for both.
     """
     positive = encode_texts(host, clip, prompt.positive, prompt.positive_top_k)
+    positive[0][1] |= {PROMPT: prompt, CLIP_SKIP: clip.skip}
     if abs(settings.cfg - 1.0) < 1e-4:
         return positive, positive
     return positive, encode_texts(host, clip, prompt.negative, prompt.negative_top_k)

@@ -43,7 +43,8 @@ def checkpoint(host: Host, name: str, vae_name: str = DEFAULT_VAE, clip_skip: in
     vae = loaded.vae if vae_path is None else checkpoints.load_vae(vae_path, host.dtype("vae"))
     if vae is None:
         raise BadFile(f"{path.name} holds no VAE: choose one with vae_name")
-    return loaded.model, with_clip_skip(loaded.clip, clip_skip), vae
+    model = replace(loaded.model, vae_name=vae.name or DEFAULT_VAE)
+    return model, with_clip_skip(loaded.clip, clip_skip), vae
 
 
 def with_clip_skip(clip: Clip, skip: int) -> Clip:

@@ -15,8 +15,8 @@ from ..functional.adm import SizeIds, size_ids
 from ..functional.model_sampling import ModelSampling
 from ..host import Host
 from ..models import preview, unet
-from ..types import Model, SamplingSettings
-from . import plan
+from ..types import Info, Model, SamplingSettings
+from . import encode, plan
 
 Latent = dict[str, Any]
 BYTES_PER_CELL = 8 * 1024  # of activations, per latent cell and byte of the dtype
@@ -62,6 +62,13 @@ def sample(
             watcher(host, model),
         )
     return {**latent, "samples": form.raw(x).cpu()}
+
+
+def account(model: Model, positive: list[list[Any]], latent: Latent, settings: SamplingSettings, seed: int) -> Info:
+    """How a latent was sampled; the prompt is known when the positive side comes from an encode node."""
+    kept = positive[0][1]
+    height, width = (side * latents.CELL for side in latent["samples"].shape[-2:])
+    return Info(model, settings, seed, width, height, kept.get(encode.PROMPT), kept.get(encode.CLIP_SKIP))
 
 
 def ready(host: Host, model: Model, batch: int, cells: int) -> torch.device:

@@ -22,8 +22,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..errors import BadFile, BadValue, UnknownName, UserError
 from ..host import Host
-from ..settings import DEFAULT_VAE, FORMATS, METADATA_SCHEMES, NO_FILE, PERFORMANCES
-from ..types import Clip, Model, Prompt, SamplingSettings, Vae
+from ..settings import FORMATS, METADATA_SCHEMES, NO_FILE, PERFORMANCES
+from ..types import Info
 from .metadata import PictureInfo, a1111_text, fooocus_text
 
 Embed = dict[str, str]
@@ -39,54 +39,41 @@ UNICODE, ASCII = b"UNICODE\0", b"ASCII\0\0\0"
 _hashes: dict[tuple[str, int, int], str] = {}
 
 
-def describe(
-    host: Host,
-    images: Any,
-    prompt: Prompt | None = None,
-    settings: SamplingSettings | None = None,
-    model: Model | None = None,
-    vae: Any = None,
-    clip: Clip | None = None,
-) -> PictureInfo | None:
-    """What the things that made a picture (B, H, W, 3) tell about it; None when nothing is known or wanted."""
-    if not host.embeds_metadata or (prompt is None and settings is None and model is None):
+def describe(host: Host, images: Any, info: Info | None) -> PictureInfo | None:
+    """What is told about pictures (B, H, W, 3) in their files; None when nothing is known or wanted."""
+    if info is None or not host.embeds_metadata:
         return None
-    known: dict[str, Any] = {"resolution": (int(images.shape[2]), int(images.shape[1]))}
-    if prompt is not None:
+    model, settings = info.model, info.settings
+    mode = PERFORMANCES.get(settings.performance)
+    known: dict[str, Any] = {
+        "resolution": (int(images.shape[2]), int(images.shape[1])),
+        "performance": settings.performance,
+        "steps": settings.steps,
+        "guidance_scale": settings.cfg,
+        "sharpness": settings.sharpness,
+        "adm_guidance": (settings.adm_positive, settings.adm_negative, settings.adm_end),
+        "adaptive_cfg": settings.adaptive_cfg,
+        "sampler": settings.sampler,
+        "scheduler": settings.scheduler,
+        "refiner_switch": 1.0 if mode and mode.distilled else 0.5,
+        "base_model": model.name or None,
+        "refiner_model": NO_FILE,
+        "loras": model.loras,
+        "freeu": model.freeu,
+        "home": model.home,
+        "vae": model.vae_name or None,
+        "clip_skip": info.clip_skip,
+        "seed": info.seed,
+    }
+    if prompt := info.prompt:
         known |= {
             "prompt": prompt.text,
             "negative_prompt": prompt.negative_text,
             "prompt_expansion": prompt.expansion,
             "styles": prompt.styles,
-            "seed": prompt.seed,
             "full_prompt": prompt.positive,
             "full_negative_prompt": prompt.negative,
         }
-    if settings is not None:
-        mode = PERFORMANCES.get(settings.performance)
-        known |= {
-            "performance": settings.performance,
-            "steps": settings.steps,
-            "guidance_scale": settings.cfg,
-            "sharpness": settings.sharpness,
-            "adm_guidance": (settings.adm_positive, settings.adm_negative, settings.adm_end),
-            "adaptive_cfg": settings.adaptive_cfg,
-            "sampler": settings.sampler,
-            "scheduler": settings.scheduler,
-            "refiner_switch": 1.0 if mode and mode.distilled else 0.5,
-        }
-    if model is not None:
-        known |= {
-            "base_model": model.name or None,
-            "refiner_model": NO_FILE,
-            "loras": model.loras,
-            "freeu": model.freeu,
-            "home": model.home,
-        }
-    if isinstance(vae, Vae):
-        known["vae"] = vae.name or DEFAULT_VAE
-    if clip is not None:
-        known["clip_skip"] = clip.skip
     return PictureInfo(**known)
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-
 from fooocus_stages.pipelines.errors import BadValue, UnknownName
 from fooocus_stages.pipelines.models.network import Network
 from fooocus_stages.pipelines.settings import ASPECT_RATIOS, PERFORMANCES

@@ -25,7 +25,7 @@ from fooocus_stages.pipelines.stages.save import (
     save_pictures,
     to_uint8,
 )
-from fooocus_stages.pipelines.types import Lora, Model, Prompt, SamplingSettings, Vae
+from fooocus_stages.pipelines.types import Info, Lora, Model, Prompt, SamplingSettings
 from PIL import Image
 
 TEXTS = ["a red fox", "a café, 狐 in snow 🦊", 'two\nlines: "quoted"', "lone \ud800 surrogate"]
@@ -210,7 +210,8 @@ def test_nothing_is_embedded_where_nothing_is_wanted(tmp_path: Path, format: str
         with Image.open(file) as image:
             assert not {"parameters", "fooocus_scheme", "prompt", "workflow"} & set(image.info)
             assert not image.getexif()
-    assert describe(quiet, picture(), Prompt((), (), 0, 0, 1)) is None
+    model = Model(SimpleNamespace(), "sdxl")  # type: ignore[arg-type]
+    assert describe(quiet, picture(), Info(model, SamplingSettings(), 1, 16, 8)) is None
 
 
 def test_each_picture_can_have_its_own_text(tmp_path: Path) -> None:
@@ -335,12 +336,18 @@ def test_read_parameters_of_others(tmp_path: Path) -> None:
 def test_describe(tmp_path: Path) -> None:
     prompt = Prompt(("sharp fox", "E"), ("bad",), 1, 1, 5, "fox", "bad", ("Fooocus V2", "Sharp"), "E")
     settings = SamplingSettings(performance="Lightning", steps=4, cfg=1.0)
-    model = Model(SimpleNamespace(), "sdxl", name="base.safetensors", loras=(Lora("a.safetensors", 1.0),))  # type: ignore[arg-type]
-    info = describe(host(tmp_path), picture(), prompt, settings, model, Vae(SimpleNamespace()))  # type: ignore[arg-type]
+    model = Model(
+        SimpleNamespace(),  # type: ignore[arg-type]
+        "sdxl",
+        name="base.safetensors",
+        vae_name="Default (model)",
+        loras=(Lora("a.safetensors", 1.0),),
+    )
+    info = describe(host(tmp_path), picture(), Info(model, settings, 5, 16, 8, prompt, clip_skip=2))
     assert info is not None
     assert info.resolution == (16, 8)
     assert (info.prompt, info.full_prompt, info.seed) == ("fox", ("sharp fox", "E"), 5)
     assert (info.steps, info.guidance_scale, info.refiner_switch) == (4, 1.0, 1.0)
     assert (info.base_model, info.vae, info.loras) == ("base.safetensors", "Default (model)", model.loras)
-    assert describe(host(tmp_path), picture()) is None
+    assert describe(host(tmp_path), picture(), None) is None
     assert {field.name for field in dataclasses.fields(info)} > {"styles", "freeu", "home"}
