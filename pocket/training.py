@@ -1,0 +1,169 @@
+"""What the stages of training share: clock and files, learning rate, pictures and their latents."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import astuple
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+
+from . import data, draw, networks, tokenizer
+
+
+class Run:
+    """A stage's clock, log and checkpoint: progress is the share of its minutes that has been used."""
+
+    def __init__(self, folder: Path, stage: str, minutes: float) -> None:
+        self.folder, self.stage, self.budget = folder, stage, minutes * 60
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / f"{stage}.pt"
+        self.step, self.spent, self._last, self._saved = 0, 0.0, time.time(), time.time()
+
+    def resume(self, parts: dict[str, object]) -> None:
+        """Load every part's state, if this stage was begun before."""
+        if not self.path.exists():
+            return
+        state = torch.load(self.path, map_location="cpu", weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        self.step, self.spent = state["step"], state["spent"]
+
+    def save(self, parts: dict[str, object]) -> None:
+        """Write all parts, first under a temporary name."""
+        state = {name: part.state_dict() for name, part in parts.items()}
+        temporary = self.path.with_suffix(".tmp")
+        torch.save({**state, "step": self.step, "spent": self.spent}, temporary)
+        temporary.replace(self.path)
+        self._saved = time.time()
+
+    def tick(self) -> float:
+        """Count one step; return progress in 0..1."""
+        now = time.time()
+        self.spent += now - self._last
+        self._last = now
+        self.step += 1
+        return min(1.0, self.spent / self.budget)
+
+    def restart_clock(self) -> None:
+        """Do not count the time since the last step."""
+        self._last = time.time()
+
+    def due(self, seconds: float = 180) -> bool:
+        """Whether it is time for a checkpoint."""
+        return time.time() - self._saved > seconds
+
+    def log(self, **values: float) -> None:
+        """Append one line to the stage's log."""
+        line = {"step": self.step, "minutes": round(self.spent / 60, 2)}
+        line.update({k: float(f"{v:.5g}") for k, v in values.items()})
+        with (self.folder / f"{self.stage}.log").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def cosine(progress: float, peak: float, warm: float = 0.01, floor: float = 0.02) -> float:
+    """Learning rate with a short warm-up, then half a cosine down to floor x peak."""
+    if progress < warm:
+        return peak * max(progress / warm, 0.02)
+    return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (progress - warm) / (1 - warm))))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group the same learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def to_tensor(pictures: np.ndarray) -> torch.Tensor:
+    """uint8 (B, H, W, 3) to float32 (B, 3, H, W) in -1..1."""
+    x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
+    return x.contiguous().float() / 127.5 - 1
+
+
+FOOOCUS_SIZES = """704*1408 704*1344 768*1344 768*1280 832*1216 832*1152 896*1152 896*1088 960*1088 960*1024 1024*960
+1088*960 1088*896 1152*896 1152*832 1216*832 1280*768 1344*768 1344*704 1408*704 1472*704 1536*640 1600*640 1664*576
+1728*576"""
+
+
+def buckets() -> list[tuple[int, int, float]]:
+    """(height, width, share) of Fooocus's ratios at an eighth of their size; the square and 9:7 come most often."""
+    pairs = [tuple(int(n) // 8 for n in size.split("*")) for size in FOOOCUS_SIZES.split()]
+    common = {(144, 112), (112, 144)}
+    rest = [p for p in pairs if p not in common]
+    shares = [(128, 128, 0.5), (112, 144, 0.13), (144, 112, 0.13)]
+    return shares + [(h, w, 0.24 / len(rest)) for w, h in rest]
+
+
+def load_vae(folder: Path) -> AutoencoderKL:
+    """The trained autoencoder with its latents' statistics folded in, made once and kept beside the checkpoint."""
+    path, vae = folder / "vae_folded.pt", networks.build_vae().eval().requires_grad_(False)
+    if path.exists():
+        vae.load_state_dict(torch.load(path, weights_only=True))
+        return vae
+    vae.load_state_dict(torch.load(folder / "vae.pt", weights_only=True)["vae"])
+    rng = np.random.default_rng(5)
+    pictures = [draw.draw(draw.random_scene(rng), rng) for _ in range(256)]
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        latents = torch.cat([vae.encode(to_tensor(np.stack(pictures[i:i + 16]))).latent_dist.mean.float()
+                             for i in range(0, 256, 16)])
+    networks.fold_statistics(vae, latents.mean((0, 2, 3)), latents.std((0, 2, 3)))
+    torch.save(vae.state_dict(), path)
+    return vae
+
+
+def load_tokenizer(folder: Path) -> tokenizer.Tokenizer:
+    """The tokenizer of this training, learned on the first call."""
+    if not (folder / "tokenizer" / "merges.txt").exists():
+        data.learn_tokenizer().save(folder / "tokenizer")
+    return tokenizer.load(folder / "tokenizer")
+
+
+class Gallery:
+    """Scenes and their scaled latents, by picture size; a few are replaced at every visit."""
+
+    def __init__(self, vae: AutoencoderKL, pictures: int, folder: Path) -> None:
+        self.vae, self.rng = vae, np.random.default_rng()
+        self.sizes = buckets()
+        self.shares = np.array([share for *_, share in self.sizes])
+        self.scenes: list[list[draw.Scene]] = []
+        self.latents: list[torch.Tensor] = []
+        if (folder / "gallery.pt").exists():
+            kept = torch.load(folder / "gallery.pt", weights_only=True)
+            self.latents = kept["latents"]
+            self.scenes = [[draw.Scene(*words) for words in scenes] for scenes in kept["scenes"]]
+            return
+        for height, width, share in self.sizes:
+            scenes = [draw.random_scene(self.rng) for _ in range(max(24, round(pictures * share)))]
+            self.scenes.append(scenes)
+            self.latents.append(torch.cat([self.encode(scenes[i:i + 16], height, width)
+                                           for i in range(0, len(scenes), 16)]))
+        self.save(folder)
+
+    def save(self, folder: Path) -> None:
+        """Keep all scenes and latents for the next run or stage."""
+        scenes = [[astuple(scene) for scene in bucket] for bucket in self.scenes]
+        torch.save({"latents": self.latents, "scenes": scenes}, folder / "gallery.pt")
+
+    @torch.no_grad()
+    def encode(self, scenes: list[draw.Scene], height: int, width: int) -> torch.Tensor:
+        """Draw and encode: scaled latents (B, 4, height / 8, width / 8)."""
+        pictures = to_tensor(np.stack([draw.draw(scene, self.rng, height, width) for scene in scenes]))
+        with torch.autocast("cpu", torch.bfloat16):
+            mean = self.vae.encode(pictures).latent_dist.mean
+        return mean.float() * networks.SCALING_FACTOR
+
+    def batch(self, count: int, fresh: int = 1) -> tuple[list[draw.Scene], torch.Tensor, int, int]:
+        """Scenes, latents, height and width of one batch, all of one size."""
+        n = int(self.rng.choice(len(self.sizes), p=self.shares / self.shares.sum()))
+        height, width, _ = self.sizes[n]
+        new = [draw.random_scene(self.rng) for _ in range(fresh)]
+        if fresh:
+            latents = self.encode(new, height, width)
+            for i, scene, latent in zip(self.rng.integers(len(self.scenes[n]), size=fresh), new, latents, strict=True):
+                self.scenes[n][i], self.latents[n][i] = scene, latent
+        picks = self.rng.integers(len(self.scenes[n]), size=count)
+        return [self.scenes[n][i] for i in picks], self.latents[n][picks], height, width
