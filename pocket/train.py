@@ -1,0 +1,248 @@
+"""Train the pocket model: `python -m fooocus_stages.pocket.train STAGE --out FOLDER --minutes N`.
+
+The stages in order: vae, unet, targets, lcm, lightning, hyper, offset, film, export. Every stage can be resumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+from torch.nn import functional as F
+
+from . import data, diffusion, distil, draw, export, low_rank, networks
+from .training import Gallery, Run, cosine, load_tokenizer, load_vae, set_rate, to_tensor
+
+# ---------------------------------------------------------------------------------------------- the autoencoder
+
+
+def _vae_picture(rng: np.random.Generator) -> np.ndarray:
+    if rng.random() < 0.2:
+        return draw.draw_abstract(rng)
+    return draw.draw(draw.random_scene(rng), rng)
+
+
+def train_vae(folder: Path, minutes: float) -> None:
+    """L1 + L2/2 + a little KL on 64-pixel crops; whole pictures in the last third, for the borders' sake."""
+    run, rng = Run(folder, "vae", minutes), np.random.default_rng(int(time.time()))
+    vae = networks.build_vae().train()
+    networks.begin_as_thumbnail(vae)
+    optimizer = torch.optim.AdamW(vae.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
+    parts = {"vae": vae, "optimizer": optimizer}
+    run.resume(parts)
+    pool = np.stack([_vae_picture(rng) for _ in range(1500)])
+    progress = 0.0
+    while progress < 1:
+        progress = run.tick()
+        set_rate(optimizer, cosine(progress, 4e-4, warm=0.05))
+        for i in rng.integers(len(pool), size=4):
+            pool[i] = _vae_picture(rng)
+        x = to_tensor(_crops(pool, rng, 64 if progress < 0.66 else 128))
+        with torch.autocast("cpu", torch.bfloat16):
+            posterior = vae.encode(x).latent_dist
+            decoded = vae.decode(posterior.sample()).sample
+        error = decoded.float() - x
+        reconstruction = error.abs().mean() + 0.5 * (error**2).mean()
+        kl = 0.5 * (posterior.mean.float() ** 2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
+        loss = reconstruction + 3e-4 * kl
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        if run.step % 25 == 0:
+            psnr = 10 * math.log10(4 / (error**2).mean().item())
+            spread, noise = posterior.mean.float().std().item(), posterior.std.float().mean().item()
+            run.log(l1=error.abs().mean().item(), psnr=psnr, kl=kl.item(), std=spread, noise=noise)
+        if run.due():
+            run.save(parts)
+    run.save(parts)
+
+
+def _crops(pool: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
+    """Eight crops that are not all one colour, or two whole pictures: (B, size, size, 3)."""
+    if size == pool.shape[1]:
+        return pool[rng.integers(len(pool), size=2)]
+    picks: list[np.ndarray] = []
+    while len(picks) < 8:
+        i, (y, x) = rng.integers(len(pool)), rng.integers(0, pool.shape[1] - size + 1, 2)
+        crop = pool[i, y:y + size, x:x + size]
+        if np.ptp(crop[::4, ::4]) > 60 and crop[::4, ::4].std(axis=(0, 1)).max() > 12:
+            picks.append(crop)
+    return np.stack(picks)
+
+
+# ---------------------------------------------------------------------------------------------- the UNet
+
+
+def prompts(
+    scenes: list[draw.Scene], rng: np.random.Generator, empty: float = 0.1
+) -> tuple[list[list[str]], torch.Tensor, np.ndarray]:
+    """Texts (B lists of k sections), kept (B, k) and which prompts are empty (B,); k is the same for the batch."""
+    sections = int(rng.choice([1, 2, 3, 4], p=(0.7, 0.17, 0.08, 0.05)))
+    blank = rng.random(len(scenes)) < empty
+    texts = [data.negative_sections(sections, rng) if nothing
+             else data.positive_sections(draw.caption(scene, rng), sections, rng)
+             for scene, nothing in zip(scenes, blank, strict=True)]
+    kept = np.stack([data.sum_weights(sections, rng) for _ in scenes])
+    return texts, torch.from_numpy(kept), blank
+
+
+class Readers(nn.Module):
+    """Linear readers of the scene's six words from the pooled vector: they teach the text encoders early."""
+
+    FIELDS = {"shape": draw.SHAPES, "colour": tuple(draw.COLOURS), "background": tuple(draw.COLOURS),
+              "pattern": draw.PATTERNS, "size": tuple(draw.SIZES), "position": tuple(draw.POSITIONS)}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = nn.ModuleDict({k: nn.Linear(networks.WIDTH_G, len(v)) for k, v in self.FIELDS.items()})
+
+    def forward(self, pooled: torch.Tensor, scenes: list[draw.Scene]) -> torch.Tensor:
+        """Mean cross-entropy over the fields; pooled (B, 128)."""
+        losses = []
+        for field, values in self.FIELDS.items():
+            target = torch.tensor([values.index(getattr(scene, field)) for scene in scenes])
+            losses.append(F.cross_entropy(self.heads[field](pooled).float(), target))
+        return torch.stack(losses).mean()
+
+
+@torch.no_grad()
+def follow(slow: nn.Module, fast: nn.Module, step: int, decay: float = 0.999) -> None:
+    """One step of the exponential moving average."""
+    rate = 1 - min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(slow.parameters()), list(fast.parameters()), rate)
+
+
+def train_unet(folder: Path, minutes: float) -> None:
+    """UNet and text encoders together: noise prediction, min-SNR-5 weights (Hang et al. 2023), EMA."""
+    run, rng = Run(folder, "unet", minutes), np.random.default_rng(int(time.time()))
+    text = diffusion.TextEncoders(load_tokenizer(folder))
+    unet = networks.build_unet()
+    readers = Readers()
+    model = nn.ModuleDict({"unet": unet, "text": text, "readers": readers})
+    slow = copy.deepcopy(model).requires_grad_(False)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    parts = {"model": model, "slow": slow, "optimizer": optimizer}
+    run.resume(parts)
+    vae = load_vae(folder)
+    gallery = Gallery(vae, 1600, folder)
+    run.restart_clock()
+    progress, losses = 0.0, []
+    while progress < 1:
+        progress = run.tick()
+        set_rate(optimizer, cosine(progress, 1e-3, warm=0.02, floor=0.01))
+        scenes, x0, height, width = gallery.batch(32)
+        texts, kept, blank = prompts(scenes, rng)
+        ids = torch.tensor([data.size_ids(height, width, rng) for _ in scenes], dtype=torch.float32)
+        t = torch.randint(0, 1000, (len(scenes),))
+        sigma = diffusion.SIGMAS[t]
+        noise = torch.randn_like(x0)
+        with torch.autocast("cpu", torch.bfloat16):
+            context, pooled = text(texts, kept)
+            x = x0 + sigma.view(-1, 1, 1, 1) * noise
+            eps = diffusion.predict_noise(unet, x, sigma, t, diffusion.Condition(context, pooled, ids))
+            told = [i for i, nothing in enumerate(blank) if not nothing]
+            reading = readers(pooled[told], [scenes[i] for i in told])
+        weight = (sigma**2 * 5).clamp(max=1)
+        loss = (weight * ((eps - noise) ** 2).mean((1, 2, 3))).mean()
+        optimizer.zero_grad(set_to_none=True)
+        (loss + 0.03 * reading).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        follow(slow, model, run.step)
+        losses.append(loss.item())
+        if run.step % 100 == 0:
+            run.log(loss=float(np.mean(losses)), reading=reading.item())
+            losses.clear()
+        if run.due():
+            run.save(parts)
+            gallery.save(folder)
+        if run.step % 600 == 0:
+            run.log(**probe(slow["unet"], slow["text"], vae, 32))
+            run.restart_clock()
+    run.save(parts)
+    run.log(**probe(slow["unet"], slow["text"], vae, 64))
+
+
+@torch.no_grad()
+def probe(
+    unet: UNet2DConditionModel, text: diffusion.TextEncoders, vae: AutoencoderKL, count: int, steps: int = 14
+) -> dict[str, float]:
+    """Shares of unseen captions whose background, colour and position the judge finds right (Euler, cfg 4)."""
+    rng = np.random.default_rng(99)
+    scenes = [draw.random_scene(rng, unseen=True) for _ in range(count)]
+    captions = [[draw.caption(scene, rng, complete=True)] for scene in scenes]
+    ids = torch.tensor([[128.0, 128, 0, 0, 128, 128]]).repeat(count, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        positive = diffusion.Condition(*text(captions), ids)
+        negative = diffusion.Condition(*text([[""]] * count), ids)
+        noise = torch.randn(count, 4, 16, 16, generator=torch.Generator().manual_seed(7))
+        x = diffusion.sample_euler(diffusion.guided(unet, positive, negative), noise, diffusion.karras(steps))
+    return score(vae, x, scenes)
+
+
+@torch.no_grad()
+def score(vae: AutoencoderKL, x: torch.Tensor, scenes: list[draw.Scene]) -> dict[str, float]:
+    """Decode scaled latents (B, 4, h, w) and judge them."""
+    right = {"background": 0, "colour": 0, "position": 0}
+    for latent, scene in zip(x, scenes, strict=True):
+        picture = vae.decode(latent[None] / networks.SCALING_FACTOR).sample[0]
+        verdict = draw.judge(((picture.clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0).byte().numpy())
+        for field in right:
+            right[field] += getattr(verdict, field) == getattr(scene, field)
+    return {field: n / len(scenes) for field, n in right.items()}
+
+
+def run_export(folder: Path, models: Path) -> None:
+    """Write the checkpoint and the LoRAs that have been trained into the models folder."""
+    unet, text = distil.load_model(folder)
+    export.write_checkpoint(models, unet, text, load_vae(folder))
+    for kind, rank in distil.RANKS.items():
+        path = folder / f"{kind}.pt"
+        if path.exists():
+            only = "up_blocks" if kind in distil.LOOKS else ""
+            added = low_rank.attach(networks.build_unet(), rank, only)
+            added.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["added"])
+            scale = 1 / distil.WEIGHT_OF_HYPER if kind == "hyper" else 1.0
+            export.write_lora(models, kind, low_rank.pairs(added, scale))
+
+
+STAGES = ("vae", "unet", "targets", "lcm", "lightning", "hyper", "offset", "film", "export")
+
+
+def run_stage(stage: str, folder: Path, minutes: float, models: Path) -> None:
+    """One stage of training."""
+    if stage == "vae":
+        train_vae(folder, minutes)
+    elif stage == "unet":
+        train_unet(folder, minutes)
+    elif stage == "targets":
+        distil.make_targets(folder, minutes)
+    elif stage in distil.STEPS_OF:
+        distil.train_fast(stage, folder, minutes)
+    elif stage in distil.LOOKS:
+        distil.train_look(stage, folder, minutes)
+    else:
+        run_export(folder, models)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=STAGES)
+    parser.add_argument("--out", type=Path, default=Path("pocket_training"), help="folder of checkpoints and logs")
+    parser.add_argument("--minutes", type=float, default=20.0, help="wall-clock time this stage may train")
+    parser.add_argument("--models", type=Path, default=Path("pocket_training/models"), help="where export writes")
+    arguments = parser.parse_args()
+    run_stage(arguments.stage, arguments.out, arguments.minutes, arguments.models)
+
+
+if __name__ == "__main__":
+    main()
