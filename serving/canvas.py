@@ -219,7 +219,7 @@ def _note(about: Mapping[str, str], node_id: int, version: str) -> dict[str, Any
 
 def _groups(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A titled frame round the nodes of each section."""
-    groups = []
+    groups: list[dict[str, Any]] = []
     for column, (title, _) in enumerate(SECTIONS):
         x = column * (NODE_WIDTH + COLUMN_GAP)
         inside = [node for node in nodes if node["pos"][0] == x]

@@ -14,7 +14,7 @@ MAY_IMPORT = {
     "pipelines.host": BASE,
     "pipelines.functional": set(),
     "preprocessors": set(),
-    "pipelines.models": {*BASE, "pipelines.functional", "pipelines.host"},
+    "pipelines.models": {*BASE, "pipelines.functional"},
     "pipelines.stages": {*BASE, "pipelines.host", "pipelines.functional", "pipelines.models", "preprocessors"},
     "nodes": {*BASE, "pipelines.host", "pipelines.stages"},
     "serving": BASE,

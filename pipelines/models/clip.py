@@ -103,15 +103,15 @@ def _encode(encoder: TextEncoder, clip: Clip, texts: Sequence[str], device: torc
     """Each text read by one encoder, in one forward pass over all sections."""
     per_text = [clip.tokenizer.sections(text, encoder.pad) for text in texts]
     sections = [section for of_text in per_text for section in of_text]
-    empty = clip.tokenizer.sections("", encoder.pad)
+    weights = torch.tensor([[w for _, w in section] for section in sections])
+    empty = clip.tokenizer.sections("", encoder.pad) if bool((weights != 1.0).any()) else []
     hidden, pooled = _forward(encoder, [*sections, *empty], clip.skip, device)
-    weights = torch.tensor([[w for _, w in section] for section in sections], device=device)
     encoded: dict[str, Encoded] = {}
     first = 0
     for text, of_text in zip(texts, per_text, strict=True):
         z, w = hidden[first : first + len(of_text)], weights[first : first + len(of_text)]
         if bool((w != 1.0).any()):
-            z = torch.stack([reweight(z[i], hidden[-1], w[i]) for i in range(len(of_text))])
+            z = torch.stack([reweight(z[i], hidden[-1], w[i].to(device)) for i in range(len(of_text))])
         encoded[text] = Encoded(z.reshape(1, -1, z.shape[-1]), pooled[first : first + 1])
         first += len(of_text)
     return encoded

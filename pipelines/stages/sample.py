@@ -14,9 +14,9 @@ from ..functional import guidance, latents, noise, samplers, sigmas
 from ..functional.adm import SizeIds, size_ids
 from ..functional.model_sampling import ModelSampling
 from ..host import Host
-from ..models import preview, unet
+from ..models import unet
 from ..types import Info, Model, SamplingSettings
-from . import encode, plan
+from . import encode, plan, preview
 
 Latent = dict[str, Any]
 BYTES_PER_CELL = 8 * 1024  # of activations, per latent cell and byte of the dtype

@@ -9,6 +9,7 @@ import torch
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models import preview
 from fooocus_stages.pipelines.models.network import Network
+from fooocus_stages.pipelines.stages.preview import viewer
 from fooocus_stages.pipelines.types import Family, Model
 from torch import nn
 
@@ -37,24 +38,24 @@ def saved(folder: Path, name: str) -> Path:
 )
 def test_with_the_network(tmp_path: Path, family: Family, name: str) -> None:
     saved(tmp_path, name)
-    look = preview.viewer(LocalHost([tmp_path]), model(family))
+    look = viewer(LocalHost([tmp_path]), model(family))
     assert look(LATENT).size == (18, 12)
 
 
 def test_without_the_network() -> None:
-    assert preview.viewer(LocalHost(), model())(LATENT).size == (9, 6)
+    assert viewer(LocalHost(), model())(LATENT).size == (9, 6)
 
 
 def test_the_models_own_folder_comes_first(tmp_path: Path) -> None:
     saved(tmp_path, "xlvaeapp.pth")
-    assert preview.viewer(LocalHost(), model(home=tmp_path))(LATENT).size == (18, 12)
+    assert viewer(LocalHost(), model(home=tmp_path))(LATENT).size == (18, 12)
 
 
 def test_a_broken_file_is_noticed_once_and_does_not_stop_the_run(tmp_path: Path) -> None:
     path = saved(tmp_path, "xlvaeapp.pth")
     path.write_bytes(path.read_bytes()[:1000])
     notices: list[str] = []
-    look = preview.viewer(LocalHost([tmp_path], on_notice=notices.append), model())
+    look = viewer(LocalHost([tmp_path], on_notice=notices.append), model())
     assert [look(LATENT).size, look(LATENT).size] == [(9, 6)] * 2
     assert len(notices) == 1
     assert "previews are rough: xlvaeapp.pth" in notices[0]

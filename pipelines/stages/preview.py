@@ -1,0 +1,48 @@
+"""Previews: the small network when its file is there, else fixed colours (Fooocus modules/core.py: get_previewer)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+from PIL import Image
+from torch import Tensor
+
+from ..errors import BadFile, MissingFile
+from ..functional.latents import quick_rgb, to_uint8
+from ..host import Host
+from ..models import preview as networks
+from ..types import Family, Model
+
+KIND = "vae_approx"
+FILES: dict[Family, tuple[str, ...]] = {
+    "sdxl": ("xlvaeapp.pth",),
+    "sdxl-refiner": ("xlvaeapp.pth",),
+    "sd15": ("vaeapp_sd15.pth", "vaeapp_sd15.pt"),
+}
+
+
+def viewer(host: Host, model: Model) -> Callable[[Tensor], Image.Image]:
+    """How previews of that model's latents are made. Nothing is read before the first look; a preview file that
+    can't be used is noticed once, and previews go on without it."""
+
+    @cache
+    def network() -> networks.PreviewNetwork | None:
+        for name in FILES[model.family]:
+            try:
+                return networks.load_preview(host.find(KIND, name, model.home))
+            except MissingFile:
+                continue
+            except BadFile as error:
+                host.notice(f"previews are rough: {error}")
+        return None
+
+    def look(x0: Tensor) -> Image.Image:
+        found = network()
+        if found is None:
+            pixels = to_uint8(quick_rgb(x0[:1])[0].permute(1, 2, 0))
+        else:
+            pixels = networks.picture(found.to(x0.device), x0)
+        return Image.fromarray(pixels.cpu().numpy())
+
+    return look
