@@ -1,0 +1,114 @@
+"""Loading: found by any sensible name, refused in a sentence when missing, broken or foreign."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from fooocus_stages.pipelines.errors import BadFile, BadValue, MissingFile, UserError
+from fooocus_stages.pipelines.host import POCKET, LocalHost
+from fooocus_stages.pipelines.stages import load
+from fooocus_stages.pipelines.types import Lora
+from safetensors.torch import load_file, save_file
+
+from .conftest import Pocket
+
+FILE = POCKET / "checkpoints" / "juggernautXL_v8Rundiffusion.safetensors"
+HOST = LocalHost(models=[POCKET], device="cpu")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pocket",
+        "juggernautXL_v8Rundiffusion.safetensors",
+        "juggernautXL_v8Rundiffusion",
+        "JuggernautXL_V8Rundiffusion",
+        "sdxl/juggernautXL_v8Rundiffusion.safetensors",
+    ],
+)
+def test_a_checkpoint_is_found_by_any_sensible_name(name: str) -> None:
+    assert load.find_files(HOST, name, "Default (model)") == (FILE, None)
+
+
+def test_a_missing_one_is_named_with_its_neighbour_and_the_folders() -> None:
+    with pytest.raises(MissingFile) as caught:
+        load.checkpoint(HOST, "juggernautXL_v9.safetensors")
+    assert str(caught.value) == (
+        "checkpoints file 'juggernautXL_v9.safetensors' is not there "
+        f"(did you mean 'juggernautXL_v8Rundiffusion.safetensors'?); looked in: {POCKET / 'checkpoints'}"
+    )
+
+
+def test_the_pocket_model_says_what_it_is(pocket: Pocket) -> None:
+    assert (pocket.model.family, pocket.model.native_size, pocket.model.home) == ("sdxl", 128, POCKET)
+    assert pocket.model.vae_name == "Default (model)"
+    assert pocket.clip.skip == 2
+
+
+def test_an_empty_prompt_is_read(pocket: Pocket) -> None:
+    assert pocket.negative[0][0].shape == (1, 77, pocket.positive[0][0].shape[-1])
+
+
+@pytest.mark.parametrize("skip", [0, 13])
+def test_clip_skip_has_bounds(pocket: Pocket, skip: int) -> None:
+    with pytest.raises(BadValue, match=f"clip_skip is {skip}"):
+        load.with_clip_skip(pocket.clip, skip)
+
+
+def copied(folder: Path, content: bytes) -> LocalHost:
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints" / "mine.safetensors").write_bytes(content)
+    return LocalHost(models=[folder], device="cpu")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [FILE.read_bytes()[:100_000], b"", b"\x00" * 64, b"<html>404</html>", b"\xff" * 8 + b"{}"],
+    ids=["truncated", "empty", "zeros", "a web page", "absurd header"],
+)
+def test_a_broken_file_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(BadFile, match=r"mine\.safetensors"):
+        load.checkpoint(copied(tmp_path, content), "mine")
+
+
+def test_a_checkpoint_without_a_vae_asks_for_one(tmp_path: Path) -> None:
+    state = {k: v for k, v in load_file(FILE).items() if not k.startswith("first_stage_model.")}
+    (tmp_path / "checkpoints").mkdir()
+    save_file(state, tmp_path / "checkpoints" / "bare.safetensors")
+    (tmp_path / "checkpoints" / "bare.tokenizer").symlink_to(FILE.with_suffix(".tokenizer"))
+    host = LocalHost(models=[tmp_path], device="cpu")
+    with pytest.raises(BadFile, match=r"bare\.safetensors holds no VAE: choose one with vae_name"):
+        load.checkpoint(host, "bare")
+    (tmp_path / "vae").mkdir()
+    (tmp_path / "vae" / "own.safetensors").symlink_to(FILE)
+    _, _, vae = load.checkpoint(host, "bare", "own.safetensors")
+    assert vae.name == "own.safetensors"
+
+
+def test_loras_are_looked_for_in_the_models_own_folder_first(pocket: Pocket) -> None:
+    model, clip = load.apply_loras(
+        LocalHost(device="cpu"), pocket.model, pocket.clip, (Lora("sdxl_lcm_lora.safetensors", 1.0, required=True),)
+    )
+    assert [lora.name for lora in model.loras] == ["sdxl_lcm_lora.safetensors"]
+    assert pocket.model.patches == ()
+    assert clip is not pocket.clip
+
+
+def test_a_missing_lora_and_a_foreign_one_are_refused(tmp_path: Path, pocket: Pocket) -> None:
+    with pytest.raises(MissingFile, match=r"loras file 'sdxl_lcm\.safetensors' is not there \(did you mean"):
+        load.apply_loras(HOST, pocket.model, pocket.clip, (Lora("sdxl_lcm.safetensors", 1.0),))
+    (tmp_path / "loras").mkdir()
+    key = "lora_unet_input_blocks_1_1_transformer_blocks_0_attn1_to_q"
+    save_file(
+        {f"{key}.lora_up.weight": torch.zeros(320, 4), f"{key}.lora_down.weight": torch.zeros(4, 320)},
+        tmp_path / "loras" / "sd15.safetensors",
+    )
+    with pytest.raises(UserError, match=r"sd15\.safetensors"):
+        load.apply_loras(LocalHost(models=[tmp_path]), pocket.model, pocket.clip, (Lora("sd15", 1.0),))
+
+
+def test_none_adds_no_lora() -> None:
+    kept = (Lora("a", 1.0),)
+    assert load.add_loras(kept, [("None", 1.0), ("b", 0.5)]) == (*kept, Lora("b", 0.5))
