@@ -1,0 +1,50 @@
+"""The house's papers agree with each other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import fooocus_stages
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def listed(block: str) -> list[str]:
+    """The strings of a list in pyproject.toml."""
+    body = re.search(rf"^{block} = \[(.*?)\]", read("pyproject.toml"), re.MULTILINE | re.DOTALL)
+    assert body is not None
+    return re.findall(r'"([^"]+)"', body[1])
+
+
+def test_the_two_lists_of_requirements_agree() -> None:
+    assert read("requirements.txt").split() == listed("dependencies")
+
+
+def test_every_requirement_is_a_lower_bound_with_a_tested_version() -> None:
+    pinned = dict(re.findall(r"^([\w-]+)==(\S+)$", read("constraints.txt"), re.MULTILINE))
+    assert pinned["torch"] == "2.13.0"
+    for requirement in [*listed("dependencies"), *listed("dev")]:
+        name, bound = requirement.split(">=")
+        assert as_numbers(pinned[name]) >= as_numbers(bound), requirement
+
+
+def as_numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)]
+
+
+def test_every_package_of_the_pack_is_named() -> None:
+    folders = {
+        ".".join(["fooocus_stages", *path.parent.relative_to(ROOT).parts])
+        for room in ("nodes", "pipelines", "preprocessors", "serving", "pocket")
+        for path in (ROOT / room).rglob("__init__.py")
+    }
+    assert folders | {"fooocus_stages", "fooocus_stages.workflows"} == set(listed("packages"))
+
+
+def test_one_version() -> None:
+    assert f'version = "{fooocus_stages.__version__}"' in read("pyproject.toml")
