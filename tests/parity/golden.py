@@ -29,7 +29,8 @@ from safetensors import safe_open
 
 from . import reference_inputs
 
-FOLDER = Path(os.environ.get("FOOOCUS_STAGES_GOLDEN") or Path(__file__).resolve().parents[1] / "golden")
+OWN = Path(__file__).resolve().parents[1] / "golden"
+FOLDER = Path(os.environ.get("FOOOCUS_STAGES_GOLDEN") or OWN)
 
 
 @dataclass(frozen=True)
@@ -86,17 +87,12 @@ def each_case(group: str, where: Callable[[Case], bool] = lambda case: True) -> 
     return pytest.mark.parametrize("case", chosen, ids=[case.name for case in chosen])
 
 
-def one_case(group: str, name: str) -> pytest.MarkDecorator:
-    """Run the test on one case of the group."""
-    return each_case(group, lambda case: case.name == name)
-
-
 @cache
 def weights(manifest: str) -> dict[str, torch.Tensor]:
     """The weights of a nano model ('nano-sdxl-unet'), names as in its manifest. Do not write into them."""
-    path = FOLDER / f"{manifest}.json"
-    if not path.is_file():
-        pytest.skip(f"no manifest {path}", allow_module_level=True)
+    path = next((p for p in (FOLDER / f"{manifest}.json", OWN / f"{manifest}.json") if p.is_file()), None)
+    if path is None:
+        pytest.skip(f"no manifest {manifest}.json in {FOLDER}", allow_module_level=True)
     return reference_inputs.state_dict(json.loads(path.read_text("utf-8")))
 
 

@@ -2,7 +2,7 @@
 
 from .nano import sdxl
 
-@one_case("text_to_image", "…")
+@each_case("text_to_image")
 def test_…(case):
     checkpoint = sdxl()     # shared by all tests of the session: leave it as you found it
 """

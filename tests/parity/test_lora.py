@@ -49,7 +49,7 @@ def file_of(case: Case) -> dict[str, Any]:
         layer = "conv" if "in_layers" in key else "proj" if "proj_in" in key else "linear"
         suffix = key.split(".processor.")[-1] if ".processor." in key else key.split(".", 1)[1]
         if suffix == "alpha":
-            state[key] = torch.tensor(ALPHAS[case.name])
+            state[key] = torch.tensor(ALPHAS[case.params["format"]])
         else:
             state[key] = case.inputs(f"{layer}.{PART.get(suffix, suffix)}")
     return state
