@@ -15,7 +15,7 @@ from torch import nn
 
 from . import data, diffusion, draw, low_rank, networks
 from .diffusion import SIGMAS, Condition
-from .training import Gallery, Run, cosine, load_tokenizer, load_vae, set_rate, to_tensor
+from .training import Gallery, Run, Team, cosine, load_tokenizer, load_vae, set_rate, to_tensor
 
 CFG = 4.0
 STEPS_OF = {
@@ -74,12 +74,13 @@ def plain_ids(height: int, width: int, count: int) -> torch.Tensor:
 
 def make_targets(folder: Path, minutes: float) -> None:
     """Noisy latents, their prompts and the ends of their paths, in files of sixteen batches; can be resumed."""
-    run, rng = Run(folder, "targets", minutes), np.random.default_rng()
+    team, run, rng = Team(), Run(folder, "targets", minutes), np.random.default_rng()
     unet, text = load_model(folder)
     gallery = Gallery(load_vae(folder), 600, folder)
     store = folder / "targets"
     store.mkdir(exist_ok=True)
-    kept = sorted(store.glob("*.pt"))
+    kept = sorted(store.glob(f"{team.rank}-*.pt"))
+    torch.seed()
     run.restart_clock()
     progress, batches = 0.0, []
     while progress < 1:
@@ -91,16 +92,16 @@ def make_targets(folder: Path, minutes: float) -> None:
             astray = torch.from_numpy(rng.random(len(scenes)) < 0.3)
             x0 = torch.where(astray.view(-1, 1, 1, 1), x0.roll(1, 0), x0)
         x = x0 + sigma * torch.randn_like(x0)
-        texts = [data.positive_sections(draw.caption(scene, rng), 1, rng) for scene in scenes]
+        captions = [draw.caption(scene, rng) for scene in scenes]
         ids = plain_ids(height, width, len(scenes))
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            positive = Condition(*text(texts), ids)
+            positive = Condition(*text([[caption] for caption in captions]), ids)
             negative = Condition(*text([[""]] * len(scenes)), ids)
             end = end_of_path(unet, x, sigma, positive, negative, 5 if sigma > 3 else 4 if sigma > 1 else 3)
-        batches.append({"x": x.half(), "t": t, "end": end.half(), "texts": [p[0] for p in texts],
+        batches.append({"x": x.half(), "t": t, "end": end.half(), "captions": captions,
                         "size": (height, width)})
         if len(batches) == 16 or progress >= 1:
-            torch.save(batches, store / f"{len(kept):03d}.pt")
+            torch.save(batches, store / f"{team.rank}-{len(kept):03d}.pt")
             kept.append(store)
             batches = []
     run.log(batches=16 * len(kept))
@@ -108,8 +109,9 @@ def make_targets(folder: Path, minutes: float) -> None:
 
 def train_fast(kind: str, folder: Path, minutes: float) -> None:
     """A LoRA that names the end of the path in one call at the steps of its mode (lcm: at all of them)."""
-    run, rng = Run(folder, kind, minutes), np.random.default_rng()
+    team, run, rng = Team(), Run(folder, kind, minutes), np.random.default_rng()
     unet, text = load_model(folder)
+    torch.manual_seed(0)
     added = low_rank.attach(unet, RANKS[kind])
     slow = [p.detach().clone() for p in added.parameters()]
     optimizer = torch.optim.AdamW(added.parameters(), 2e-3, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
@@ -121,17 +123,21 @@ def train_fast(kind: str, folder: Path, minutes: float) -> None:
     batches = [b for file in sorted((folder / "targets").glob("*.pt")) for b in torch.load(file, weights_only=True)]
     if kind != "lcm":
         batches = [b for b in batches if near(b["t"], STEPS_OF[kind])]
+    torch.seed()
     run.restart_clock()
     progress, losses = 0.0, []
     while progress < 1:
-        progress = run.tick()
+        progress = team.agree(run.tick())
         set_rate(optimizer, cosine(progress, 2e-3 if kind == "lcm" else 8e-4, warm=0.03, floor=0.02))
         batch = batches[int(rng.integers(len(batches)))]
         x, end, t = batch["x"].float(), batch["end"].float(), batch["t"]
         sigma = torch.full((len(x),), float(SIGMAS[t]))
+        sections = int(rng.choice([1, 2, 3], p=(0.75, 0.15, 0.1)))
+        texts = [data.positive_sections(caption, sections, rng) for caption in batch["captions"]]
+        kept = torch.from_numpy(np.stack([data.sum_weights(sections, rng) for _ in texts]))
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():
-                context, pooled = text([[caption] for caption in batch["texts"]])
+                context, pooled = text(texts, kept)
             condition = Condition(context, pooled, plain_ids(*batch["size"], len(x)))
             eps = diffusion.predict_noise(unet, x, sigma, torch.full((len(x),), t), condition)
         denoised = x - sigma.view(-1, 1, 1, 1) * eps
@@ -139,8 +145,11 @@ def train_fast(kind: str, folder: Path, minutes: float) -> None:
         loss = ((error + 1e-4).sqrt() / (0.3 + sigma.sqrt())).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        team.mean_gradients(list(added.parameters()))
         nn.utils.clip_grad_norm_(added.parameters(), 1.0)
         optimizer.step()
+        if team.rank > 0:
+            continue
         torch._foreach_lerp_(slow, [p.detach() for p in added.parameters()], 0.01)
         losses.append(error.mean().item())
         if run.step % 50 == 0:
@@ -148,6 +157,8 @@ def train_fast(kind: str, folder: Path, minutes: float) -> None:
             losses.clear()
         if run.due():
             run.save(parts)
+    if team.rank > 0:
+        return
     with torch.no_grad():
         for parameter, average in zip(added.parameters(), slow, strict=True):
             parameter.copy_(average)
@@ -195,6 +206,7 @@ def train_look(kind: str, folder: Path, minutes: float) -> None:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             x0s.append(vae.encode(pictures).latent_dist.mean.float() * networks.SCALING_FACTOR)
     x0s = torch.cat(x0s)
+    torch.seed()
     run.restart_clock()
     progress = 0.0
     while progress < 1:

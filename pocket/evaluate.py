@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ..pipelines.host import LocalHost
 from ..pipelines.settings import PERFORMANCES
@@ -102,11 +103,15 @@ def evaluate(
             tally.add(scene, picture)
         kept += list(pictures)
     if keep is not None:
-        from PIL import Image
-
-        rows = [np.hstack(kept[i : i + 10]) for i in range(0, len(kept) // 10 * 10, 10)]
-        Image.fromarray(np.vstack(rows)).save(keep)
+        Image.fromarray(contact_sheet(kept)).save(keep)
     return tally
+
+
+def contact_sheet(pictures: list[np.ndarray], columns: int = 10) -> np.ndarray:
+    """Pictures (H, W, 3) of one size in rows, the last one filled up with grey."""
+    grey = [np.full_like(pictures[0], 128)] * (-len(pictures) % columns)
+    pictures = pictures + grey
+    return np.vstack([np.hstack(pictures[i : i + columns]) for i in range(0, len(pictures), columns)])
 
 
 def seconds_alone(studio: Studio, width: int, height: int) -> float:

@@ -95,6 +95,7 @@ def write(path: Path, state: dict[str, Tensor], about: dict[str, str]) -> None:
     half = {key: tensor.detach().to(torch.float16).contiguous().clone() for key, tensor in state.items()}
     temporary = path.with_suffix(".tmp")
     save_file(half, temporary, metadata=about)
+    temporary.chmod(0o644)
     temporary.replace(path)
 
 

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from . import data, diffusion, distil, draw, export, low_rank, networks
-from .training import Gallery, Run, cosine, load_tokenizer, load_vae, set_rate, to_tensor
+from .training import Gallery, Run, Team, cosine, load_tokenizer, load_vae, set_rate, to_tensor
 
 # ---------------------------------------------------------------------------------------------- the autoencoder
 
@@ -82,10 +82,9 @@ def _crops(pool: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def prompts(
-    scenes: list[draw.Scene], rng: np.random.Generator, empty: float = 0.1
+    scenes: list[draw.Scene], rng: np.random.Generator, sections: int, empty: float = 0.1
 ) -> tuple[list[list[str]], torch.Tensor, np.ndarray]:
-    """Texts (B lists of k sections), kept (B, k) and which prompts are empty (B,); k is the same for the batch."""
-    sections = int(rng.choice([1, 2, 3, 4], p=(0.7, 0.17, 0.08, 0.05)))
+    """Texts (B lists of k sections), kept (B, k) and which prompts are empty (B,)."""
     blank = rng.random(len(scenes)) < empty
     texts = [data.negative_sections(sections, rng) if nothing
              else data.positive_sections(draw.caption(scene, rng), sections, rng)
@@ -120,9 +119,19 @@ def follow(slow: nn.Module, fast: nn.Module, step: int, decay: float = 0.999) ->
     torch._foreach_lerp_(list(slow.parameters()), list(fast.parameters()), rate)
 
 
+def layout_loss(error: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """Mean square of the clean latent's error seen through a 4 x 4 grid: the ground's colour and the shape's place.
+
+    error is that of the noise, (B, 4, h, w). The usual loss hardly sees these at high noise, where they are decided.
+    """
+    coarse = F.adaptive_avg_pool2d(error, 4) * sigma.clamp(max=6).view(-1, 1, 1, 1)
+    return (coarse**2).mean()
+
+
 def train_unet(folder: Path, minutes: float) -> None:
     """UNet and text encoders together: noise prediction, min-SNR-5 weights (Hang et al. 2023), EMA."""
-    run, rng = Run(folder, "unet", minutes), np.random.default_rng(int(time.time()))
+    team, run, rng = Team(), Run(folder, "unet", minutes), np.random.default_rng()
+    torch.manual_seed(0)
     text = diffusion.TextEncoders(load_tokenizer(folder))
     unet = networks.build_unet()
     readers = Readers()
@@ -133,13 +142,15 @@ def train_unet(folder: Path, minutes: float) -> None:
     run.resume(parts)
     vae = load_vae(folder)
     gallery = Gallery(vae, 1600, folder)
+    torch.seed()
     run.restart_clock()
     progress, losses = 0.0, []
     while progress < 1:
-        progress = run.tick()
+        progress = team.agree(run.tick())
         set_rate(optimizer, cosine(progress, 1e-3, warm=0.02, floor=0.01))
-        scenes, x0, height, width = gallery.batch(32)
-        texts, kept, blank = prompts(scenes, rng)
+        scenes, x0, height, width = gallery.batch(32 // team.size)
+        sections = np.random.default_rng(run.step).choice([1, 2, 3, 4], p=(0.7, 0.17, 0.08, 0.05))
+        texts, kept, blank = prompts(scenes, rng, int(sections))
         ids = torch.tensor([data.size_ids(height, width, rng) for _ in scenes], dtype=torch.float32)
         t = torch.randint(0, 1000, (len(scenes),))
         sigma = diffusion.SIGMAS[t]
@@ -151,11 +162,14 @@ def train_unet(folder: Path, minutes: float) -> None:
             told = [i for i, nothing in enumerate(blank) if not nothing]
             reading = readers(pooled[told], [scenes[i] for i in told])
         weight = (sigma**2 * 5).clamp(max=1)
-        loss = (weight * ((eps - noise) ** 2).mean((1, 2, 3))).mean()
+        loss = (weight * ((eps - noise) ** 2).mean((1, 2, 3))).mean() + 0.1 * layout_loss(eps - noise, sigma)
         optimizer.zero_grad(set_to_none=True)
         (loss + 0.03 * reading).backward()
+        team.mean_gradients(list(model.parameters()))
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        if team.rank > 0:
+            continue
         follow(slow, model, run.step)
         losses.append(loss.item())
         if run.step % 100 == 0:
@@ -164,11 +178,12 @@ def train_unet(folder: Path, minutes: float) -> None:
         if run.due():
             run.save(parts)
             gallery.save(folder)
-        if run.step % 600 == 0:
+        if run.step % 1000 == 0:
             run.log(**probe(slow["unet"], slow["text"], vae, 32))
             run.restart_clock()
-    run.save(parts)
-    run.log(**probe(slow["unet"], slow["text"], vae, 64))
+    if team.rank == 0:
+        run.save(parts)
+        run.log(**probe(slow["unet"], slow["text"], vae, 64))
 
 
 @torch.no_grad()
