@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from fooocus_stages.nodes.comfy import use_host
 from fooocus_stages.pipelines.host import POCKET, LocalHost
+from hypothesis import settings
+
+settings.register_profile("house", deadline=None, derandomize=True)  # no test is timed, none fails by chance
+settings.load_profile("house")
 
 
 @pytest.fixture
