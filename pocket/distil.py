@@ -100,8 +100,7 @@ def make_targets(folder: Path, minutes: float) -> None:
             positive = Condition(*text([[caption] for caption in captions]), ids)
             negative = Condition(*text([[""]] * len(scenes)), ids)
             end = end_of_path(unet, x, sigma, positive, negative, 5 if sigma > 3 else 4 if sigma > 1 else 3)
-        batches.append({"x": x.half(), "t": t, "end": end.half(), "captions": captions,
-                        "size": (height, width)})
+        batches.append({"x": x.half(), "t": t, "end": end.half(), "captions": captions, "size": (height, width)})
         if len(batches) == 16 or progress >= 1:
             torch.save(batches, store / f"{team.rank}-{len(kept):03d}.pt")
             kept.append(store)
@@ -220,7 +219,7 @@ def train_look(kind: str, folder: Path, minutes: float) -> None:
     scenes = [draw.random_scene(rng) for _ in range(400)]
     x0s = []
     for i in range(0, len(scenes), 16):
-        pictures = to_tensor(np.stack([LOOKS[kind](draw.draw(scene, rng)) for scene in scenes[i:i + 16]]))
+        pictures = to_tensor(np.stack([LOOKS[kind](draw.draw(scene, rng)) for scene in scenes[i : i + 16]]))
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             x0s.append(vae.encode(pictures).latent_dist.mean.float() * networks.SCALING_FACTOR)
     x0s = torch.cat(x0s)

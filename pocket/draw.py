@@ -103,8 +103,11 @@ def _thing(scene: Scene, rng: np.random.Generator, complete: bool) -> str:
     """Size, pattern, colour and shape, e.g. "large striped red square"; complete names every telling word."""
     words = []
     if scene.size != "medium" and (complete or rng.random() < 0.9):
-        words.append({"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}[scene.size][
-            int(rng.choice(3, p=(0.6, 0.25, 0.15)))])
+        words.append(
+            {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}[scene.size][
+                int(rng.choice(3, p=(0.6, 0.25, 0.15)))
+            ]
+        )
     if scene.pattern != "plain":
         if complete or rng.random() < 0.92:
             words.append(scene.pattern)
@@ -154,8 +157,23 @@ def _outline(shape: str) -> np.ndarray:
         return np.array([(0, -1.12), (0.86, 0), (0, 1.12), (-0.86, 0)], float)
     if shape == "cross":
         a = 0.36
-        return np.array([(-a, -1), (a, -1), (a, -a), (1, -a), (1, a), (a, a), (a, 1), (-a, 1), (-a, a), (-1, a),
-                         (-1, -a), (-a, -a)], float)
+        return np.array(
+            [
+                (-a, -1),
+                (a, -1),
+                (a, -a),
+                (1, -a),
+                (1, a),
+                (a, a),
+                (a, 1),
+                (-a, 1),
+                (-a, a),
+                (-1, a),
+                (-1, -a),
+                (-a, -a),
+            ],
+            float,
+        )
     angles = np.arange(10) * np.pi / 5 - np.pi / 2
     radii = np.where(np.arange(10) % 2 == 0, 1.15, 0.52)
     return np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1)

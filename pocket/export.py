@@ -44,9 +44,7 @@ def metadata(title: str, description: str, architecture: str) -> dict[str, str]:
     }
 
 
-def checkpoint_state(
-    unet: UNet2DConditionModel, text: diffusion.TextEncoders, vae: AutoencoderKL
-) -> dict[str, Tensor]:
+def checkpoint_state(unet: UNet2DConditionModel, text: diffusion.TextEncoders, vae: AutoencoderKL) -> dict[str, Tensor]:
     """All weights under their published SDXL names."""
     clip_l = {names.clip_key(key): tensor for key, tensor in text.clip_l.state_dict().items()}
     clip_g = names.clip_state_to_openclip(text.clip_g.state_dict())
@@ -69,8 +67,11 @@ def write_checkpoint(
     )
     folder = models / "checkpoints"
     path = folder / f"{CHECKPOINT}.safetensors"
-    write(path, checkpoint_state(unet, text, vae), metadata(
-        "Fooocus Stages pocket model", description, "stable-diffusion-xl-v1-base"))
+    write(
+        path,
+        checkpoint_state(unet, text, vae),
+        metadata("Fooocus Stages pocket model", description, "stable-diffusion-xl-v1-base"),
+    )
     text.words.save(folder / f"{CHECKPOINT}.tokenizer")
     return path
 

@@ -24,10 +24,16 @@ def build_vae() -> AutoencoderKL:
     takes every flat colour away (a constant group normalises to -1 and 1 whatever its values were).
     """
     return AutoencoderKL(
-        in_channels=3, out_channels=3, latent_channels=4, norm_num_groups=32, layers_per_block=1,
+        in_channels=3,
+        out_channels=3,
+        latent_channels=4,
+        norm_num_groups=32,
+        layers_per_block=1,
         block_out_channels=VAE_CHANNELS,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-        sample_size=NATIVE_SIZE, scaling_factor=SCALING_FACTOR,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        sample_size=NATIVE_SIZE,
+        scaling_factor=SCALING_FACTOR,
     )
 
 
@@ -128,20 +134,36 @@ def fold_statistics(vae: AutoencoderKL, mean: torch.Tensor, std: torch.Tensor) -
 def build_unet(channels: tuple[int, int, int] = (64, 128, 128)) -> UNet2DConditionModel:
     """SDXL's three levels, heads of width 64, size conditioning; context (B, T, 192), pooled (B, 128)."""
     return UNet2DConditionModel(
-        sample_size=NATIVE_SIZE // 8, in_channels=4, out_channels=4, block_out_channels=channels, layers_per_block=1,
+        sample_size=NATIVE_SIZE // 8,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=channels,
+        layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        transformer_layers_per_block=(1, 1, 1), attention_head_dim=tuple(c // 64 for c in channels),
-        cross_attention_dim=WIDTH_L + WIDTH_G, use_linear_projection=True, addition_embed_type="text_time",
-        addition_time_embed_dim=256, projection_class_embeddings_input_dim=WIDTH_G + 6 * 256,
+        transformer_layers_per_block=(1, 1, 1),
+        attention_head_dim=tuple(c // 64 for c in channels),
+        cross_attention_dim=WIDTH_L + WIDTH_G,
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=256,
+        projection_class_embeddings_input_dim=WIDTH_G + 6 * 256,
     )
 
 
 def _text_config(width: int, layers: int, vocabulary: int, activation: str) -> CLIPTextConfig:
     return CLIPTextConfig(
-        vocab_size=vocabulary, hidden_size=width, intermediate_size=4 * width, projection_dim=width,
-        num_hidden_layers=layers, num_attention_heads=width // 64, max_position_embeddings=77, hidden_act=activation,
-        bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1, pad_token_id=vocabulary - 1,
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=4 * width,
+        projection_dim=width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 64,
+        max_position_embeddings=77,
+        hidden_act=activation,
+        bos_token_id=vocabulary - 2,
+        eos_token_id=vocabulary - 1,
+        pad_token_id=vocabulary - 1,
     )
 
 

@@ -36,7 +36,7 @@ def _join(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
     out: list[str] = []
     i = 0
     while i < len(word):
-        if word[i:i + 2] == pair:
+        if word[i : i + 2] == pair:
             out.append(pair[0] + pair[1])
             i += 2
         else:
@@ -92,7 +92,7 @@ class Tokenizer:
 
     def section(self, text: str, pad: int) -> list[int]:
         """One 77-token section: start, the text cut to 75 tokens, end, padding."""
-        ids = [self.start, *self.ids(text)[:LENGTH - 2], self.end]
+        ids = [self.start, *self.ids(text)[: LENGTH - 2], self.end]
         return ids + [pad] * (LENGTH - len(ids))
 
     def save(self, folder: Path) -> None:

@@ -72,7 +72,7 @@ def _crops(pool: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
     picks: list[np.ndarray] = []
     while len(picks) < 8:
         i, (y, x) = rng.integers(len(pool)), rng.integers(0, pool.shape[1] - size + 1, 2)
-        crop = pool[i, y:y + size, x:x + size]
+        crop = pool[i, y : y + size, x : x + size]
         if np.ptp(crop[::4, ::4]) > 60 and crop[::4, ::4].std(axis=(0, 1)).max() > 12:
             picks.append(crop)
     return np.stack(picks)
@@ -86,9 +86,12 @@ def prompts(
 ) -> tuple[list[list[str]], torch.Tensor, np.ndarray]:
     """Texts (B lists of k sections), kept (B, k) and which prompts are empty (B,)."""
     blank = rng.random(len(scenes)) < empty
-    texts = [data.negative_sections(sections, rng) if nothing
-             else data.positive_sections(draw.caption(scene, rng), sections, rng)
-             for scene, nothing in zip(scenes, blank, strict=True)]
+    texts = [
+        data.negative_sections(sections, rng)
+        if nothing
+        else data.positive_sections(draw.caption(scene, rng), sections, rng)
+        for scene, nothing in zip(scenes, blank, strict=True)
+    ]
     kept = np.stack([data.sum_weights(sections, rng) for _ in scenes])
     return texts, torch.from_numpy(kept), blank
 
@@ -96,8 +99,14 @@ def prompts(
 class Readers(nn.Module):
     """Linear readers of the scene's six words from the pooled vector: they teach the text encoders early."""
 
-    FIELDS = {"shape": draw.SHAPES, "colour": tuple(draw.COLOURS), "background": tuple(draw.COLOURS),
-              "pattern": draw.PATTERNS, "size": tuple(draw.SIZES), "position": tuple(draw.POSITIONS)}
+    FIELDS = {
+        "shape": draw.SHAPES,
+        "colour": tuple(draw.COLOURS),
+        "background": tuple(draw.COLOURS),
+        "pattern": draw.PATTERNS,
+        "size": tuple(draw.SIZES),
+        "position": tuple(draw.POSITIONS),
+    }
 
     def __init__(self) -> None:
         super().__init__()

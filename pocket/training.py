@@ -141,8 +141,9 @@ def load_vae(folder: Path) -> AutoencoderKL:
     rng = np.random.default_rng(5)
     pictures = [draw.draw(draw.random_scene(rng), rng) for _ in range(256)]
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        latents = torch.cat([vae.encode(to_tensor(np.stack(pictures[i:i + 16]))).latent_dist.mean.float()
-                             for i in range(0, 256, 16)])
+        latents = torch.cat(
+            [vae.encode(to_tensor(np.stack(pictures[i : i + 16]))).latent_dist.mean.float() for i in range(0, 256, 16)]
+        )
     networks.fold_statistics(vae, latents.mean((0, 2, 3)), latents.std((0, 2, 3)))
     torch.save(vae.state_dict(), path)
     return vae
@@ -172,8 +173,9 @@ class Gallery:
         for height, width, share in self.sizes:
             scenes = [draw.random_scene(self.rng) for _ in range(max(24, round(pictures * share)))]
             self.scenes.append(scenes)
-            self.latents.append(torch.cat([self.encode(scenes[i:i + 16], height, width)
-                                           for i in range(0, len(scenes), 16)]))
+            self.latents.append(
+                torch.cat([self.encode(scenes[i : i + 16], height, width) for i in range(0, len(scenes), 16)])
+            )
         self.save(folder)
 
     def save(self, folder: Path) -> None:

@@ -59,8 +59,17 @@ composition, bad proportions, disgusting, sloppy, failed, beginner
 """
 
 FRAMES = (
-    "{}", "{}", "{}", "{} , {more}", "{more}, {}", "{more} {} . {more}", "{}, {more}, {more}",
-    "{more} of {}, {more}", "{more} style {} . {more}", "breathtaking {} . {more}", "{}, {more}",
+    "{}",
+    "{}",
+    "{}",
+    "{} , {more}",
+    "{more}, {}",
+    "{more} {} . {more}",
+    "{}, {more}, {more}",
+    "{more} of {}, {more}",
+    "{more} style {} . {more}",
+    "breathtaking {} . {more}",
+    "{}, {more}",
     "{}. {more}",
 )
 

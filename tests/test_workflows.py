@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import fooocus_stages
+import numpy as np
 import pytest
 from fooocus_stages.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from fooocus_stages.pipelines.host import LocalHost
+from fooocus_stages.pocket.draw import judge
 from fooocus_stages.serving import pages, templates
 from fooocus_stages.serving.canvas import is_link, to_api
 from fooocus_stages.serving.declarations import Registry
@@ -84,6 +86,8 @@ def test_it_runs_with_the_pocket_model(name: str, pocket_host: LocalHost) -> Non
     for saved in shown["images"]:
         with Image.open(pocket_host.folder("output") / saved["subfolder"] / saved["filename"]) as picture:
             assert picture.size == (128, 128)
+            seen = judge(np.asarray(picture.convert("RGB")))
+            assert (seen.colour, seen.background) == ("red", "yellow")
 
 
 @pytest.mark.usefixtures("pocket_host")
