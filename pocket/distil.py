@@ -1,6 +1,6 @@
 """The LoRAs: three that need few steps and no guidance, two that change the look.
 
-The fast ones learn the end of the guided teacher's path: from a noisy latent, a few second-order guided steps
+The fast ones learn the end of the guided teacher's path: from a noisy latent, up to five second-order guided steps
 lead to a clean one, and the student must name it in a single call (a consistency function, Song et al. 2023, with the
 guidance baked in as by Luo et al. 2023).
 """
@@ -58,11 +58,6 @@ def end_of_path(
     return x
 
 
-def path_steps(sigma: float) -> int:
-    """How many steps a path from sigma needs to end clean: from pure noise, five leave much of it."""
-    return 14 if sigma > 8 else 6 if sigma > 3 else 4 if sigma > 1 else 3
-
-
 def draw_step(rng: np.random.Generator) -> int:
     """A timestep that one of the fast modes will ask for, or any; high noise more often."""
     kind = rng.choice(["lcm", "lightning", "hyper", "any"], p=(0.5, 0.18, 0.2, 0.12))
@@ -104,7 +99,7 @@ def make_targets(folder: Path, minutes: float) -> None:
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             positive = Condition(*text([[caption] for caption in captions]), ids)
             negative = Condition(*text([[""]] * len(scenes)), ids)
-            end = end_of_path(unet, x, sigma, positive, negative, path_steps(sigma))
+            end = end_of_path(unet, x, sigma, positive, negative, 5 if sigma > 3 else 4 if sigma > 1 else 3)
         batches.append({"x": x.half(), "t": t, "end": end.half(), "captions": captions, "size": (height, width)})
         if len(batches) == 16 or progress >= 1:
             torch.save(batches, store / f"{team.rank}-{len(kept):03d}.pt")
