@@ -7,7 +7,6 @@ guidance baked in as by Luo et al. 2023).
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,6 @@ STEPS_OF = {
     "hyper": (999, 860, 687, 407, 146, 14),
 }
 RANKS = {"lcm": 5, "lightning": 3, "hyper": 3, "offset": 1, "film": 1}
-RATES = {"lcm": 2e-3, "lightning": 2e-3, "hyper": 8e-4}
 WEIGHT_OF_HYPER = 0.8
 
 
@@ -114,24 +112,25 @@ def train_fast(kind: str, folder: Path, minutes: float) -> None:
     unet, text = load_model(folder)
     torch.manual_seed(0)
     added = low_rank.attach(unet, RANKS[kind])
+    slow = [p.detach().clone() for p in added.parameters()]
     optimizer = torch.optim.AdamW(added.parameters(), 2e-3, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     parts = {"added": added, "optimizer": optimizer}
     if kind != "lcm" and (folder / "lcm.pt").exists():
         low_rank.begin_like(added, torch.load(folder / "lcm.pt", map_location="cpu", weights_only=True)["added"])
+        slow = [p.detach().clone() for p in added.parameters()]
     run.resume(parts)
-    slow = [p.detach().clone() for p in added.parameters()]
     batches = [b for file in sorted((folder / "targets").glob("*.pt")) for b in torch.load(file, weights_only=True)]
     if kind != "lcm":
-        steps = STEPS_OF[kind][:1] if kind == "lightning" else STEPS_OF[kind]
-        batches = [b for b in batches if near(b["t"], steps)]
+        batches = [b for b in batches if near(b["t"], STEPS_OF[kind])]
     torch.seed()
     run.restart_clock()
     progress, losses = 0.0, []
     while progress < 1:
         progress = team.agree(run.tick())
-        set_rate(optimizer, cosine(progress, RATES[kind], warm=0.03, floor=0.02))
+        set_rate(optimizer, cosine(progress, 2e-3 if kind == "lcm" else 8e-4, warm=0.03, floor=0.02))
         batch = batches[int(rng.integers(len(batches)))]
         x, end, t = batch["x"].float(), batch["end"].float(), batch["t"]
+        sigma = torch.full((len(x),), float(SIGMAS[t]))
         sections = int(rng.choice([1, 2, 3], p=(0.75, 0.15, 0.1)))
         texts = [data.positive_sections(caption, sections, rng) for caption in batch["captions"]]
         kept = torch.from_numpy(np.stack([data.sum_weights(sections, rng) for _ in texts]))
@@ -139,9 +138,6 @@ def train_fast(kind: str, folder: Path, minutes: float) -> None:
             with torch.no_grad():
                 context, pooled = text(texts, kept)
             condition = Condition(context, pooled, plain_ids(*batch["size"], len(x)))
-            if kind == "lightning":
-                x, t = walk(unet, x, condition, int(rng.choice(4, p=(0.15, 0.2, 0.3, 0.35))))
-            sigma = torch.full((len(x),), float(SIGMAS[t]))
             eps = diffusion.predict_noise(unet, x, sigma, torch.full((len(x),), t), condition)
         denoised = x - sigma.view(-1, 1, 1, 1) * eps
         error = ((denoised - end) ** 2).mean((1, 2, 3))
@@ -166,20 +162,6 @@ def train_fast(kind: str, folder: Path, minutes: float) -> None:
         for parameter, average in zip(added.parameters(), slow, strict=True):
             parameter.copy_(average)
     run.save(parts)
-
-
-@torch.no_grad()
-def walk(unet: nn.Module, x: torch.Tensor, condition: Condition, steps: int) -> tuple[torch.Tensor, int]:
-    """The student's own Euler steps from pure noise: where it stands after some of them, and the timestep there.
-
-    An Euler run adds no new noise, so its errors stay: the student must learn from the states that it reaches itself.
-    """
-    times = STEPS_OF["lightning"]
-    for now, following in pairwise(times[: steps + 1]):
-        sigma = torch.full((len(x),), float(SIGMAS[now]))
-        eps = diffusion.predict_noise(unet, x, sigma, torch.full((len(x),), now), condition)
-        x = x + eps * float(SIGMAS[following] - SIGMAS[now])
-    return x, times[steps]
 
 
 def near(t: int, steps: tuple[int, ...]) -> bool:
