@@ -112,13 +112,12 @@ def train_fast(kind: str, folder: Path, minutes: float) -> None:
     unet, text = load_model(folder)
     torch.manual_seed(0)
     added = low_rank.attach(unet, RANKS[kind])
-    slow = [p.detach().clone() for p in added.parameters()]
     optimizer = torch.optim.AdamW(added.parameters(), 2e-3, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     parts = {"added": added, "optimizer": optimizer}
     if kind != "lcm" and (folder / "lcm.pt").exists():
         low_rank.begin_like(added, torch.load(folder / "lcm.pt", map_location="cpu", weights_only=True)["added"])
-        slow = [p.detach().clone() for p in added.parameters()]
     run.resume(parts)
+    slow = [p.detach().clone() for p in added.parameters()]
     batches = [b for file in sorted((folder / "targets").glob("*.pt")) for b in torch.load(file, weights_only=True)]
     if kind != "lcm":
         batches = [b for b in batches if near(b["t"], STEPS_OF[kind])]
