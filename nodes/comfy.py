@@ -79,20 +79,24 @@ class ComfyHost:
             "text": (model_management.text_encoder_device, model_management.text_encoder_offload_device),
             "vae": (model_management.vae_device, model_management.vae_offload_device),
         }
-        device, offload = (ask() for ask in devices[role])
+        ask_device, ask_offload = devices[role]
+        device: torch.device = ask_device()
+        offload: torch.device = ask_offload()
         patchers = [_patcher(module, device, offload) for module in modules]
         model_management.load_models_gpu(patchers, memory_required=memory, force_full_load=True)
-        return device  # type: ignore[no-any-return]
+        return device
 
     def dtype(self, role: Role) -> torch.dtype:
         import torch
         from comfy import model_management
 
         if role == "unet":
-            return model_management.unet_dtype()  # type: ignore[no-any-return]
+            for_unet: torch.dtype = model_management.unet_dtype()
+            return for_unet
         if role == "vae":  # SDXL's VAE overflows in float16
             allowed = [torch.bfloat16, torch.float32]
-            return model_management.vae_dtype(model_management.vae_device(), allowed)  # type: ignore[no-any-return]
+            for_vae: torch.dtype = model_management.vae_dtype(model_management.vae_device(), allowed)
+            return for_vae
         return torch.float32
 
     def check_interrupted(self) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ..pipelines import stages
-from ..pipelines.errors import UserError
 from ..pipelines.host import POCKET, files_of
 from ..pipelines.settings import DEFAULT_CHECKPOINT, DEFAULT_VAE, MAX_LORAS, NO_FILE, POCKET_CHOICE
 from ..pipelines.types import Clip, FreeU, Lora, Model, Vae
 from . import sockets
+from .checks import problem
 from .comfy import current_host
 
 WEIGHT = {"default": 1.0, "min": -10.0, "max": 10.0, "step": 0.01}
@@ -83,7 +83,7 @@ class FooocusLora:
 
     @classmethod
     def VALIDATE_INPUTS(cls, lora_name: str) -> bool | str:
-        return True
+        return True  # any name: the folder of the model that it goes with is known when it is applied
 
     def run(self, lora_name: str, weight: float, loras: tuple[Lora, ...] = ()) -> tuple[tuple[Lora, ...]]:
         return (stages.load.add_loras(loras, [(lora_name, weight)]),)
@@ -111,7 +111,7 @@ class FooocusLoraStack:
 
     @classmethod
     def VALIDATE_INPUTS(cls, lora_1: str, lora_2: str, lora_3: str, lora_4: str, lora_5: str) -> bool | str:
-        return True
+        return True  # any name: the folder of the model that they go with is known when they are applied
 
     def run(self, loras: tuple[Lora, ...] = (), **slots: Any) -> tuple[tuple[Lora, ...]]:
         pairs = [(slots[f"lora_{i}"], slots[f"weight_{i}"]) for i in range(1, MAX_LORAS + 1)]
@@ -173,12 +173,3 @@ def lora_choices() -> list[str]:
     """'None', the host's LoRA files, and those of the pocket model that are not among them."""
     names = [NO_FILE, *current_host().names("loras"), *files_of("loras", POCKET / "loras")]
     return list(dict.fromkeys(names))
-
-
-def problem(check: Any) -> bool | str:
-    """What a validation function answers: True, or the sentence of the user's error."""
-    try:
-        check()
-    except UserError as error:
-        return str(error)
-    return True

@@ -8,8 +8,8 @@ from ..pipelines import stages
 from ..pipelines.settings import DEFAULT_STYLES, MAX_SEED, NO_STYLE
 from ..pipelines.types import Clip, Lora, Prompt, SamplingSettings
 from . import sockets
+from .checks import problem
 from .comfy import current_host
-from .loaders import problem
 
 STYLE_SLOTS = 6
 

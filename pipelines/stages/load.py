@@ -10,14 +10,14 @@ from ..errors import BadFile, BadValue
 from ..host import POCKET, Host, find_file
 from ..models import checkpoint as checkpoints
 from ..models import lora as lora_files
-from ..settings import DEFAULT_VAE, NO_FILE, POCKET_CHOICE
+from ..settings import DEFAULT_CHECKPOINT, DEFAULT_VAE, NO_FILE, POCKET_CHOICE
 from ..types import Clip, FreeU, Lora, Model, Vae
 
 
 def find_files(host: Host, name: str, vae_name: str) -> tuple[Path, Path | None]:
     """The checkpoint's path and that of the separate VAE, if one is named; raises MissingFile."""
     if name == POCKET_CHOICE:
-        path = find_file("checkpoints", name="juggernautXL_v8Rundiffusion", folders=[POCKET / "checkpoints"])
+        path = find_file("checkpoints", DEFAULT_CHECKPOINT, [POCKET / "checkpoints"])
     else:
         path = host.find("checkpoints", name)
     return path, None if vae_name == DEFAULT_VAE else host.find("vae", vae_name, home_of(path))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import BadValue, UnknownName
 from ..functional import latents, samplers, sigmas
-from ..settings import ASPECT_RATIOS, CUSTOM_SIZE, PERFORMANCES, SAMPLERS, SCHEDULERS, SIZE_OF_SDXL
+from ..settings import ASPECT_RATIOS, CUSTOM_SIZE, MAX_SEED, PERFORMANCES, SAMPLERS, SCHEDULERS, SIZE_OF_SDXL
 from ..types import Lora, Model, SamplingSettings
 
 LATENT_CHANNELS = 4
@@ -90,4 +90,4 @@ def check_names(settings: SamplingSettings) -> None:
 def seeds_of(latent: dict[str, Any], seed: int) -> list[int]:
     """A seed per picture of a batch: counting up from `seed`, or from it by the latent's `batch_index`."""
     indices = latent.get("batch_index") or range(len(latent["samples"]))
-    return [(seed + i) % 2**63 for i in indices]
+    return [(seed + i) % (MAX_SEED + 1) for i in indices]
