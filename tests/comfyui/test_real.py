@@ -123,8 +123,10 @@ def test_a_workflow_runs_and_then_comes_from_the_cache(comfy: Comfy, name: str) 
 def test_an_interrupt_stops_the_sampler(comfy: Comfy) -> None:
     graph = pocket("text-to-image-quality")
     for node in graph.values():
-        if node["class_type"] == "FooocusPrompt":
-            node["inputs"]["seed"] = 4242
+        if node["class_type"] == "FooocusPerformance":
+            node["inputs"]["overwrite_step"] = 200
+        if node["class_type"] == "FooocusAspectRatio":  # large enough that no machine is done before it is asked
+            node["inputs"] |= {"aspect_ratio": "custom", "width": 768, "height": 768}
     prompt_id = comfy.queue(graph)
     time.sleep(3)
     comfy.ask("/interrupt", {})
