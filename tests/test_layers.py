@@ -18,7 +18,8 @@ MAY_IMPORT = {
     "pipelines.stages": {*BASE, "pipelines.host", "pipelines.functional", "pipelines.models", "preprocessors"},
     "nodes": {*BASE, "pipelines.host", "pipelines.stages"},
     "serving": BASE,
-    "serving.cli": {*BASE, "pipelines.host", "pipelines.stages", "nodes", "serving"},
+    "serving.commands": {*BASE, "pipelines.host", "pipelines.stages", "nodes", "serving"},
+    "serving.cli": {*BASE, "serving", "serving.commands"},
     "": {"nodes", "serving.gateway"},
 }
 

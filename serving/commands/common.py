@@ -1,0 +1,91 @@
+"""What the commands share: their parsers, the host of their folders, and how they print."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...nodes import NODE_CLASS_MAPPINGS
+from ...nodes.headless import HEADLESS_NODES
+from ...pipelines.errors import BadValue, MissingFile
+from ...pipelines.host import POCKET, LocalHost, files_of, find_file
+from ..console import Console
+
+OK, FAILED, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+MODELS_VARIABLE = "FOOOCUS_STAGES_MODELS"
+REGISTRY: dict[str, type[Any]] = {**NODE_CLASS_MAPPINGS, **HEADLESS_NODES}
+
+Act = Callable[[argparse.Namespace, Console], int]
+
+
+class FoldersHost(LocalHost):
+    """A local host that looks into further folders of single kinds first."""
+
+    def __init__(self, first: Mapping[str, Path], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._first = first
+
+    def names(self, kind: str) -> list[str]:
+        own = files_of(kind, self._first[kind]) if kind in self._first else []
+        return list(dict.fromkeys([*own, *super().names(kind)]))
+
+    def find(self, kind: str, name: str, home: Path | None = None) -> Path:
+        if kind in self._first and name in files_of(kind, self._first[kind]):
+            return find_file(kind, name, [self._first[kind]])
+        return super().find(kind, name, home)
+
+
+def add_command(commands: Any, name: str, act: Act, help: str) -> argparse.ArgumentParser:
+    """A command with the options that all have; `act` does it and returns the exit code."""
+    command: argparse.ArgumentParser = commands.add_parser(name, help=help, description=help)
+    command.add_argument("--json", action="store_true", help="print one JSON object or list on stdout")
+    command.add_argument("--debug", action="store_true", help="show where an error comes from")
+    command.set_defaults(act=act)
+    return command
+
+
+def host_options(command: argparse.ArgumentParser) -> None:
+    """Let a command be told where models, styles and wildcards lie."""
+    command.add_argument(
+        "--models",
+        action="append",
+        metavar="pocket|DIR",
+        help="a models folder, or a ComfyUI or Fooocus folder; pocket: the small model of this pack; can be given "
+        f"several times (default: ${MODELS_VARIABLE}, else ./models)",
+    )
+    command.add_argument("--styles-dir", type=Path, metavar="DIR", help="style files to look at first")
+    command.add_argument("--wildcards-dir", type=Path, metavar="DIR", help="wildcard files to look at first")
+
+
+def host_of(options: argparse.Namespace, console: Console) -> FoldersHost:
+    """The host of the folders that the options name. Raises MissingFile for a folder that is not there."""
+    given = options.models or list(filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)))
+    first = {"styles": options.styles_dir, "wildcards": options.wildcards_dir}
+    models = [POCKET if name == "pocket" else Path(name) for name in given]
+    for folder in [*models, *filter(None, first.values())]:
+        if not folder.is_dir():
+            raise MissingFile(f"folder {folder} is not there; name one that is")
+    settings: dict[str, Any] = {"models": models or [Path("models")], "on_progress": console.progress}
+    if "workflow" in options:
+        settings |= {"output": options.output, "input": options.input_dir, "device": options.device}
+        _check_device(options.device)
+    return FoldersHost({k: f for k, f in first.items() if f}, on_notice=console.notice, **settings)
+
+
+def show(options: argparse.Namespace, data: Any, lines: Sequence[str]) -> None:
+    """Print the lines, or with --json the data instead, on stdout."""
+    if options.json:
+        lines = [json.dumps(data, indent=1, ensure_ascii=False, default=str)]
+    for line in lines:
+        print(line)
+    sys.stdout.flush()
+
+
+def _check_device(device: str | None) -> None:
+    if device is not None and device.split(":")[0] not in ("cpu", "cuda", "mps"):
+        raise BadValue(f"--device {device!r} is not a device; choose cpu, cuda, cuda:0 and so on, or mps")

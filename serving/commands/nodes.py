@@ -1,0 +1,36 @@
+"""`nodes`: the nodes of the pack, and the twins of ComfyUI's own that the command line has."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ...nodes import NODE_DISPLAY_NAME_MAPPINGS
+from ..console import Console
+from .common import OK, REGISTRY, add_command, show
+
+
+def add(commands: Any) -> None:
+    """Add the command to a parser's commands."""
+    add_command(commands, "nodes", list_nodes, "list the nodes")
+
+
+def list_nodes(options: argparse.Namespace, console: Console) -> int:
+    """`nodes`: id, title, menu place and description of each."""
+    rows = [
+        {
+            "id": name,
+            "title": NODE_DISPLAY_NAME_MAPPINGS.get(name, name),
+            "category": node.CATEGORY,
+            "description": node.DESCRIPTION,
+        }
+        for name, node in REGISTRY.items()
+    ]
+    columns = ("id", "title", "category")
+    widths = [max(len(row[column]) for row in rows) for column in columns]
+    lines = [
+        "  ".join([*(f"{row[c]:{w}}" for c, w in zip(columns, widths, strict=True)), row["description"]])
+        for row in rows
+    ]
+    show(options, rows, lines)
+    return OK

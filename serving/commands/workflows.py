@@ -1,0 +1,43 @@
+"""`workflows`: those that are bundled; for developers, writing them anew."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ... import __version__
+from ...nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+from ..console import Console
+from ..workflow_files import bundled
+from .common import OK, add_command, show
+
+
+def add(commands: Any) -> None:
+    """Add the command to a parser's commands."""
+    workflows = add_command(commands, "workflows", list_workflows, "list the bundled workflows")
+    workflows.add_argument(
+        "--write",
+        type=Path,
+        metavar="DIR",
+        help="write workflow files, help pages and the table of nodes anew, for developers",
+    )
+
+
+def list_workflows(options: argparse.Namespace, console: Console) -> int:
+    """`workflows`: name and description of each that is bundled."""
+    if options.write is not None:
+        from .. import pages, templates
+
+        root = options.write
+        for path in [
+            *templates.write(root / "workflows", NODE_CLASS_MAPPINGS, __version__),
+            *pages.write(root, NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS),
+        ]:
+            print(path)
+        return OK
+    listed = bundled()
+    width = max((len(about.name) for about in listed), default=0)
+    show(options, [asdict(about) for about in listed], [f"{a.name:{width}}  {a.description}" for a in listed])
+    return OK
