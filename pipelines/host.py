@@ -19,7 +19,12 @@ Role = Literal["unet", "vae", "text"]
 Preview = Callable[[], "Image.Image"]
 
 MODEL_SUFFIXES = {".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".patch"}
-SUFFIXES = {"styles": {".json"}, "sdxl_styles": {".json"}, "wildcards": {".txt"}}
+SUFFIXES = {
+    "styles": {".json"},
+    "sdxl_styles": {".json"},
+    "wildcards": {".txt"},
+    "prompt_expansion/fooocus_expansion": {".json", ".txt", ".safetensors", ".bin"},
+}
 POCKET = Path(__file__).resolve().parents[1] / "pocket" / "models"
 log = logging.getLogger("fooocus_stages")
 

@@ -1,9 +1,16 @@
-"""Prompt expansion, the pseudo style `Fooocus V2`: a text continued with words that fit (extras/expansion.py)."""
+"""Prompt expansion, the pseudo style `Fooocus V2`: a text continued with words that fit (extras/expansion.py).
+
+Texts, word lists and the stand-in; `gpt2` holds the network. Importing this module needs no torch.
+"""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import BadFile
 
 Expander = Callable[[str, int], str]
 """(text, seed) -> the whole text: the prompt and its continuation; '' for ''. The same arguments, the same text."""
@@ -15,6 +22,26 @@ STAND_IN_PHRASES = (
     "lively gesture", "atmospheric air", "polished finish", "natural rhythm", "strong silhouette",
 )  # fmt: skip
 PHRASES_ADDED = 6
+BUDGET = 75  # tokens: what CLIP reads at a time
+TIGHTENED = (
+    (" .", "."), (" ?", "?"), (" !", "!"), (" ,", ","), (" ' ", "'"), (" n't", "n't"), (" 'm", "'m"), (" 's", "'s"),
+    (" 've", "'ve"), (" 're", "'re"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ExpansionFiles:
+    """Where the parts of an expansion model lie. The tokenizer: vocab.json and merges.txt, or tokenizer.json alone."""
+
+    config: Path
+    words: Path
+    tokenizer: tuple[Path, ...]
+    weights: Path
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """Every file, in reading order."""
+        return (self.config, self.words, *self.tokenizer, self.weights)
 
 
 def safe_str(text: str) -> str:
@@ -22,6 +49,32 @@ def safe_str(text: str) -> str:
     for _ in range(16):
         text = text.replace("  ", " ")
     return text.strip(",. \r\n")
+
+
+def tidy_spaces(text: str) -> str:
+    """A decoded text without the spaces in front of punctuation and contractions.
+
+    transformers 4.42 did this when GPT-2's tokenizer decoded; later versions leave it to the caller.
+    """
+    for loose, tight in TIGHTENED:
+        text = text.replace(loose, tight)
+    return text
+
+
+def tokens_to_add(count: int) -> int:
+    """How many tokens fill up the last stretch of 75 of a text with `count` tokens; 0 when it is full."""
+    return -count % BUDGET
+
+
+def read_words(path: Path) -> tuple[str, ...]:
+    """The words of a list, one a line, in lower case, each once. Raises BadFile when it is no UTF-8 or empty."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadFile(f"word list {path} can't be read as UTF-8 text: {error}") from error
+    if words := tuple(dict.fromkeys(line.lower() for line in lines if line)):
+        return words
+    raise BadFile(f"word list {path} is empty: it should hold one word a line")
 
 
 def stand_in_expander(text: str, seed: int) -> str:

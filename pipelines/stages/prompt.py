@@ -16,6 +16,7 @@ from ..models.styles import HOW_TO_GET, Style, Styles, bundled_styles, load_orde
 from ..models.wildcards import Wildcards, apply_wildcards
 from ..settings import EXPANSION_STYLE, MAX_LORAS, MAX_SEED, NO_FILE, NO_STYLE, RANDOM_STYLE
 from ..types import Lora, Prompt
+from .expand import find_expander
 
 LORA_TAG = re.compile(r"<lora:([^:]+):([+-]?(?:\d+(?:\.\d*)?|\.\d+))>")
 PSEUDO_STYLES = (EXPANSION_STYLE, RANDOM_STYLE)
@@ -106,15 +107,17 @@ def compose_with(
     """`compose` with the styles, wildcards and LoRA files that the host has; folders given here come first.
 
     `styles`: names, or one text of names separated by commas. Stand-ins, missing wildcards and LoRA tags without
-    a file are told to the user. Raises MissingFile for a folder that is not there, BadFile for a broken file.
+    a file are told to the user. The expansion model is read only when a picture asks for it. Raises MissingFile for a
+    folder, or a part of the expansion model, that is not there, BadFile for a broken file.
     """
     known = find_styles(host, styles_dir)
     names = split_styles(styles, known) if isinstance(styles, str) else _real_names(styles)
-    _tell_stand_ins(host, known, names, expands=_expands(names, _lines(text)))
+    _tell_stand_ins(host, known, names)
     return compose(
         text, negative, names, loras, seed, count,
         known=known, wildcards=find_wildcards(host, wildcards_dir), available_loras=host.names("loras"),
         in_order=in_order, increment_seed=increment_seed, notice=host.notice,
+        expander=find_expander(host) if _expands(names, _lines(text)) else stand_in_expander,
     )  # fmt: skip
 
 
@@ -325,16 +328,11 @@ def _real_names(names: Iterable[str | None]) -> list[str]:
     return [name.strip() for name in names if name and name.strip() not in ("", NO_STYLE)]
 
 
-def _tell_stand_ins(host: Host, known: Styles, names: Iterable[str], expands: bool) -> None:
+def _tell_stand_ins(host: Host, known: Styles, names: Iterable[str]) -> None:
     used = [name for name in names if name not in PSEUDO_STYLES and known.named(name).origin == "stand-in"]
     if used:
         quoted = " and ".join(repr(known.named(name).name) for name in used)
         host.notice(f"{quoted}: a stand-in in the words of this pack is used, not Fooocus's text; {HOW_TO_GET}")
-    if expands:
-        host.notice(
-            f"{EXPANSION_STYLE!r}: a stand-in adds a few general words to the prompt; Fooocus's expansion model "
-            "is not part of this version"
-        )
 
 
 def _read_all(files: Iterable[Path], broken: Callable[[BadFile], None] | None) -> Iterator[Style]:

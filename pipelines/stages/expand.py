@@ -1,0 +1,113 @@
+"""The expansion of a prompt: GPT-2 when its files are there, else general words of our own (`Fooocus V2`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import BadFile, MissingFile
+from ..host import Host
+from ..models.expansion import Expander, ExpansionFiles, safe_str, stand_in_expander
+from ..settings import EXPANSION_STYLE
+
+if TYPE_CHECKING:
+    from ..models.gpt2 import ExpansionModel
+
+KIND = "prompt_expansion/fooocus_expansion"
+CONFIG, WORDS = ("config.json",), ("positive.txt",)
+VOCABULARY, MERGES, TOKENIZER = ("vocab.json",), ("merges.txt",), ("tokenizer.json",)
+WEIGHTS = ("model.safetensors", "pytorch_model.bin", "fooocus_expansion.safetensors", "fooocus_expansion.bin")
+NEEDED = "config.json, positive.txt, tokenizer.json (or vocab.json with merges.txt) and pytorch_model.bin"
+HOW_TO_GET = (
+    f"fetch them into the models folder {KIND} with `fooocus-stages assets fetch expansion` "
+    "(outside Fooocus their licence is CC BY-NC 4.0: no commercial use)"
+)
+
+
+def expand(host: Host, text: str, seed: int) -> str:
+    """The text with its first line continued, seed mod 2³²; further lines stay. '' when the first line is empty.
+
+    Raises MissingFile and BadFile as `find_expander`.
+    """
+    first, *more = text.splitlines() or [""]
+    line = safe_str(first)
+    return "\n".join([find_expander(host)(line, seed) if line else "", *more])
+
+
+def find_expander(host: Host) -> Expander:
+    """What continues a text: the expansion model, read at the first text, or the stand-in, said in a notice.
+
+    Raises MissingFile when only a part of the model is there; the expander raises BadFile for a broken file.
+    """
+    files = find_files(host)
+    if files is None:
+        host.notice(
+            f"{EXPANSION_STYLE!r}: a stand-in adds a few general words to the prompt, because the files of Fooocus's "
+            f"expansion model are not there ({NEEDED}); {HOW_TO_GET}"
+        )
+        return stand_in_expander
+    return lambda text, seed: _continue(host, files, text, seed)
+
+
+def find_files(host: Host) -> ExpansionFiles | None:
+    """Where the model's files lie, those beside its config first; None when there is none of them.
+
+    Raises MissingFile, naming what lacks, when there are only some.
+    """
+    listed = set(host.names(KIND))
+    config = _nearest(host, listed, CONFIG, None)
+    words, vocabulary, merges, whole, weights = (
+        _nearest(host, listed, names, config) for names in (WORDS, VOCABULARY, MERGES, TOKENIZER, WEIGHTS)
+    )
+    two = (vocabulary, merges) if vocabulary and merges else ()
+    tokenizer = two if two or not whole else (whole,)
+    if config and words and tokenizer and weights:
+        return ExpansionFiles(config, words, tokenizer, weights)
+    if not any((config, words, vocabulary, merges, whole, weights)):
+        return None
+    parts = {CONFIG: config, WORDS: words, TOKENIZER: tokenizer, WEIGHTS: weights}
+    lacking = " and ".join(" or ".join(names) for names, found in parts.items() if not found)
+    raise MissingFile(f"the expansion model is there only in part, {lacking} is missing: {HOW_TO_GET}")
+
+
+def _nearest(host: Host, listed: set[str], names: Iterable[str], beside: Path | None) -> Path | None:
+    """The first of the names that is there, in the folder of `beside` if possible, so that two models don't mix."""
+    found = [host.find(KIND, name) for name in names if name in listed]
+    at_home = [path for path in found if beside and path.parent == beside.parent]
+    return next(iter(at_home or found), None)
+
+
+def _continue(host: Host, files: ExpansionFiles, text: str, seed: int) -> str:
+    """One text continued on the device for text encoders, on the CPU in place of MPS, as Fooocus does."""
+    import torch
+
+    from ..models import gpt2
+
+    device = host.load("text")
+    half = device.type == "cuda"  # Fooocus draws from half-precision scores there
+    model = _read(files, _state(files), half)
+    if model.unknown:
+        names = ", ".join(model.unknown[:3])
+        host.notice(f"{files.words.name}: {len(model.unknown)} words are no token and are never added ({names})")
+    device = torch.device("cpu") if device.type == "mps" else host.load("text", model.module)
+    return gpt2.continued(model, text, seed, device, host.check_interrupted)
+
+
+def _state(files: ExpansionFiles) -> tuple[tuple[int, int], ...]:
+    """Time of change and size of every file: when one is replaced, the model is read again."""
+    try:
+        stats = [path.stat() for path in files.all]
+    except OSError as error:
+        raise BadFile(f"{error.filename} can't be read: {error.strerror or error}") from error
+    return tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
+
+
+@lru_cache(maxsize=1)
+def _read(files: ExpansionFiles, state: tuple[tuple[int, int], ...], half: bool) -> ExpansionModel:
+    import torch
+
+    from ..models import gpt2
+
+    return gpt2.load_expansion(files, torch.float16 if half else torch.float32)
