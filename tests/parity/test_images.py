@@ -1,0 +1,50 @@
+"""Pictures in, pictures out: resizing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from fooocus_stages.preprocessors import geometry
+
+from . import reference_inputs
+from .golden import Case, assert_same_picture, each_case
+
+RESIZES: dict[str, Callable[..., np.ndarray]] = {
+    "resize0": geometry.resample,
+    "resize1": geometry.cover,
+    "resize2": geometry.fit,
+}
+
+
+def kind(case: Case) -> str:
+    return case.name.split("-")[0]
+
+
+def picture_of(case: Case) -> np.ndarray:
+    """The picture that a case starts from."""
+    return reference_inputs.picture(*(case.params[name] for name in ("height", "width", "k")))
+
+
+@each_case("images", lambda case: kind(case) == "picture")
+def test_the_inputs_agree(case: Case) -> None:
+    size, k = case.name.split("-")[1:]
+    height, width = (int(side) for side in size.split("x"))
+    assert torch.equal(torch.from_numpy(reference_inputs.picture(height, width, int(k))), case.output("image"))
+
+
+@each_case("images", lambda case: kind(case) in RESIZES)
+def test_resize(case: Case) -> None:
+    resized = RESIZES[kind(case)](picture_of(case), case.params["to_width"], case.params["to_height"])
+    assert_same_picture(torch.from_numpy(resized), case.output("image"))
+
+
+@each_case("images", lambda case: kind(case) == "shape_ceil")
+def test_size_class(case: Case) -> None:
+    picture = picture_of(case)
+    assert geometry.size_class(*picture.shape[:2]) == case.params["ceil"]
+    resized = torch.from_numpy(geometry.to_size_class(picture, case.params["to"]))
+    golden = case.output("image")
+    stride = resized.shape[0] // golden.shape[0]  # the larger golden pictures are thinned out
+    assert_same_picture(resized[::stride, ::stride], golden)
