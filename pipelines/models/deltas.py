@@ -1,75 +1,157 @@
 """What a LoRA file adds to one weight, for each way of storing it (Fooocus modules/patch.py: calculate_weight_patched).
 
-Each function takes a weight W in float32, where it lies, and gives the change at strength 1 in the shape of W; the
-factors before it come from the file. `alpha` None means that the product is not scaled.
+Each is a function of the weight W in float32, where it lies, and gives the change at strength 1 in the shape of W; the
+factors come from the file. `alpha` None means that the product is not scaled.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+Delta = Callable[[Tensor], Tensor]
+Pair = tuple[Tensor, Tensor]
 
-def low_rank(up: Tensor, down: Tensor, mid: Tensor | None, alpha: float | None, weight: Tensor) -> Tensor:
+
+@dataclass(frozen=True, eq=False)
+class LowRank:
     """LoRA and LoCon: α/r · up·down; with a middle factor, down is first multiplied out with it."""
-    scale = _scale(alpha, rank=down.shape[0])
-    up, down = _like(up, weight), _like(down, weight)
-    if mid is not None:
-        mid = _like(mid, weight)
-        shape = (down.shape[1], down.shape[0], *mid.shape[2:])
-        down = (down.transpose(0, 1).flatten(1) @ mid.transpose(0, 1).flatten(1)).reshape(shape).transpose(0, 1)
-    return scale * (up.flatten(1) @ down.flatten(1)).reshape(weight.shape)
+
+    up: Tensor
+    down: Tensor
+    mid: Tensor | None = None
+    alpha: float | None = None
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        up, down = self.factors(weight)
+        return (up @ down).reshape(weight.shape)
+
+    def factors(self, weight: Tensor) -> Pair:
+        """(out, r) with the scale in it and (r, in·kh·kw): their product is the change, flattened from axis 1."""
+        up, down = _like(self.up, weight), _like(self.down, weight)
+        if self.mid is not None:
+            mid = _like(self.mid, weight)
+            shape = (down.shape[1], down.shape[0], *mid.shape[2:])
+            down = (down.transpose(0, 1).flatten(1) @ mid.transpose(0, 1).flatten(1)).reshape(shape).transpose(0, 1)
+        up, down = up.flatten(1) * _scale(self.alpha, rank=self.down.shape[0]), down.flatten(1)
+        if (len(up), down.shape[1]) != weight.flatten(1).shape:
+            raise ValueError(f"a product of shape {(len(up), down.shape[1])} for a weight {tuple(weight.shape)}")
+        return up, down
 
 
-def hadamard(
-    w1: tuple[Tensor, Tensor],
-    w2: tuple[Tensor, Tensor],
-    cores: tuple[Tensor, Tensor] | None,
-    alpha: float | None,
-    weight: Tensor,
-) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class Hadamard:
     """LoHa: α/r · (a1·b1) ∘ (a2·b2), or with cores t1, t2 the two tensors in their Tucker form."""
-    (a1, b1), (a2, b2) = w1, w2
-    scale = _scale(alpha, rank=b1.shape[0])
-    t1, t2 = cores or (None, None)
-    return scale * (_product(a1, b1, t1, weight) * _product(a2, b2, t2, weight)).reshape(weight.shape)
+
+    one: Pair
+    two: Pair
+    cores: Pair | None = None
+    alpha: float | None = None
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        scale = _scale(self.alpha, rank=self.one[1].shape[0])
+        t1, t2 = self.cores or (None, None)
+        return scale * (_product(*self.one, t1, weight) * _product(*self.two, t2, weight)).reshape(weight.shape)
 
 
-def kronecker(
-    w1: Tensor | tuple[Tensor, Tensor],
-    w2: Tensor | tuple[Tensor, Tensor],
-    core: Tensor | None,
-    alpha: float | None,
-    weight: Tensor,
-) -> Tensor:
+@dataclass(frozen=True, eq=False)
+class Kronecker:
     """LoKr: α/r · w1 ⊗ w2, each whole or a pair of factors; scaled only when one is a pair (r of w2's before w1's)."""
-    rank = next((w[1].shape[0] for w in (w2, w1) if isinstance(w, tuple)), None)
-    left = _product(*w1, None, weight) if isinstance(w1, tuple) else _like(w1, weight)
-    right = _product(*w2, core, weight) if isinstance(w2, tuple) else _like(w2, weight)
-    if right.ndim == 4:
-        left = left[:, :, None, None]
-    scale = 1.0 if rank is None else _scale(alpha, rank)
-    return scale * torch.kron(left.contiguous(), right.contiguous()).reshape(weight.shape)
+
+    one: Tensor | Pair
+    two: Tensor | Pair
+    core: Tensor | None = None
+    alpha: float | None = None
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        rank = next((w[1].shape[0] for w in (self.two, self.one) if isinstance(w, tuple)), None)
+        left = _product(*self.one, None, weight) if isinstance(self.one, tuple) else _like(self.one, weight)
+        right = _product(*self.two, self.core, weight) if isinstance(self.two, tuple) else _like(self.two, weight)
+        if right.ndim == 4 and left.ndim == 2:
+            left = left[:, :, None, None]
+        scale = 1.0 if rank is None else _scale(self.alpha, rank)
+        return scale * torch.kron(left.contiguous(), right.contiguous()).reshape(weight.shape)
 
 
-def generalised(a1: Tensor, a2: Tensor, b1: Tensor, b2: Tensor, alpha: float | None, weight: Tensor) -> Tensor:
-    """GLoRA: α/r · (b2·b1 + W·a2·a1); it depends on what the weight is by then."""
-    scale = _scale(alpha, rank=a1.shape[0])
-    a1, a2, b1, b2 = (_like(t, weight).flatten(1) for t in (a1, a2, b1, b2))
-    return scale * (b2 @ b1 + weight.flatten(1) @ a2 @ a1).reshape(weight.shape)
+@dataclass(frozen=True, eq=False)
+class Generalised:
+    """GLoRA: α/r · (B + W·A), A over the input channels; it depends on what the weight is by then.
+
+    Files exist with A = a2·a1, B = b2·b1 (Fooocus reads these), and from later versions of LyCORIS with A = a1·a2,
+    B = b1·b2. The shapes tell which: the first where both would fit.
+    """
+
+    a1: Tensor
+    a2: Tensor
+    b1: Tensor
+    b2: Tensor
+    alpha: float | None = None
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        a1, a2, b1, b2 = (_like(t, weight).flatten(1) for t in (self.a1, self.a2, self.b1, self.b2))
+        if not a2.shape[1] == a1.shape[0] == b2.shape[1] == b1.shape[0]:
+            a1, a2, b1, b2 = a2, a1, b2, b1
+        change = (b2 @ b1).reshape(weight.shape) + (weight.movedim(1, -1) @ a2 @ a1).movedim(-1, 1)
+        return _scale(self.alpha, rank=a1.shape[0]) * change
 
 
-def difference(change: Tensor, weight: Tensor) -> Tensor:
-    """The change itself."""
+@dataclass(frozen=True, eq=False)
+class Decomposed:
+    """DoRA: m · V/‖V‖ − W with V = W + ΔW (Liu et al. 2024, arXiv 2402.09353, equation 5).
+
+    The magnitude m has one number per output channel, shape (out,), (out, 1, …) or, with `peft`, (1, out, 1, 1), or one
+    per input channel, shape (1, in, …): older files of LyCORIS. The norm is over all other axes. At strength s the
+    weight goes s of the way from W to the new one (ComfyUI and LyCORIS do so; peft scales ΔW, the same at s = 1).
+    """
+
+    change: Delta
+    magnitude: Tensor
+    peft: bool = False
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        moved = weight + self.change(weight)
+        axis = self._axis(weight.shape)
+        others = tuple(i for i in range(weight.ndim) if i != axis)
+        shape = [weight.shape[i] if i == axis else 1 for i in range(weight.ndim)]
+        norm = torch.linalg.vector_norm(moved, dim=others, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+        return moved.mul_(_like(self.magnitude, weight).reshape(shape) / norm).sub_(weight)
+
+    def _axis(self, shape: torch.Size) -> int:
+        per_input = self.magnitude.ndim > 1 and self.magnitude.shape[0] == 1 and self.magnitude.shape[1] == shape[1]
+        return 1 if per_input and not self.peft and shape[0] != 1 else 0
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """The change itself, times `scale`."""
+
+    change: Tensor
+    scale: float = 1.0
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        return self.scale * _as_shaped(self.change, weight) if self.scale != 1.0 else _as_shaped(self.change, weight)
+
+
+@dataclass(frozen=True, eq=False)
+class Quantised:
+    """Fooocus's inpaint patch: bytes between a lowest and a highest value."""
+
+    levels: Tensor
+    low: Tensor | float
+    high: Tensor | float
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        low, high = (torch.as_tensor(bound).to(weight.device, torch.float32) for bound in (self.low, self.high))
+        return _as_shaped(self.levels, weight) / 255.0 * (high - low) + low
+
+
+def _as_shaped(change: Tensor, weight: Tensor) -> Tensor:
     if change.shape != weight.shape:
         raise ValueError(f"a change of shape {tuple(change.shape)} for a weight of shape {tuple(weight.shape)}")
     return _like(change, weight)
-
-
-def quantised(levels: Tensor, low: Tensor | float, high: Tensor | float, weight: Tensor) -> Tensor:
-    """Fooocus's inpaint patch: bytes between a lowest and a highest value."""
-    low, high = (torch.as_tensor(bound).to(weight.device, torch.float32) for bound in (low, high))
-    return difference(_like(levels, weight) / 255.0 * (high - low) + low, weight)
 
 
 def _product(a: Tensor, b: Tensor, core: Tensor | None, weight: Tensor) -> Tensor:

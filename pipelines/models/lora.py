@@ -6,9 +6,8 @@ more.)
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import partial
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,200 +16,185 @@ from torch import Tensor, nn
 
 from ..errors import BadFile
 from ..types import Clip, Model
-from . import deltas, names
-from .files import read_state
-from .network import Delta, WeightPatch
+from .deltas import Delta
+from .files import open_weights, read_state
+from .lora_config import missing_alphas
+from .lora_entries import WEIGHT, Entries, grouped, understand
+from .lora_family import TITLES, family_of
+from .lora_names import OF_TEXT, UNUSED, plain, text_names, unet_names
+from .network import WeightPatch
 
-SUFFIXES = (
-    ".alpha", ".w_norm", ".b_norm", ".diff", ".diff_b", "_lora.up.weight", "_lora.down.weight",
-    *(f".lora_{part}.weight" for part in ("up", "down", "mid", "linear_layer.up", "linear_layer.down")),
-    *(f".hada_{part}" for part in ("w1_a", "w1_b", "w2_a", "w2_b", "t1", "t2")),
-    *(f".lokr_{part}" for part in ("w1", "w1_a", "w1_b", "w2", "w2_a", "w2_b", "t2")),
-    *(f".{part}.weight" for part in ("a1", "a2", "b1", "b2")),
-)  # fmt: skip
-PAIRS = (
-    (".lora_up.weight", ".lora_down.weight"),
-    ("_lora.up.weight", "_lora.down.weight"),
-    (".lora_linear_layer.up.weight", ".lora_linear_layer.down.weight"),
-)
-OF_TEXT = ("lora_te", "text_encoder", "te_")
-IN_TEXT = re.compile(r"text_model\.encoder\.layers\.\d+\.(mlp|self_attn)\..*\.weight")
 
-Entries = dict[str, Any]
-Found = dict[str, Delta]
+class Target:
+    """A network, its weights by the names that LoRA files use, and what has been found for them."""
+
+    def __init__(self, module: nn.Module, names: Iterable[tuple[str, str]]) -> None:
+        self.names = dict(names)
+        self.shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
+        self.found: dict[str, Delta] = {}
+        self.misfits: list[str] = []
+        self._verdicts: dict[Hashable, bool] = {}
+
+    def changed(self, base: str, changes: Mapping[str, Delta]) -> dict[str, Delta]:
+        """The changes to the weight called `base`, and to the bias beside it, by parameter."""
+        weight = self.names[base]
+        return {
+            weight if slot == WEIGHT else weight.removesuffix(".weight") + ".bias": delta
+            for slot, delta in changes.items()
+        }
+
+    def fits(self, parameter: str, delta: Delta) -> bool:
+        """Whether the change has the parameter's shape: worked out once for factors of the same shapes, without
+        numbers, on the meta device."""
+        if parameter not in self.shapes:
+            return False
+        signature = (self.shapes[parameter], _shapes(delta))
+        if signature not in self._verdicts:
+            self._verdicts[signature] = _fits(delta, self.shapes[parameter])
+        return self._verdicts[signature]
 
 
 def read_lora(path: Path) -> dict[str, Any]:
-    """The entries of a LoRA or inpaint-patch file. Raises BadFile, MissingFile."""
-    return read_state(path)
+    """The entries of a LoRA or inpaint-patch file, with the alphas that PEFT keeps beside them.
+
+    Raises BadFile, MissingFile.
+    """
+    state = read_state(path)
+    if any(".lora_A." in key or ".hada_w1_b" in key or ".lokr_" in key for key in state):
+        with open_weights(path) as weights:
+            state |= missing_alphas(path, weights.metadata, state)
+    return state
+
+
+def source_of(path: Path) -> Hashable:
+    """What stands for the content of a file as it is now: it changes when the file is written again."""
+    status = path.stat()
+    return str(path.resolve()), status.st_mtime_ns, status.st_size, status.st_ino
 
 
 def patches(
-    state: Mapping[str, Any], name: str, weight: float, model: Model, clip: Clip | None
+    state: Mapping[str, Any],
+    name: str,
+    weight: float,
+    model: Model,
+    clip: Clip | None,
+    source: Hashable | None = None,
 ) -> tuple[WeightPatch | None, tuple[WeightPatch | None, ...]]:
     """What the entries of the file `name` change at strength `weight`: on the UNet, and on each text encoder.
 
-    None where nothing changes. Entries for text encoders are passed over when there is no `clip`. Raises BadFile, with
-    counts and first names, when entries have no place or another shape.
+    None where nothing changes. Entries for text encoders are passed over when there is no `clip`. With a `source`
+    patches made twice from it count as the same (see WeightPatch). Raises BadFile, with counts and first names, when
+    entries have no place or another shape, or hold numbers that are none.
     """
-    targets = [(model.network.module, dict(unet_names(model.network.module)))]
-    for encoder in clip.encoders if clip else ():
-        targets.append((encoder.network.module, dict(text_names(encoder.network.module, encoder.pooled))))
-    changes: list[Found] = [{} for _ in targets]
+    _raise_for_numbers(name, state)
+    encoders = clip.encoders if clip else ()
+    targets = [Target(model.network.module, unet_names(model.network.module))]
+    targets += [Target(e.network.module, text_names(e.network.module, e.pooled)) for e in encoders]
     homeless: list[str] = []
     for base, entries in grouped(state).items():
-        place = next((i for i, (_, known) in enumerate(targets) if base in known), None)
-        if place is None:
-            left = [] if clip is None and base.startswith(OF_TEXT) else entries
-        else:
-            left = _understand(entries, targets[place][1][base], changes[place])
-        homeless += [base + suffix for suffix in left]
-    _raise_for_homeless(name, homeless, len(state))
-    for (module, _), found in zip(targets, changes, strict=True):
-        _raise_for_shapes(name, module, found)
-    made = [WeightPatch(name, weight, {k: (d,) for k, d in found.items()}) if found else None for found in changes]
+        if not _is_passed_over(plain(base), clip):
+            _settle(plain(base), entries, targets)
+            homeless += entries.left()
+    if homeless or not state:
+        raise _no_place(name, homeless, state, model)
+    for target in targets:
+        if target.misfits:
+            raise _misfit(name, state, model, target)
+    made = [_patch(name, weight, target.found, source) for target in targets]
     return made[0], tuple(made[1:])
 
 
-def unet_names(unet: nn.Module) -> Iterator[tuple[str, str]]:
-    """(name in a file, weight of a diffusers UNet) for every name by which LoRA files may call a weight."""
-    for key, ldm in names.unet_to_ldm(key for key, _ in unet.named_parameters()).items():
-        yield "diffusion_model." + ldm, key
-        if not key.endswith(".weight"):
-            continue
-        module = key.removesuffix(".weight")
-        dotted = module.replace(".to_", ".processor.to_")
-        if dotted.endswith(".processor.to_out.0"):
-            dotted = dotted.removesuffix(".0")
-        yield "lora_unet_" + ldm.removesuffix(".weight").replace(".", "_"), key
-        yield "lora_unet_" + module.replace(".", "_"), key
-        yield dotted, key
-        yield "unet." + dotted, key
+def _is_passed_over(base: str, clip: Clip | None) -> bool:
+    """Whether it is about text encoders that are not here, or about a weight that is in no network of Fooocus's."""
+    return base in UNUSED or (clip is None and base.startswith(OF_TEXT))
 
 
-def text_names(encoder: nn.Module, pooled: bool) -> Iterator[tuple[str, str]]:
-    """The same for a text encoder, CLIP-G when `pooled`, else CLIP-L."""
-    flat = ("lora_te2_",) if pooled else ("lora_te_", "lora_te1_")
-    for key, _ in encoder.named_parameters():
-        module = names.clip_key(key).removesuffix(".weight")
-        if IN_TEXT.fullmatch(module + ".weight") and key.endswith(".weight"):
-            for prefix in flat:
-                yield prefix + module.replace(".", "_"), key
-            yield ("text_encoder_2." if pooled else "text_encoder.") + module, key
+def _settle(base: str, entries: Entries, targets: Sequence[Target]) -> None:
+    """Note what the entries say with the network that has a weight called `base`.
 
-
-def grouped(state: Mapping[str, Any]) -> dict[str, Entries]:
-    """Entries by the name of the weight that they are about, then by suffix ('' for an entry named as the weight)."""
-    groups: dict[str, Entries] = {}
-    longest_first = sorted(SUFFIXES, key=len, reverse=True)
-    for key, value in state.items():
-        suffix = next((s for s in longest_first if key.endswith(s)), "")
-        groups.setdefault(key.removesuffix(suffix), {})[suffix] = value
-    return groups
-
-
-def _understand(entries: Entries, weight: str, found: Found) -> Collection[str]:
-    """Add to `found` what the entries about one weight say; the suffixes that say nothing are returned.
-
-    Where several ways of storing a change are mixed, the last one counts, as in Fooocus.
+    A name of a text encoder without its owner goes to the one whose shapes it fits.
     """
-    left = dict(entries)
-    bias = weight.removesuffix(".weight") + ".bias"
-    for read in (_whole, _low_rank, _hadamard, _kronecker, _generalised):
-        if delta := read(left, _alpha(entries)):
-            found[weight] = delta
-    for suffix, target in ((".w_norm", weight), (".b_norm", bias), (".diff", weight), (".diff_b", bias)):
-        if suffix in left:
-            found[target] = partial(deltas.difference, left.pop(suffix))
-    left.pop(".alpha", None)
-    return left.keys()
+    places = [target for target in targets if base in target.names]
+    changes = understand(entries) if places else {}
+    for i, target in enumerate(places):
+        found = target.changed(base, changes)
+        misfits = [parameter for parameter, delta in found.items() if not target.fits(parameter, delta)]
+        if not misfits or i == len(places) - 1:
+            target.found |= found
+            target.misfits += misfits
+            return
 
 
-def _alpha(entries: Entries) -> float | None:
-    alpha = entries.get(".alpha")
-    return float(alpha) if alpha is not None else None
+def _patch(name: str, weight: float, found: Mapping[str, Delta], source: Hashable | None) -> WeightPatch | None:
+    return WeightPatch(name, weight, {key: (delta,) for key, delta in found.items()}, source) if found else None
 
 
-def _whole(left: Entries, alpha: float | None) -> Delta | None:
-    """An entry of the inpaint patch: (bytes, lowest, highest). A tensor there means a checkpoint, not a patch."""
-    if isinstance(left.get(""), tuple | list) and len(left[""]) == 3:
-        return partial(deltas.quantised, *left.pop(""))
-    return None
+def _raise_for_numbers(name: str, state: Mapping[str, Any]) -> None:
+    """Refuse NaN and infinity, which would spoil the network without a word. One read of the file's own tensors."""
+    for key, value in state.items():
+        for tensor in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(tensor, Tensor) and not _is_finite(tensor):
+                raise BadFile(f"{name} holds NaN or infinity, first in {key}: it is damaged or was trained to pieces")
 
 
-def _low_rank(left: Entries, alpha: float | None) -> Delta | None:
-    for up, down in PAIRS:
-        if up in left and down in left:
-            mid = left.pop(".lora_mid.weight", None)
-            return partial(deltas.low_rank, left.pop(up), left.pop(down), mid, alpha)
-    return None
+def _is_finite(tensor: Tensor) -> bool:
+    """A finite sum says that all numbers are; only another one calls for a look at each."""
+    if not tensor.is_floating_point():
+        return True
+    if tensor.element_size() == 1:
+        tensor = tensor.float()
+    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
 
 
-def _hadamard(left: Entries, alpha: float | None) -> Delta | None:
-    if not all(f".hada_{part}" in left for part in ("w1_a", "w1_b", "w2_a", "w2_b")):
-        return None
-    one, two = ((left.pop(f".hada_w{i}_a"), left.pop(f".hada_w{i}_b")) for i in (1, 2))
-    cores = (left.pop(".hada_t1"), left.pop(".hada_t2")) if ".hada_t1" in left and ".hada_t2" in left else None
-    return partial(deltas.hadamard, one, two, cores, alpha)
-
-
-def _kronecker(left: Entries, alpha: float | None) -> Delta | None:
-    factors: list[Tensor | tuple[Tensor, Tensor]] = []
-    used: list[str] = []
-    for whole in (".lokr_w1", ".lokr_w2"):
-        pair = (whole + "_a", whole + "_b")
-        if whole in left:
-            factors.append(left[whole])
-            used.append(whole)
-        elif pair[0] in left and pair[1] in left:
-            factors.append((left[pair[0]], left[pair[1]]))
-            used += pair
-    if len(factors) < 2:
-        return None
-    for suffix in used:
-        del left[suffix]
-    one, two = factors
-    return partial(deltas.kronecker, one, two, left.pop(".lokr_t2", None), alpha)
-
-
-def _generalised(left: Entries, alpha: float | None) -> Delta | None:
-    if not all(f".{part}.weight" in left for part in ("a1", "a2", "b1", "b2")):
-        return None
-    a1, a2, b1, b2 = (left.pop(f".{part}.weight") for part in ("a1", "a2", "b1", "b2"))
-    return partial(deltas.generalised, a1, a2, b1, b2, alpha)
-
-
-def _raise_for_homeless(name: str, homeless: list[str], total: int) -> None:
-    if not total:
-        raise BadFile(f"{name} is empty: choose a LoRA file")
-    if not homeless:
-        return
+def _no_place(name: str, homeless: list[str], state: Mapping[str, Any], model: Model) -> BadFile:
+    if not state:
+        return BadFile(f"{name} is empty: choose a LoRA file")
     first = ", ".join(sorted(homeless)[:3])
-    if len(homeless) == total:
-        raise BadFile(
-            f"{name} fits nothing in this model: none of its {total} entries ({first}, …) has a place; it is for "
+    if other := _other_family(state, model):
+        return BadFile(
+            f"{name} is for {other}, and {model.name or 'the model'} is {TITLES[model.family]}: {len(homeless)} of its "
+            f"{len(state)} entries have no place ({first}, …); choose a LoRA for {TITLES[model.family]}"
+        )
+    if len(homeless) == len(state):
+        return BadFile(
+            f"{name} fits nothing in this model: none of its {len(state)} entries ({first}, …) has a place; it is for "
             "another model family, or no LoRA"
         )
-    raise BadFile(
-        f"{name} fits this model only in part: {len(homeless)} of its {total} entries have no place ({first}, …); "
-        "it is for a relative of the model, or of a kind that Fooocus does not know"
+    return BadFile(
+        f"{name} fits this model only in part: {len(homeless)} of its {len(state)} entries have no place ({first}, …); "
+        "it is for a relative of the model, or of a kind that is not known here"
     )
 
 
-def _raise_for_shapes(name: str, module: nn.Module, found: Found) -> None:
-    """Each change is worked out once without numbers, on the meta device, to see that it fits its weight."""
-    parameters = dict(module.named_parameters())
-    wrong = [key for key, delta in found.items() if key not in parameters or not _fits(delta, parameters[key])]
-    if wrong:
-        shapes = [f"{key} {tuple(parameters[key].shape) if key in parameters else '–'}" for key in sorted(wrong)[:3]]
-        raise BadFile(
-            f"{name} is for another model family: {len(wrong)} of its {len(found)} changes are not of the shape of "
-            f"the weights that they name ({', '.join(shapes)}, …)"
-        )
+def _misfit(name: str, state: Mapping[str, Any], model: Model, target: Target) -> BadFile:
+    wrong = sorted(target.misfits)
+    shapes = [f"{key} {tuple(target.shapes[key]) if key in target.shapes else '–'}" for key in wrong[:3]]
+    other = _other_family(state, model)
+    return BadFile(
+        f"{name} is for {other or 'another model family'}{f', not for {TITLES[model.family]}' if other else ''}: "
+        f"{len(wrong)} of its {len(target.found)} changes are not of the shape of the weights that they name "
+        f"({', '.join(shapes)}, …)"
+    )
 
 
-def _fits(delta: Callable[[Tensor], Tensor], weight: Tensor) -> bool:
+def _other_family(state: Mapping[str, Any], model: Model) -> str | None:
+    family = family_of(state)
+    return family if family != TITLES[model.family] else None
+
+
+def _shapes(part: Any) -> Hashable:
+    """What a change is made of: its kind and the shapes of its factors."""
+    if isinstance(part, Tensor):
+        return part.shape
+    if isinstance(part, tuple):
+        return tuple(_shapes(one) for one in part)
+    if is_dataclass(part) and not isinstance(part, type):
+        return (type(part), *(_shapes(getattr(part, one.name)) for one in fields(part)))
+    return part is None
+
+
+def _fits(delta: Delta, shape: torch.Size) -> bool:
     try:
-        return delta(torch.empty(weight.shape, device="meta")).shape == weight.shape
-    except (RuntimeError, ValueError, IndexError, TypeError, AttributeError):
+        return delta(torch.empty(shape, device="meta")).shape == shape
+    except (RuntimeError, ValueError, IndexError, TypeError, AttributeError, ZeroDivisionError):
         return False

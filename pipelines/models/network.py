@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 
-Delta = Callable[[Tensor], Tensor]
+from .deltas import Delta, LowRank
+
+Step = tuple[float, Delta]
 
 
 @dataclass(frozen=True, eq=False)
 class WeightPatch:
-    """One file's changes to one network: `deltas[parameter name](weight in float32)` is the change at weight 1."""
+    """One file's changes to one network: `deltas[parameter name](weight in float32)` is the change at weight 1.
+
+    `source` stands for the content of the file: patches of equal source, weight and parameters are the same patch. A
+    patch without one is the same only as itself.
+    """
 
     name: str
     weight: float
     deltas: Mapping[str, tuple[Delta, ...]]
+    source: Hashable | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, WeightPatch) or self.source is None:
+            return self is other
+        return (self.source, self.weight, self.deltas.keys()) == (other.source, other.weight, other.deltas.keys())
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.weight))
 
 
 class Network:
@@ -34,7 +50,7 @@ class Network:
         return self._merged
 
     def merge(self, patches: tuple[WeightPatch, ...]) -> None:
-        """Make exactly these patches the merged ones, in their order; nothing happens when they already are.
+        """Make exactly these patches the merged ones, in their order; weights whose patches stay are left as they are.
 
         Each weight is patched once: a float32 copy of the original, all deltas, one cast back
         (Fooocus modules/patch.py: calculate_weight_patched). The work is done where the weights are. When it is
@@ -43,14 +59,13 @@ class Network:
         if patches == self._merged:
             return
         parameters = dict(self.module.named_parameters())
-        patched = {name for patch in patches for name in patch.deltas}
+        before, after = _by_parameter(self._merged), _by_parameter(patches)
         try:
-            for name in list(self._originals.keys() - patched):
+            for name in before.keys() - after.keys():
                 _put(parameters[name], self._originals[name])
                 del self._originals[name]
-            for name in sorted(patched):
-                original = self._originals.setdefault(name, parameters[name].data.cpu())
-                _put(parameters[name], _patched(name, original.to(parameters[name].device), patches))
+            for name in sorted(name for name, of_it in after.items() if of_it != before.get(name)):
+                _put(parameters[name], _patched(self._original(name, parameters[name]), _steps(name, after[name])))
         except BaseException:
             for name, original in self._originals.items():
                 _put(parameters[name], original)
@@ -59,16 +74,46 @@ class Network:
             raise
         self._merged = patches
 
+    def _original(self, name: str, parameter: nn.Parameter) -> Tensor:
+        """The weight without patches, where the parameter is; from now on it is kept."""
+        if name in self._originals:
+            return self._originals[name].to(parameter.device)
+        self._originals[name] = parameter.data.cpu()
+        return parameter.data
+
+
+def _by_parameter(patches: Iterable[WeightPatch]) -> dict[str, tuple[WeightPatch, ...]]:
+    found: dict[str, tuple[WeightPatch, ...]] = {}
+    for patch in patches:
+        for name in patch.deltas:
+            found[name] = (*found.get(name, ()), patch)
+    return found
+
+
+def _steps(name: str, patches: Iterable[WeightPatch]) -> list[Step]:
+    return [(patch.weight, delta) for patch in patches for delta in patch.deltas[name]]
+
 
 def _put(parameter: nn.Parameter, value: Tensor) -> None:
     parameter.data = value.to(parameter.device)
 
 
 @torch.no_grad()
-def _patched(name: str, original: Tensor, patches: tuple[WeightPatch, ...]) -> Tensor:
-    """A new tensor: the original with all patches of that weight, in float32, cast back once."""
-    weight = original.to(torch.float32, copy=True)
-    for patch in patches:
-        for delta in patch.deltas.get(name, ()):
-            weight += patch.weight * delta(weight)
+def _patched(original: Tensor, steps: Iterable[Step]) -> Tensor:
+    """A new tensor: the original with all changes in their order, in float32, cast back once."""
+    weight = original.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    for is_low_rank, run in groupby(steps, key=lambda step: isinstance(step[1], LowRank)):
+        if is_low_rank:
+            _add_products(weight, list(run))
+        else:
+            for strength, delta in run:
+                weight.add_(delta(weight), alpha=strength)
     return weight.to(original.dtype)
+
+
+def _add_products(weight: Tensor, steps: Iterable[Step]) -> None:
+    """Low-rank changes that follow each other in one product: W += [s₁·up₁ s₂·up₂ …] · [down₁; down₂; …]."""
+    factors = [(strength, *delta.factors(weight)) for strength, delta in steps if isinstance(delta, LowRank)]
+    ups = torch.cat([strength * up for strength, up, _ in factors], dim=1)
+    downs = torch.cat([down for _, _, down in factors])
+    weight.flatten(1).addmm_(ups, downs)

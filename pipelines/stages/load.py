@@ -71,7 +71,9 @@ def apply_loras(host: Host, model: Model, clip: Clip, loras: tuple[Lora, ...]) -
     """
     for lora in loras:
         path = host.find("loras", lora.name, model.home)
-        on_unet, on_encoders = lora_files.patches(lora_files.read_lora(path), path.name, lora.weight, model, clip)
+        source = lora_files.source_of(path)
+        state = lora_files.read_lora(path)
+        on_unet, on_encoders = lora_files.patches(state, path.name, lora.weight, model, clip, source)
         encoders = tuple(
             replace(encoder, patches=(*encoder.patches, patch)) if patch else encoder
             for encoder, patch in zip(clip.encoders, on_encoders, strict=True)

@@ -194,7 +194,7 @@ GOOD = entries(LDM_TO_K, diff=torch.ones(64, 192))
         (GOOD | entries(LDM_CONV, lora_up__weight=torch.ones(1)), "only in part: 1 of its 2 .*lora_up"),
         (GOOD | entries(LDM_CONV, lokr_w1=torch.ones(1)), "only in part: 1 of its 2 .*lokr_w1"),
         (entries(LDM_TO_K, diff=torch.ones(64, 191)), "another model family: 1 of its 1 changes"),
-        (entries(LDM_TO_K, lora_up__weight=torch.ones(64, 2), lora_down__weight=torch.ones(2, 768)), "another model"),
+        (entries(LDM_TO_K, lora_up__weight=torch.ones(64, 2), lora_down__weight=torch.ones(2, 768)), "SD 1.5, not for"),
         (entries(LDM_TO_K, lora_up__weight=torch.ones(64, 2), lora_down__weight=torch.ones(3, 192)), "another model"),
         (entries("lora_unet_input_blocks_3_1_transformer_blocks_0_attn2_to_k", diff_b=torch.ones(64)), "another"),
     ],

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 import torch
-from fooocus_stages.pipelines.models.deltas import difference
+from fooocus_stages.pipelines.models.deltas import Difference
 from fooocus_stages.pipelines.models.network import Network, WeightPatch
 from torch import Tensor, nn
 
@@ -21,7 +19,7 @@ def network(dtype: torch.dtype = torch.float16) -> Network:
 def patch(seed: int, weight: float, of: Network, names: tuple[str, ...] = PARAMETERS) -> WeightPatch:
     generator = torch.Generator().manual_seed(seed)
     shapes = {name: parameter.shape for name, parameter in of.module.named_parameters()}
-    changes = {n: (partial(difference, torch.randn(shapes[n], generator=generator)),) for n in names}
+    changes = {n: (Difference(torch.randn(shapes[n], generator=generator)),) for n in names}
     return WeightPatch(f"patch {seed}", weight, changes)
 
 
