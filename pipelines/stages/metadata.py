@@ -31,6 +31,7 @@ class PictureInfo:
 
     `prompt`, `negative_prompt`: the texts after wildcards and arrays, before styles; `full_prompt`,
     `full_negative_prompt`: all that the text encoders read. `home`: a models folder where its files lie.
+    `base_model_hash`: as it was read; who writes computes it anew.
     """
 
     prompt: str | None = None
@@ -44,6 +45,7 @@ class PictureInfo:
     sharpness: float | None = None
     adm_guidance: tuple[float, float, float] | None = None
     base_model: str | None = None
+    base_model_hash: str | None = None
     refiner_model: str | None = None
     refiner_switch: float | None = None
     overwrite_switch: int = -1
@@ -181,7 +183,7 @@ def _pair(key: str, value: Any) -> str:
     text = str(value)
     if text == key:
         return key
-    quoted = any(sign in text for sign in ",:\n")
+    quoted = any(sign in text for sign in ",:\n") or text.startswith('"') or text != text.strip()
     return f"{key}: {json.dumps(text, ensure_ascii=False) if quoted else text}"
 
 

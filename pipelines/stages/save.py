@@ -1,4 +1,4 @@
-"""Saving: pictures to files that say how they were made, and reading that back (Fooocus private_logger.py)."""
+"""Saving: pictures to files that say how they were made (Fooocus modules/private_logger.py)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
-from ..errors import BadFile, BadValue, UnknownName, UserError
+from ..errors import BadValue, UnknownName, UserError
 from ..host import Host
 from ..settings import FORMATS, METADATA_SCHEMES, NO_FILE, PERFORMANCES
 from ..types import Info
 from .metadata import PictureInfo, a1111_text, fooocus_text
+from .recall import MAKER_NOTE, UNICODE, USER_COMMENT
 
 Embed = dict[str, str]
 """Texts that go into a file: `parameters`, `fooocus_scheme`, `prompt`, `workflow` and further ones of ComfyUI."""
@@ -32,9 +33,8 @@ Embed = dict[str, str]
 DEFAULT_PREFIX = "Fooocus"
 LARGEST_SIDE = {"png": 2**31 - 1, "jpeg": 65535, "webp": 16383}
 LARGEST_JPEG_EXIF = 65533
-USER_COMMENT, MAKER_NOTE, SOFTWARE = ExifTags.Base.UserComment, ExifTags.Base.MakerNote, ExifTags.Base.Software
+SOFTWARE = ExifTags.Base.Software
 GRAPH_TAG, FURTHER_TAGS = ExifTags.Base.Model, ExifTags.Base.Make
-UNICODE, ASCII = b"UNICODE\0", b"ASCII\0\0\0"
 
 _hashes: dict[tuple[str, int, int], str] = {}
 
@@ -62,7 +62,7 @@ def describe(host: Host, images: Any, info: Info | None) -> PictureInfo | None:
         "freeu": model.freeu,
         "home": model.home,
         "vae": model.vae_name or None,
-        "clip_skip": info.clip_skip,
+        "clip_skip": info.clip_skip or 1,
         "seed": info.seed,
     }
     if prompt := info.prompt:
@@ -219,26 +219,6 @@ def file_hash(path: Path, check_interrupted: Callable[[], None] = lambda: None) 
     return _hashes[key]
 
 
-def read_parameters(path: Path) -> tuple[str, str]:
-    """The text and the scheme ('fooocus' or 'a1111') in a picture; ('', '') when there is none.
-
-    Reads what this pack, Fooocus and A1111 write into png, jpeg and webp (meta_parser.py:
-    read_info_from_image). Raises BadFile for a file that is no picture.
-    """
-    try:
-        with Image.open(path) as image:
-            written, exif = dict(image.info), image.getexif()
-            comment = exif.get(USER_COMMENT) or exif.get_ifd(ExifTags.IFD.Exif).get(USER_COMMENT)
-            maker = exif.get(MAKER_NOTE)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadFile(f"{path} can't be read as a picture: {error}") from error
-    text = written.get("parameters") or _comment(comment)
-    scheme = written.get("fooocus_scheme") or _comment(maker)
-    if not isinstance(text, str) or not text:
-        return "", ""
-    return text, scheme if scheme in ("fooocus", "a1111") else "fooocus" if _is_object(text) else "a1111"
-
-
 def _check(what: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise UnknownName(what, value, choices, f"choose one of {', '.join(choices)}")
@@ -312,21 +292,3 @@ def _exif(embed: Embed, version: str) -> Image.Exif:
     for tag, (key, value) in enumerate(rest.items()):
         exif[FURTHER_TAGS - tag] = f"{key}:{value}"
     return exif
-
-
-def _comment(value: Any) -> str:
-    """The text of an EXIF comment: plain, or bytes that say how they are encoded."""
-    if not isinstance(value, bytes):
-        return value if isinstance(value, str) else ""
-    if value.startswith(UNICODE):
-        body = value.removeprefix(UNICODE)
-        marked = body.startswith((b"\xff\xfe", b"\xfe\xff"))
-        return body.decode("utf-16" if marked else "utf-16-be", "replace")
-    return value.removeprefix(ASCII).removeprefix(bytes(8)).decode("utf-8", "replace").rstrip("\0")
-
-
-def _is_object(text: str) -> bool:
-    try:
-        return isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return False

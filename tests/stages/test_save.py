@@ -16,12 +16,12 @@ import torch
 from fooocus_stages.pipelines.errors import BadFile, BadValue, Interrupted, UnknownName, UserError
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.stages.metadata import PictureInfo
+from fooocus_stages.pipelines.stages.recall import read_parameters
 from fooocus_stages.pipelines.stages.save import (
     describe,
     file_hash,
     next_counter,
     place,
-    read_parameters,
     save_pictures,
     to_uint8,
 )

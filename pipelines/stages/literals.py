@@ -1,0 +1,110 @@
+"""Values that stand in texts: numbers, groups of numbers, lists of names; read by their grammar, never evaluated.
+
+A reader raises ValueError with what it wants, for the end of a sentence: '… should be a number from 0 to 1'.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+GROUP = re.compile(rf"[(\[]\s*(?:(['\"]?){NUMBER}\1\s*(?:,\s*|(?=[)\]])))+[)\]]")
+QUOTED = r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\""
+NAMES = re.compile(rf"\[\s*(?:(?:{QUOTED})\s*(?:,\s*|(?=\])))*\]")
+LONGEST_NUMBER = 100
+
+
+def text(value: Any) -> str:
+    """A text as it is."""
+    if not isinstance(value, str):
+        raise ValueError("a text")
+    return value
+
+
+def number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], float]:
+    """Reads a finite number from `low` to `high`, also from a text."""
+
+    def read(value: Any) -> float:
+        found = float(_plain(value))
+        if not math.isfinite(found) or not low <= found <= high:
+            raise ValueError
+        return found
+
+    return _reader(f"a number{_range(low, high)}", read)
+
+
+def whole(low: int, high: int) -> Callable[[Any], int]:
+    """Reads a whole number from `low` to `high`, also from a text."""
+
+    def read(value: Any) -> int:
+        plain = _plain(value)
+        found = int(plain)
+        if (isinstance(plain, float) and plain != found) or not low <= found <= high:
+            raise ValueError
+        return found
+
+    return _reader(f"a whole number{_range(low, high)}", read)
+
+
+def one_of(choices: Sequence[str]) -> Callable[[Any], str]:
+    """Reads one of the choices."""
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str) or value not in choices:
+            raise ValueError
+        return value
+
+    return _reader(f"one of {', '.join(choices)}", read)
+
+
+def numbers(count: int) -> Callable[[Any], tuple[float, ...]]:
+    """Reads `count` numbers: a list, or a text such as `(1.5, 0.8, 0.3)`."""
+
+    def read(value: Any) -> tuple[float, ...]:
+        if isinstance(value, str) and GROUP.fullmatch(value.strip()):
+            value = [match[0] for match in re.finditer(NUMBER, value)]
+        if not isinstance(value, (list, tuple)) or len(value) != count:
+            raise ValueError
+        return tuple(number()(item) for item in value)
+
+    return _reader(f"{count} numbers", read)
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) and NAMES.fullmatch(value.strip()):
+        value = ast.literal_eval(value.strip())  # flat by its grammar: it can neither call nor nest
+    if not isinstance(value, (list, tuple)):
+        raise ValueError
+    return tuple(text(item) for item in value)
+
+
+def _plain(value: Any) -> int | float | str:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise ValueError
+    if isinstance(value, str) and len(value) > LONGEST_NUMBER:
+        raise ValueError
+    return value
+
+
+def _reader(wants: str, read: Callable[[Any], T]) -> Callable[[Any], T]:
+    def reader(value: Any) -> T:
+        try:
+            return read(value)
+        except (ValueError, OverflowError, SyntaxError):
+            raise ValueError(wants) from None
+
+    return reader
+
+
+def _range(low: float, high: float) -> str:
+    return "" if math.isinf(low) or math.isinf(high) else f" from {low} to {high}"
+
+
+names = _reader("a list of names", _names)
+"""Reads a list of texts, or a text such as `['one', "two"]`."""
