@@ -191,6 +191,8 @@ def find_file(kind: str, name: str, folders: Sequence[Path]) -> Path:
                     if same(fold(candidate), fold(name)):
                         return folder / candidate
     known = [n for _, names in listed for n in names]
+    if Path(name).suffix.lower() not in SUFFIXES.get(kind, MODEL_SUFFIXES):  # near in the way that it was asked for
+        known = [Path(n).stem for n in known]
     looked = ", ".join(str(f) for f in folders) or "no folder is set"
     raise MissingFile(f"{kind} file {name!r} is not there{did_you_mean(name, known)}; looked in: {looked}")
 
