@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import BadFile, MissingFile
+from .safetensors_file import entries_of, reader
 
 MAX_HEADER = 100_000_000  # bytes; the published limit of the safetensors format
 
@@ -32,24 +33,26 @@ class Weights:
 
 @contextmanager
 def open_weights(path: Path) -> Iterator[Weights]:
-    """The tensors of a safetensors, ckpt, pt, pth or bin file, memory-mapped where the format allows it.
+    """The tensors of a safetensors, ckpt, pt, pth or bin file.
 
-    What kind it is follows from its first bytes, not from its name. Tensors that `read` gives may be views of the
-    mapped file: copy what is to live longer. Raises BadFile for a file that is cut short, foreign, absurd or that
-    would have to run code, and MissingFile when there is none.
+    What kind it is follows from its first bytes, not from its name. Each tensor that `read` gives is a new one, and
+    only those that are asked for take memory, as far as the format allows it. Raises BadFile for a file that is cut
+    short, foreign, absurd or that would have to run code, and MissingFile when there is none.
     """
     if _kind(path) == "safetensors":
         try:
-            file: Any = safe_open(path, framework="pt", device="cpu")
+            with safe_open(path, framework="pt", device="cpu") as checked:
+                metadata = checked.metadata() or {}
         except (SafetensorError, OSError, ValueError) as error:
             raise _damaged(path, str(error)) from error
-        with file:
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-            yield Weights(path, shapes, file.get_tensor, file.metadata() or {})
+        with path.open("rb", buffering=0) as file:
+            entries = entries_of(file)
+            shapes = {key: entry.shape for key, entry in entries.items()}
+            yield Weights(path, shapes, reader(path.name, file, entries), metadata)
     else:
         tensors = {key: value for key, value in read_pickle(path).items() if isinstance(value, Tensor)}
         shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-        yield Weights(path, shapes, tensors.__getitem__)
+        yield Weights(path, shapes, lambda key: tensors[key].clone())
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -60,25 +63,20 @@ def read_state(path: Path) -> dict[str, Any]:
     if _kind(path) != "safetensors":
         return read_pickle(path)
     with open_weights(path) as weights:
-        return {key: weights.read(key).clone() for key in weights.shapes}
+        return {key: weights.read(key) for key in weights.shapes}
+
+
+def read_content(path: Path) -> Any:
+    """Whatever a small file of weights holds, in memory: named tensors, or the plain values of a pickle, unchecked.
+
+    Raises as `open_weights`.
+    """
+    return read_state(path) if _kind(path) == "safetensors" else _unpickle(path)
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
     """The dictionary in a file of torch.save, its 'state_dict' if it wraps one; code in it is refused, not run."""
-    zipped = zipfile.is_zipfile(path)
-    if zipped:
-        _refuse_compressed(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content = torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as error:
-        raise BadFile(
-            f"{path.name} holds more than weights and would have to run code to open, so it is refused: "
-            "get it as safetensors"
-        ) from error
-    except Exception as error:  # a hostile pickle can raise anything
-        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    content = _unpickle(path)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict):
@@ -86,6 +84,23 @@ def read_pickle(path: Path) -> dict[str, Any]:
     state = {key: value for key, value in content.items() if isinstance(key, str)}
     _refuse_absurd(path, state)
     return state
+
+
+def _unpickle(path: Path) -> Any:
+    zipped = zipfile.is_zipfile(path)
+    if zipped:
+        _refuse_compressed(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as error:
+        raise BadFile(
+            f"{path.name} holds more than weights and would have to run code to open, so it is refused: "
+            "get it as safetensors"
+        ) from error
+    except Exception as error:  # a hostile pickle can raise anything
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
 
 
 def _kind(path: Path) -> str:
