@@ -98,12 +98,14 @@ class TextEncoder:
 
 @dataclass(frozen=True)
 class Clip:
-    """The text encoders of a checkpoint (SDXL: L then G) and how deep they are read: `skip` 1 is the last layer."""
+    """The text encoders of a checkpoint (SDXL: L then G) and how deep they are read: `skip` 1 is the last layer.
+    `home` is a models folder to look in first."""
 
     encoders: tuple[TextEncoder, ...]
     tokenizer: ClipTokenizer
     skip: int = 2
     name: str = ""
+    home: Path | None = None
 
 
 @dataclass(frozen=True)

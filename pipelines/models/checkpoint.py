@@ -54,7 +54,7 @@ def load_checkpoint(
             home=home,
             native_size=_native_size(weights, family),
         )
-        clip = None if family == "sdxl-refiner" else load_clip(weights, family)
+        clip = None if family == "sdxl-refiner" else load_clip(weights, family, home)
         vae = None
         if parts := vae_parts(weights, names.VAE):
             vae = Vae(Network(_vae(weights, parts, safe_vae_dtype(vae_dtype, family))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -13,6 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from ..errors import BadFile, BadValue
 from ..types import Clip, Family, TextEncoder
 from .configs import text_config
+from .embeddings import Embedding, NewTokens, new_tokens
 from .emphasis import WeightedToken
 from .files import Weights
 from .filling import build, explained, fill, to_dtype
@@ -32,11 +34,12 @@ class Encoded:
     pooled: Tensor
 
 
-def load_clip(weights: Weights, family: Family) -> Clip | None:
+def load_clip(weights: Weights, family: Family, home: Path | None = None) -> Clip | None:
     """The text encoders of an open checkpoint in float32 on the CPU, or None when it holds none of them.
 
-    SDXL: CLIP-L, then CLIP-G; SD 1.5: CLIP-L. Raises BadFile for encoders that are there only in part or do not go
-    with the vocabulary, and MissingFile when there is no vocabulary.
+    `home` is the models folder in which the files that go with them are looked for first. SDXL: CLIP-L, then CLIP-G;
+    SD 1.5: CLIP-L. Raises BadFile for encoders that are there only in part or do not go with the vocabulary, and
+    MissingFile when there is no vocabulary.
     """
     stems = ("cond_stage_model.",) if family == "sd15" else ("conditioner.embedders.0.", "conditioner.embedders.1.")
     parts = [text_parts(weights, stem) for stem in stems]
@@ -46,7 +49,7 @@ def load_clip(weights: Weights, family: Family) -> Clip | None:
         raise BadFile(f"{weights.path.name} is not complete: one of its two text encoders is not there")
     tokenizer = ClipTokenizer(find_vocabulary(weights.path))
     encoders = tuple(_load_encoder(weights, p, tokenizer, pooled=i == 1) for i, p in enumerate(parts))
-    return Clip(encoders, tokenizer, name=weights.path.name)
+    return Clip(encoders, tokenizer, name=weights.path.name, home=home)
 
 
 def text_parts(weights: Weights, stem: str) -> dict[str, Part]:
@@ -67,17 +70,24 @@ def text_parts(weights: Weights, stem: str) -> dict[str, Part]:
     return parts
 
 
-def encode_texts(clip: Clip, texts: Sequence[str], pool_top_k: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def encode_texts(
+    clip: Clip,
+    texts: Sequence[str],
+    pool_top_k: int,
+    device: torch.device,
+    embeddings: Mapping[str, Embedding] | None = None,
+) -> tuple[Tensor, Tensor]:
     """Hidden states (1, 77·n, D), all texts joined along the tokens and all encoders along D, and the sum of the
     pooled vectors (1, P) of the first `pool_top_k` texts; float32 on `device`, where the encoders already are.
 
     Every text counts on its own for emphasis and sections; each encoder runs once for all of them (Fooocus
-    modules/default_pipeline.py: clip_encode). Raises BadValue when there is no text.
+    modules/default_pipeline.py: clip_encode). `embeddings`: what 'embedding:NAME' in a text means, by name; a name that
+    is not there is left out, and without them such words are plain text. Raises BadValue when there is no text.
     """
     if not texts:
         raise BadValue("there is no text to encode: give at least one, which may be empty")
     different = list(dict.fromkeys(texts))
-    by_encoder = [_encode(encoder, clip, different, device) for encoder in clip.encoders]
+    by_encoder = [_encode(encoder, clip, different, device, embeddings) for encoder in clip.encoders]
     hidden = [torch.cat([encoded[text].hidden for encoded in by_encoder], dim=-1) for text in texts]
     pooled = [by_encoder[-1][text].pooled for text in texts[:pool_top_k]]
     return torch.cat(hidden, dim=1), torch.stack(pooled).sum(dim=0)
@@ -86,6 +96,16 @@ def encode_texts(clip: Clip, texts: Sequence[str], pool_top_k: int, device: torc
 def encode_text(clip: Clip, text: str, device: torch.device) -> tuple[Tensor, Tensor]:
     """Hidden states (1, 77·n, D) and pooled vector (1, P) of one text; see `encode_texts`."""
     return encode_texts(clip, [text], 1, device)
+
+
+def encoder_name(encoder: TextEncoder) -> str:
+    """By which key embedding files know an encoder: 'clip_l' or 'clip_g'."""
+    return "clip_g" if encoder.pooled else "clip_l"
+
+
+def encoder_width(encoder: TextEncoder) -> int:
+    """The length of its token vectors."""
+    return int(_token_table(encoder.network.module).weight.shape[1])
 
 
 def reweight(hidden: Tensor, empty: Tensor, weights: Tensor) -> Tensor:
@@ -99,13 +119,24 @@ def reweight(hidden: Tensor, empty: Tensor, weights: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _encode(encoder: TextEncoder, clip: Clip, texts: Sequence[str], device: torch.device) -> dict[str, Encoded]:
+def _encode(
+    encoder: TextEncoder,
+    clip: Clip,
+    texts: Sequence[str],
+    device: torch.device,
+    embeddings: Mapping[str, Embedding] | None,
+) -> dict[str, Encoded]:
     """Each text read by one encoder, in one forward pass over all sections."""
-    per_text = [clip.tokenizer.sections(text, encoder.pad) for text in texts]
+    new = new_tokens(embeddings, encoder_name(encoder), first=len(clip.tokenizer))
+    ids = None if embeddings is None else new.ids
+    per_text = [
+        [new.readable(section, encoder.pad) for section in clip.tokenizer.sections(text, encoder.pad, ids)]
+        for text in texts
+    ]
     sections = [section for of_text in per_text for section in of_text]
     weights = torch.tensor([[w for _, w in section] for section in sections])
     empty = clip.tokenizer.sections("", encoder.pad) if bool((weights != 1.0).any()) else []
-    hidden, pooled = _forward(encoder, [*sections, *empty], clip.skip, device)
+    hidden, pooled = _forward(encoder, [*sections, *empty], new, clip.skip, device)
     encoded: dict[str, Encoded] = {}
     first = 0
     for text, of_text in zip(texts, per_text, strict=True):
@@ -118,22 +149,28 @@ def _encode(encoder: TextEncoder, clip: Clip, texts: Sequence[str], device: torc
 
 
 def _forward(
-    encoder: TextEncoder, sections: Sequence[Section], skip: int, device: torch.device
+    encoder: TextEncoder, sections: Sequence[Section], new: NewTokens, skip: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Hidden states (n, 77, D), `skip` layers from the end and without the final norm, and pooled vectors (n, P).
 
     Deeper than the encoder has layers means the final state behind its norm. Pooled is what the normed last layer
-    holds at the largest token id, the end of the text.
+    holds at the end of the text: the first end token, which is the last of the vocabulary.
     """
-    ids = torch.tensor([[token for token, _ in section] for section in sections], device=device)
+    ids = torch.tensor([[token for token, _ in section] for section in sections])
     module = encoder.network.module
-    out = cast(Any, module)(input_ids=ids, output_hidden_states=True)
+    with new.placed(_token_table(module), ids) as known_ids:
+        out = cast(Any, module)(input_ids=known_ids.to(device), output_hidden_states=True)
     states = out.hidden_states
     hidden = states[-skip] if skip < len(states) else out.last_hidden_state
-    pooled = out.last_hidden_state[torch.arange(len(ids), device=device), ids.argmax(dim=-1)]
+    ends = (ids == new.first - 1).int().argmax(dim=-1)
+    pooled = out.last_hidden_state[torch.arange(len(ids), device=device), ends.to(device)]
     if encoder.pooled:
         pooled = cast(nn.Linear, module.text_projection)(pooled)
     return hidden.float(), pooled.float()
+
+
+def _token_table(module: nn.Module) -> nn.Embedding:
+    return cast(nn.Embedding, cast(Any, module).get_input_embeddings())
 
 
 def _load_encoder(weights: Weights, parts: Mapping[str, Part], tokenizer: ClipTokenizer, pooled: bool) -> TextEncoder:

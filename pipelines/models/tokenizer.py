@@ -22,6 +22,7 @@ from ..errors import BadFile, MissingFile
 from .emphasis import WeightedToken, pack, weighted_words
 
 START, END = "<|startoftext|>", "<|endoftext|>"
+EMBEDDING = "embedding:"
 CONTRACTIONS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
 MERGES_OF_CLIP = 48_894
 HUB_REPOSITORY = "openai/clip-vit-large-patch14"
@@ -61,10 +62,28 @@ class ClipTokenizer:
                 found += self._word_ids(word)
         return found
 
-    def sections(self, text: str, pad: int) -> list[list[WeightedToken]]:
-        """The text in sections of 77 (token id, weight), with emphasis; at least one."""
-        groups = [[(i, weight) for i in self.ids(word)] for word, weight in weighted_words(text)]
+    def sections(
+        self, text: str, pad: int, embeddings: Mapping[str, Sequence[int]] | None = None
+    ) -> list[list[WeightedToken]]:
+        """The text in sections of 77 (token id, weight), with emphasis; at least one.
+
+        `embeddings`: the token ids that 'embedding:NAME' stands for, by name; a name that is not there is left out.
+        Without them such a word is text like any other.
+        """
+        groups = [
+            [(i, weight) for i in ids]
+            for word, weight in weighted_words(text)
+            for ids in self._ids_of_word(word, embeddings)
+        ]
         return pack(groups, self.start, self.end, pad)
+
+    def _ids_of_word(self, word: str, embeddings: Mapping[str, Sequence[int]] | None) -> Iterator[Sequence[int]]:
+        if embeddings is not None and word.startswith(EMBEDDING):
+            name = word.removeprefix(EMBEDDING)
+            meant = name if name in embeddings else name.strip(",")
+            yield embeddings.get(meant, ())
+            word = name[len(meant) :]  # counted from the front, as Fooocus does, even when commas came first
+        yield self.ids(word)
 
     def _split_word(self, word: str) -> tuple[int, ...]:
         if word in (START, END):

@@ -2,33 +2,85 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from ..host import Host
+from ..errors import MissingFile
+from ..host import Host, files_of
 from ..models import clip as clips
+from ..models.embeddings import SUFFIXES, Embedding, embedding_names, read_embedding
 from ..types import Clip, Prompt, SamplingSettings
 
 Conditioning = list[list[Any]]
 
 PROMPT, CLIP_SKIP = "fooocus_prompt", "fooocus_clip_skip"  # what the positive side keeps, for the picture's text
+EMBEDDINGS = "embeddings"
 
 
 def encode(host: Host, clip: Clip, prompt: Prompt, settings: SamplingSettings) -> tuple[Conditioning, Conditioning]:
     """Positive and negative conditioning: [[tokens (1, 77·n, D), {"pooled_output": (1, P)}]], float32 on the CPU.
 
-    With guidance 1 the negative texts are not read: the positive side stands for both.
+    With guidance 1 the negative texts are not read: the positive side stands for both. Raises BadFile for a broken
+    embedding; one that is not there is told to the user and left out.
     """
-    positive = encode_texts(host, clip, prompt.positive, prompt.positive_top_k)
+    guided = abs(settings.cfg - 1.0) >= 1e-4
+    embeddings = find_embeddings(host, clip, (*prompt.positive, *(prompt.negative if guided else ())))
+    positive = encode_texts(host, clip, prompt.positive, prompt.positive_top_k, embeddings)
     positive[0][1] |= {PROMPT: prompt, CLIP_SKIP: clip.skip}
-    if abs(settings.cfg - 1.0) < 1e-4:
+    if not guided:
         return positive, positive
-    return positive, encode_texts(host, clip, prompt.negative, prompt.negative_top_k)
+    return positive, encode_texts(host, clip, prompt.negative, prompt.negative_top_k, embeddings)
 
 
-def encode_texts(host: Host, clip: Clip, texts: tuple[str, ...], pool_top_k: int) -> Conditioning:
+def encode_texts(
+    host: Host, clip: Clip, texts: tuple[str, ...], pool_top_k: int, embeddings: Mapping[str, Embedding]
+) -> Conditioning:
     """Each text on its own, joined along the tokens; the pooled vectors of the first `pool_top_k` texts are summed."""
     device = host.load("text", *(encoder.network.module for encoder in clip.encoders))
     for encoder in clip.encoders:
         encoder.network.merge(encoder.patches)
-    tokens, pooled = clips.encode_texts(clip, texts, pool_top_k, device)
+    tokens, pooled = clips.encode_texts(clip, texts, pool_top_k, device, embeddings)
     return [[tokens.cpu(), {"pooled_output": pooled.cpu()}]]
+
+
+def find_embeddings(host: Host, clip: Clip, texts: Iterable[str]) -> dict[str, Embedding]:
+    """What the words 'embedding:NAME' of the texts stand for, by name; each file is read once.
+
+    A name may be followed by commas, which are text. The user is told of names without a file and of vectors that
+    fit only some of the encoders, or none. Raises BadFile.
+    """
+    widths = {clips.encoder_name(encoder): clips.encoder_width(encoder) for encoder in clip.encoders}
+    found: dict[str, Embedding] = {}
+    for written in embedding_names(texts):
+        try:
+            name, path = _find(host, written, clip.home)
+        except MissingFile as error:
+            host.notice(f"{error}; the word 'embedding:{written}' is left out")
+            continue
+        if name not in found:
+            found[name] = read_embedding(path, widths)
+            _tell_misfit(host, name, found[name], widths)
+    return found
+
+
+def _find(host: Host, written: str, home: Path | None) -> tuple[str, Path]:
+    """The name that is meant, and its file: in these letters, below any folder; else as the host understands it."""
+    names = [name.replace("\\", "/") for name in host.names(EMBEDDINGS)]
+    names += files_of(EMBEDDINGS, home / EMBEDDINGS) if home else []
+    bare = written.strip(",")
+    for meant in dict.fromkeys((written, bare)):
+        for file in (meant, *(meant + suffix for suffix in SUFFIXES)):
+            same = [name for name in names if name == file or name.endswith("/" + file)]
+            if meant and same:
+                return meant, host.find(EMBEDDINGS, min(same, key=lambda name: name.count("/")), home)
+    return bare, host.find(EMBEDDINGS, bare, home)
+
+
+def _tell_misfit(host: Host, name: str, embedding: Embedding, widths: Mapping[str, int]) -> None:
+    misfits = [f"{encoder} ({width})" for encoder, width in widths.items() if encoder not in embedding.vectors]
+    if not misfits:
+        return
+    what = f"embedding {name!r} has vectors of width {' and '.join(map(str, embedding.widths))}, not for"
+    outcome = f"only {' and '.join(embedding.vectors)} reads it" if embedding.vectors else "it is left out"
+    host.notice(f"{what} {' and '.join(misfits)} of this model: it is for another model family; {outcome}")
