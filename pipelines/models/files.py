@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import BadFile, MissingFile
+from .safetensors_file import entries_of, reader
 
 MAX_HEADER = 100_000_000  # bytes; the published limit of the safetensors format
 
@@ -32,24 +33,26 @@ class Weights:
 
 @contextmanager
 def open_weights(path: Path) -> Iterator[Weights]:
-    """The tensors of a safetensors, ckpt, pt, pth or bin file, memory-mapped where the format allows it.
+    """The tensors of a safetensors, ckpt, pt, pth or bin file.
 
-    What kind it is follows from its first bytes, not from its name. Tensors that `read` gives may be views of the
-    mapped file: copy what is to live longer. Raises BadFile for a file that is cut short, foreign, absurd or that
-    would have to run code, and MissingFile when there is none.
+    What kind it is follows from its first bytes, not from its name. Each tensor that `read` gives is a new one, and
+    only those that are asked for take memory, as far as the format allows it. Raises BadFile for a file that is cut
+    short, foreign, absurd or that would have to run code, and MissingFile when there is none.
     """
     if _kind(path) == "safetensors":
         try:
-            file: Any = safe_open(path, framework="pt", device="cpu")
+            with safe_open(path, framework="pt", device="cpu") as checked:
+                metadata = checked.metadata() or {}
         except (SafetensorError, OSError, ValueError) as error:
             raise _damaged(path, str(error)) from error
-        with file:
-            shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
-            yield Weights(path, shapes, file.get_tensor, file.metadata() or {})
+        with path.open("rb") as file:
+            entries = entries_of(file)
+            shapes = {key: entry.shape for key, entry in entries.items()}
+            yield Weights(path, shapes, reader(path.name, file, entries), metadata)
     else:
         tensors = {key: value for key, value in read_pickle(path).items() if isinstance(value, Tensor)}
         shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-        yield Weights(path, shapes, tensors.__getitem__)
+        yield Weights(path, shapes, lambda key: tensors[key].clone())
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -60,7 +63,7 @@ def read_state(path: Path) -> dict[str, Any]:
     if _kind(path) != "safetensors":
         return read_pickle(path)
     with open_weights(path) as weights:
-        return {key: weights.read(key).clone() for key in weights.shapes}
+        return {key: weights.read(key) for key in weights.shapes}
 
 
 def read_content(path: Path) -> Any:

@@ -20,8 +20,8 @@ Convert = Callable[[str, Tensor], Tensor]
 
 
 def to_dtype(dtype: torch.dtype) -> Convert:
-    """A fresh copy of each weight in one dtype."""
-    return lambda name, tensor: tensor.to(dtype, copy=True)
+    """Each weight in one dtype; itself when it has that already."""
+    return lambda name, tensor: tensor.to(dtype)
 
 
 def build(make: Callable[[], Module]) -> Module:
@@ -47,7 +47,7 @@ def fill(module: Module, weights: Weights, parts: Mapping[str, Part], convert: C
                     f"the file has {tuple(tensor.shape)}"
                 )
             tensor = tensor.reshape(shape)
-        state[name] = convert(name, tensor).contiguous()
+        state[name] = _alone(convert(name, tensor).contiguous())
     module.load_state_dict(state, assign=True)
     return module.eval().requires_grad_(False)
 
@@ -75,6 +75,12 @@ def counted(names: Collection[str], shown: int = 3) -> str:
     first = ", ".join(sorted(names)[:shown])
     many = "weight" if len(names) == 1 else "weights"
     return f"{len(names)} {many} ({first}{', …' if len(names) > shown else ''})"
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """The tensor, copied when it is a part of a larger one and would keep that in memory."""
+    whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+    return tensor if whole else tensor.clone()
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
