@@ -202,6 +202,15 @@ def test_a_long_one_is_cut_across_sections(clip: Clip) -> None:
     assert torch.allclose(pooled, wanted_pooled[:1], atol=1e-5)
 
 
+@pytest.mark.parametrize(("count", "first", "second"), [(5, 5, 0), (6, 0, 6), (7, 0, 7), (8, 5, 3), (16, 5, 11)])
+def test_from_eight_vectors_on_it_is_split(clip: Clip, count: int, first: int, second: int) -> None:
+    size = len(clip.tokenizer)
+    sections = clip.tokenizer.sections("red " * 70 + "embedding:x", 0, {"x": range(size, size + count)})
+    new = [sum(token >= size for token, _ in section) for section in sections]
+    assert new == [first, second][: len(sections)]
+    assert len(sections) == (2 if second else 1)
+
+
 def test_a_short_one_moves_whole_into_the_next_section(clip: Clip) -> None:
     moved, _ = encode_texts(clip, ["red " * 74 + "embedding:x"], 1, CPU, {"x": BOTH})
     first, _ = encode_text(clip, "red " * 74, CPU)

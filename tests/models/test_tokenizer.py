@@ -102,6 +102,20 @@ def test_sections_have_start_end_padding_and_weights(ours: ClipTokenizer) -> Non
     assert ours.sections("a (red:1.3)", pad=49407)[0][:4] == [(49406, 1.0), (320, 1.0), (736, 1.3), (49407, 1.0)]
 
 
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("a embedding:x cat", [(320, 1.0), (49408, 1.0), (49409, 1.0), (2368, 1.0)]),
+        ("a (embedding:x,:1.3) cat", [(320, 1.0), (49408, 1.3), (49409, 1.3), (267, 1.3), (2368, 1.0)]),
+        ("embedding:y cat", [(2368, 1.0)]),
+        ("Embedding:cat", [(19703, 1.0), (796, 1.0), (281, 1.0), (2368, 1.0)]),
+    ],
+)
+def test_embedding_words(ours: ClipTokenizer, text: str, tokens: list[tuple[int, float]]) -> None:
+    section = ours.sections(text, 0, {"x": range(49408, 49410)})[0]
+    assert section[1 : section.index((49407, 1.0))] == tokens
+
+
 def test_a_vocabulary_beside_the_model_comes_first(tmp_path: Path) -> None:
     write_tokenizer(tmp_path / "small.tokenizer")
     found = find_vocabulary(tmp_path / "small.safetensors")
