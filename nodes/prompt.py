@@ -140,7 +140,10 @@ class FooocusPrompt:
 
 
 class FooocusEncodePrompt:
-    DESCRIPTION = "Reads the prompt with the text encoders: one token sequence and one pooled vector a side."
+    DESCRIPTION = (
+        "Reads the prompt with the text encoders: one token sequence and one pooled vector a side. embedding:NAME in a "
+        "text stands for the vectors of that file in the folder embeddings."
+    )
     CATEGORY = "Fooocus/prompt"
     FUNCTION = "run"
     RETURN_TYPES = ("CONDITIONING", "CONDITIONING")
