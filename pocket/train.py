@@ -1,6 +1,7 @@
 """Train the pocket model: `python -m fooocus_stages.pocket.train STAGE --out FOLDER --minutes N`.
 
 The stages in order: vae, unet, targets, lcm, lightning, hyper, offset, film, export. Every stage can be resumed.
+The stage expansion needs none of the others: it trains the expansion model and writes it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from torch.nn import functional as F
 
-from . import data, diffusion, distil, draw, export, low_rank, networks
+from . import data, diffusion, distil, draw, expansion, export, low_rank, networks
 from .training import Gallery, Run, Team, cosine, load_tokenizer, load_vae, set_rate, to_tensor
 
 # ---------------------------------------------------------------------------------------------- the autoencoder
@@ -238,7 +239,7 @@ def run_export(folder: Path, models: Path) -> None:
             export.write_lora(models, kind, low_rank.pairs(added, scale))
 
 
-STAGES = ("vae", "unet", "targets", "lcm", "lightning", "hyper", "offset", "film", "export")
+STAGES = ("vae", "unet", "targets", "lcm", "lightning", "hyper", "offset", "film", "export", "expansion")
 
 
 def run_stage(stage: str, folder: Path, minutes: float, models: Path) -> None:
@@ -253,6 +254,9 @@ def run_stage(stage: str, folder: Path, minutes: float, models: Path) -> None:
         distil.train_fast(stage, folder, minutes)
     elif stage in distil.LOOKS:
         distil.train_look(stage, folder, minutes)
+    elif stage == "expansion":
+        expansion.train(folder, minutes)
+        expansion.write(folder, models)
     else:
         run_export(folder, models)
 
