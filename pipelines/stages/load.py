@@ -55,8 +55,8 @@ def with_clip_skip(clip: Clip, skip: int) -> Clip:
 
 
 def with_freeu(model: Model, freeu: FreeU) -> Model:
-    """The same model, sampled with FreeU V2."""
-    return replace(model, freeu=freeu)
+    """The same model, sampled with FreeU V2; with all gains 1, without it."""
+    return replace(model, freeu=None if freeu == FreeU(1.0, 1.0, 1.0, 1.0) else freeu)
 
 
 def add_loras(loras: Iterable[Lora], pairs: Iterable[tuple[str, float]]) -> tuple[Lora, ...]:
