@@ -23,6 +23,7 @@ SUFFIXES = {
     "styles": {".json"},
     "sdxl_styles": {".json"},
     "wildcards": {".txt"},
+    "presets": {".json"},
     "prompt_expansion/fooocus_expansion": {".json", ".txt", ".safetensors", ".bin"},
 }
 POCKET = Path(__file__).resolve().parents[1] / "pocket" / "models"

@@ -1,0 +1,206 @@
+"""Presets: Fooocus's settings under a name, in its own JSON files (Fooocus presets/*.json, modules/config.py)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..errors import BadFile, BadValue, UnknownName, UserError
+from ..host import Host
+from ..settings import ASPECT_RATIOS, DEFAULT_VAE, NO_FILE, PERFORMANCES, POCKET_CHOICE, SAMPLERS, SCHEDULERS
+from ..types import Lora, SamplingSettings
+from . import literals
+from .prompt import check_styles
+from .recipe import MODELS_OWN_VAE, Recipe, file_meant, is_mode_lora
+
+KIND = "presets"
+HERE = Path(__file__).parent
+LARGEST_FILE = 2**20
+INPAINT_ENGINES = ("None", "v1", "v2.5", "v2.6")
+FEW = 5
+
+WITHOUT_EFFECT = (
+    "previous_default_models", "checkpoint_downloads", "embeddings_downloads", "lora_downloads", "vae_downloads",
+    "default_loras_min_weight", "default_loras_max_weight", "default_max_lora_number",
+    "default_save_metadata_to_images",
+)  # fmt: skip
+
+
+def names(host: Host) -> list[str]:
+    """The presets that can be chosen: those of the user's folder `presets`, then the pack's; each name once."""
+    return list(dict.fromkeys([*_files(host), *_bundled()]))
+
+
+def of_preset(host: Host, name: str) -> Recipe:
+    """The recipe of a preset; what it does not set is as in the preset `default`.
+
+    Raises UnknownName, BadFile for a broken file, and BadValue naming the preset, the key and what it should be.
+    """
+    given = read(host, name)
+    values = {key: value for key, value in given.items() if key in READERS}
+    if strange := [key for key in given if key not in READERS and key not in WITHOUT_EFFECT]:
+        more = f" and {len(strange) - FEW} more" if len(strange) > FEW else ""
+        host.notice(f"the preset {name!r} has keys without effect here: {', '.join(strange[:FEW])}{more}")
+    known = {key: _read(name, key, value) for key, value in {**_bundled()["default"], **values}.items()}
+    _check_styles(host, name, known["default_styles"])
+    return _recipe(host, known, given.get("previous_default_models"))
+
+
+def read(host: Host, name: str) -> Mapping[str, Any]:
+    """The keys of a preset as they stand in its file."""
+    if name in (files := _files(host)):
+        return _read_file(host.find(KIND, files[name]))
+    if name not in _bundled():
+        raise UnknownName("preset", name, names(host), "presets of your own are JSON files in the folder 'presets'")
+    return _bundled()[name]
+
+
+def stamp(host: Host, name: str) -> str:
+    """What changes when the preset does."""
+    return json.dumps(read(host, name), sort_keys=True)
+
+
+def _files(host: Host) -> dict[str, str]:
+    """The user's preset files by the names that are shown: without `.json`."""
+    return {name[: -len(".json")]: name for name in host.names(KIND) if name.lower().endswith(".json")}
+
+
+@cache
+def _bundled() -> dict[str, dict[str, Any]]:
+    presets: dict[str, dict[str, Any]] = json.loads((HERE / "presets.json").read_text(encoding="utf-8"))
+    return presets
+
+
+def _read_file(path: Path) -> Mapping[str, Any]:
+    try:
+        if (size := path.stat().st_size) > LARGEST_FILE:
+            raise BadFile(f"preset file {path} is too large: {size:,} bytes, at most {LARGEST_FILE:,}")
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise BadFile(f"preset file {path} can't be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise BadFile(f"preset file {path} is not valid JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise BadFile(f"preset file {path} should hold an object with keys such as default_model")
+    return values
+
+
+def _read(name: str, key: str, value: Any) -> Any:
+    try:
+        return READERS[key](NO_FILE if value in (None, "") and key not in MAY_BE_EMPTY else value)
+    except ValueError as error:
+        raise BadValue(f"preset {name!r}: {key} is {str(value)[:80]!r}, but should be {error}") from error
+
+
+def _check_styles(host: Host, name: str, styles: tuple[str, ...]) -> None:
+    try:
+        check_styles(host, styles)
+    except UserError as error:
+        raise BadValue(f"preset {name!r}: default_styles: {error}") from error
+
+
+def _recipe(host: Host, known: Mapping[str, Any], previous: Any) -> Recipe:
+    performance = known["default_performance"]
+    vae, refiner = known.get("default_vae", DEFAULT_VAE), known["default_refiner"]
+    width, height = known["default_aspect_ratio"]
+    return Recipe(
+        text=known.get("default_prompt", ""),
+        negative=known.get("default_prompt_negative", ""),
+        styles=known["default_styles"],
+        settings=_settings(known, performance),
+        loras=tuple(
+            Lora(file_meant(host, "loras", lora.name), lora.weight)
+            for lora in known["default_loras"]
+            if not is_mode_lora(performance, lora)
+        ),
+        width=width,
+        height=height,
+        checkpoint=_checkpoint(host, known["default_model"], previous),
+        vae=DEFAULT_VAE if vae in MODELS_OWN_VAE else file_meant(host, "vae", vae),
+        refiner=NO_FILE if refiner == NO_FILE else file_meant(host, "checkpoints", refiner),
+        refiner_switch=known["default_refiner_switch"],
+        refiner_step=known.get("default_overwrite_switch", -1),
+        clip_skip=known.get("default_clip_skip", 2),
+        num_images=known.get("default_image_number", 1),
+        inpaint_engine=known.get("default_inpaint_engine_version", "v2.6"),
+    )
+
+
+def _settings(known: Mapping[str, Any], performance: str) -> SamplingSettings:
+    overwrite = known.get("default_overwrite_step", -1)
+    return SamplingSettings(
+        performance=performance,
+        steps=overwrite if overwrite > 0 else PERFORMANCES[performance].steps,
+        sampler=known["default_sampler"],
+        scheduler=known["default_scheduler"],
+        cfg=known["default_cfg_scale"],
+        sharpness=known["default_sample_sharpness"],
+        adaptive_cfg=known.get("default_cfg_tsnr", 7.0),
+    )
+
+
+def _checkpoint(host: Host, name: str, previous: Any) -> str:
+    """The model's file, or the first of the preset's previous models that is there when it is not (launch.py)."""
+    if name == POCKET_CHOICE:
+        return name
+    there = host.names("checkpoints")
+    bases = {PurePosixPath(file).name: file for file in reversed(there)}
+    earlier = [older for older in previous if older in bases] if isinstance(previous, list) else []
+    if name not in there and PurePosixPath(name).name not in bases and earlier:
+        host.notice(f"the checkpoint {name!r} is not there: the preset's earlier one, {earlier[0]!r}, is taken")
+        return bases[earlier[0]]
+    return file_meant(host, "checkpoints", name)
+
+
+def _model(value: Any) -> str:
+    if not isinstance(value, str) or value == NO_FILE:
+        raise ValueError("the name of a checkpoint file")
+    return value
+
+
+def _loras(value: Any) -> tuple[Lora, ...]:
+    """Entries [enabled, name, weight], or [name, weight] of old files; those off or named 'None' are left out."""
+    wants = "a list of entries [true, file, weight]"
+    if not isinstance(value, list) or not all(isinstance(entry, list) and len(entry) in (2, 3) for entry in value):
+        raise ValueError(wants)
+    slots = [entry if len(entry) == 3 else [True, *entry] for entry in value]
+    if not all(isinstance(on, bool) and isinstance(name, str | None) for on, name, _ in slots):
+        raise ValueError(wants)
+    loras = [(on, name or NO_FILE, literals.number(-10, 10)(weight)) for on, name, weight in slots]
+    return tuple(Lora(name, weight) for on, name, weight in loras if on and name != NO_FILE)
+
+
+def _aspect_ratio(value: Any) -> tuple[int, int]:
+    sides = value.replace("*", "×") if isinstance(value, str) else value
+    if sides not in ASPECT_RATIOS:
+        raise ValueError(f"one of {', '.join(ASPECT_RATIOS).replace('×', '*')}")
+    width, height = (int(side) for side in sides.split("×"))
+    return width, height
+
+
+MAY_BE_EMPTY = ("default_prompt", "default_prompt_negative")
+READERS: dict[str, Callable[[Any], Any]] = {
+    "default_model": _model,
+    "default_refiner": literals.text,
+    "default_refiner_switch": literals.number(0, 1),
+    "default_loras": _loras,
+    "default_cfg_scale": literals.number(),
+    "default_sample_sharpness": literals.number(),
+    "default_cfg_tsnr": literals.number(),
+    "default_clip_skip": literals.whole(1, 12),
+    "default_sampler": literals.one_of(SAMPLERS),
+    "default_scheduler": literals.one_of(SCHEDULERS),
+    "default_overwrite_step": literals.whole(-1, 200),
+    "default_overwrite_switch": literals.whole(-1, 200),
+    "default_performance": literals.one_of(tuple(PERFORMANCES)),
+    "default_image_number": literals.whole(1, 32),
+    "default_prompt": literals.text,
+    "default_prompt_negative": literals.text,
+    "default_styles": literals.names,
+    "default_aspect_ratio": _aspect_ratio,
+    "default_vae": literals.text,
+    "default_inpaint_engine_version": literals.one_of(INPAINT_ENGINES),
+}

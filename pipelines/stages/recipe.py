@@ -1,0 +1,98 @@
+"""Everything that can be set to make a picture, as one value and as values for the inputs of nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..host import Host, files_of
+from ..settings import (
+    ASPECT_RATIOS,
+    CUSTOM_SIZE,
+    DEFAULT_ASPECT_RATIO,
+    DEFAULT_CHECKPOINT,
+    DEFAULT_VAE,
+    NO_FILE,
+    PERFORMANCES,
+)
+from ..types import FreeU, Lora, SamplingSettings
+
+NO_FREEU = FreeU(1.0, 1.0, 1.0, 1.0)
+MODELS_OWN_VAE = ("", NO_FILE, "Automatic", DEFAULT_VAE)
+DEFAULT_SIZE = tuple(int(side) for side in DEFAULT_ASPECT_RATIO.split("×"))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of one picture. `loras` are without the performance mode's own; width and height in pixels;
+    `refiner_switch` the share of the steps after which the refiner takes over, `refiner_step` the step when above 0;
+    `inpaint_engine` None, v1, v2.5 or v2.6, as texts."""
+
+    text: str = ""
+    negative: str = ""
+    styles: tuple[str, ...] = ()
+    settings: SamplingSettings = field(default_factory=SamplingSettings)
+    loras: tuple[Lora, ...] = ()
+    width: int = DEFAULT_SIZE[0]
+    height: int = DEFAULT_SIZE[1]
+    checkpoint: str = DEFAULT_CHECKPOINT
+    vae: str = DEFAULT_VAE
+    clip_skip: int = 2
+    refiner: str = NO_FILE
+    refiner_switch: float = 0.5
+    refiner_swap: str = "joint"
+    refiner_step: int = -1
+    freeu: FreeU | None = None
+    num_images: int = 1
+    inpaint_engine: str = "v2.6"
+    seed: int = 0
+
+
+def outputs(recipe: Recipe) -> tuple[Any, ...]:
+    """The recipe as values for the inputs of nodes, in the order of the outputs of `nodes/recipe.py`."""
+    mode = PERFORMANCES[recipe.settings.performance]
+    size = f"{recipe.width}×{recipe.height}"
+    freeu = recipe.freeu or NO_FREEU
+    return (
+        recipe.text,
+        recipe.negative,
+        ", ".join(recipe.styles),
+        recipe.settings,
+        recipe.loras,
+        recipe.settings.performance,
+        -1 if recipe.settings.steps == mode.steps else recipe.settings.steps,
+        size if size in ASPECT_RATIOS else CUSTOM_SIZE,
+        recipe.width,
+        recipe.height,
+        recipe.checkpoint,
+        recipe.vae,
+        recipe.clip_skip,
+        recipe.refiner,
+        recipe.refiner_switch,
+        recipe.refiner_swap,
+        recipe.refiner_step,
+        freeu.b1,
+        freeu.b2,
+        freeu.s1,
+        freeu.s2,
+        recipe.num_images,
+        recipe.inpaint_engine,
+    )
+
+
+def file_meant(host: Host, kind: str, name: str, home: Path | None = None) -> str:
+    """The host's file, or that of the models folder `home`, of that name or stem; else the name, and a notice."""
+    base = name.replace("\\", "/").rsplit("/", 1)[-1]
+    at_home = files_of(kind, home / kind) if home else []
+    for file in [*at_home, *host.names(kind)]:
+        if base in (PurePosixPath(file).name, PurePosixPath(file).stem):
+            return str(file)
+    host.notice(f"there is no {kind} file {name!r} here: the name is handed on as it is")
+    return name
+
+
+def is_mode_lora(performance: str, lora: Lora) -> bool:
+    """Whether a LoRA is the one that the performance mode adds by itself."""
+    own = Path(PERFORMANCES[performance].lora)
+    return bool(own.name) and Path(lora.name).name in (own.name, own.stem)
