@@ -3,6 +3,7 @@
 from .loaders import FooocusApplyLoras, FooocusFreeU, FooocusLoadCheckpoint, FooocusLora, FooocusLoraStack
 from .output import FooocusSaveImage
 from .prompt import FooocusEncodePrompt, FooocusPrompt, FooocusStyles
+from .recipe import FooocusPreset, FooocusReadInfo
 from .sampling import (
     FooocusAspectRatio,
     FooocusPerformance,
@@ -14,6 +15,8 @@ from .sampling import (
 )
 
 NODE_CLASS_MAPPINGS = {
+    "FooocusPreset": FooocusPreset,
+    "FooocusReadInfo": FooocusReadInfo,
     "FooocusLoadCheckpoint": FooocusLoadCheckpoint,
     "FooocusLora": FooocusLora,
     "FooocusLoraStack": FooocusLoraStack,
@@ -33,6 +36,8 @@ NODE_CLASS_MAPPINGS = {
 }
 
 NODE_DISPLAY_NAME_MAPPINGS = {
+    "FooocusPreset": "Fooocus Preset",
+    "FooocusReadInfo": "Fooocus Read Info",
     "FooocusLoadCheckpoint": "Fooocus Load Checkpoint",
     "FooocusLora": "Fooocus LoRA",
     "FooocusLoraStack": "Fooocus LoRA Stack",

@@ -56,8 +56,10 @@ class FooocusLoadCheckpoint:
         }
 
     @classmethod
-    def VALIDATE_INPUTS(cls, ckpt_name: str, vae_name: str) -> bool | str:
-        return problem(lambda: stages.load.find_files(current_host(), ckpt_name, vae_name))
+    def VALIDATE_INPUTS(cls, ckpt_name: str | None, vae_name: str | None) -> bool | str:
+        if ckpt_name is None:  # linked: known when it runs, and with it the folder of the VAE
+            return True
+        return problem(lambda: stages.load.find_files(current_host(), ckpt_name, vae_name or DEFAULT_VAE))
 
     def run(self, ckpt_name: str, vae_name: str, clip_skip: int) -> tuple[Model, Clip, Vae]:
         return stages.load.checkpoint(current_host(), ckpt_name, vae_name, clip_skip)

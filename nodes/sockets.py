@@ -9,3 +9,15 @@ INFO = "FOOOCUS_INFO"  # pipelines.types.Info
 SETTINGS = "FOOOCUS_SETTINGS"  # pipelines.types.SamplingSettings
 
 ANY_VAE = "FOOOCUS_VAE,VAE"  # for inputs that only encode or decode
+
+
+class _Choice(str):
+    """A COMBO that also goes into an input declared as a list of choices, which equals no other list."""
+
+    __slots__ = ()
+
+    def __ne__(self, other: object) -> bool:
+        return not isinstance(other, list) and str(self) != other
+
+
+CHOICE = _Choice("COMBO")  # the text of a choice; the node that takes it says when it is none of its own

@@ -16,7 +16,16 @@ COLUMN_GAP, ROW_GAP, NODE_WIDTH = 100, 70, 300
 # Where a person looks for a node: its column, and the height at which its column's stack begins or goes on. Settings
 # lie on top, the prompt in the middle, the model below, so that wires run between the nodes and not behind them.
 SECTIONS: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
-    ("Settings", (("FooocusSamplingSettings", 0), ("FooocusLora", 0), ("FooocusLoraStack", 0))),
+    (
+        "Settings",
+        (
+            ("FooocusPreset", 0),
+            ("FooocusReadInfo", 0),
+            ("FooocusSamplingSettings", 0),
+            ("FooocusLora", 0),
+            ("FooocusLoraStack", 0),
+        ),
+    ),
     ("Performance and styles", (("FooocusPerformance", 0), ("FooocusStyles", 280))),
     ("Prompt and checkpoint", (("FooocusPrompt", 210), ("FooocusLoadCheckpoint", 720))),
     ("LoRAs", (("FooocusApplyLoras", 340),)),

@@ -14,6 +14,11 @@ from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.network import Network
 from fooocus_stages.serving.request import ApiGraph, GraphBuilder, TextToImage, text_to_image
 from fooocus_stages.serving.runner import Runner
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+PRESET_SLOTS = NODE_CLASS_MAPPINGS["FooocusPreset"].RETURN_NAMES
+INFO_SLOTS = NODE_CLASS_MAPPINGS["FooocusReadInfo"].RETURN_NAMES
 
 
 def digest(value: Any) -> str:
@@ -30,6 +35,13 @@ def digest(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return str([digest(item) for item in value])
     return value.__class__.__name__ if callable(value) or hasattr(value, "__dict__") else repr(value)
+
+
+def picture_text(text: str) -> PngInfo:
+    """The chunk in which a picture says how it was made."""
+    chunks = PngInfo()
+    chunks.add_text("parameters", text)
+    return chunks
 
 
 def every_node() -> ApiGraph:
@@ -49,11 +61,14 @@ def every_node() -> ApiGraph:
     sigmas = build.add("FooocusScheduler", model=freeu[0], settings=settings, denoise=1.0)
     sampler = graph[by_class["FooocusSampler"]]["inputs"]
     sampler |= {"model": freeu[0], "sigmas": sigmas[0]}
+    preset = build.add("FooocusPreset", preset="default")
+    graph[by_class["FooocusLoadCheckpoint"]]["inputs"]["clip_skip"] = preset[PRESET_SLOTS.index("clip_skip")]
+    recipe = build.add("FooocusReadInfo", image="made.png")
     encoded = build.add(
         "FooocusVaeEncode",
         image=[by_class["FooocusVaeDecode"], 0],
         vae=[by_class["FooocusLoadCheckpoint"], 2],
-        seed=3,
+        seed=recipe[INFO_SLOTS.index("seed")],
         tiled=False,
     )
     image = build.add("FooocusVaeDecode", latent=encoded[0], vae=[by_class["FooocusLoadCheckpoint"], 2], tiled=True)
@@ -83,13 +98,12 @@ def watched(node: Any, calls: list[str]) -> Any:
 @pytest.mark.usefixtures("pocket_host")
 def test_every_node_is_the_same_twice_and_changes_nothing(pocket_host: LocalHost) -> None:
     calls: list[str] = []
+    Image.new("RGB", (8, 8)).save(pocket_host.folder("input") / "made.png", pnginfo=picture_text('{"seed": "3"}'))
     registry = {name: watched(node, calls) for name, node in NODE_CLASS_MAPPINGS.items()}
     Runner(registry).run(every_node())
     assert set(calls) == set(NODE_CLASS_MAPPINGS)
     saved = sorted(Path(pocket_host.folder("output")).glob("Fooocus_*.png"))
     assert len(saved) == 4
-    from PIL import Image
-
     pixels = [Image.open(path).tobytes() for path in saved]
     assert pixels[0] == pixels[1]
     assert pixels[2] == pixels[3]
