@@ -17,7 +17,7 @@ from ..pipelines.errors import Interrupted, UserError
 from .commands import nodes, prompt, run, workflows
 from .commands.common import FAILED, INTERRUPTED, REFUSED, TERMINATED
 from .console import Console
-from .results import NodeError
+from .results import RunError
 
 COMMANDS = (run, prompt, workflows, nodes)
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
-    except (UserError, NodeError) as error:
+    except (UserError, RunError) as error:
         return _told(options, console, error)
 
 

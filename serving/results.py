@@ -36,7 +36,11 @@ class Results:
     blocked: dict[str, str] = field(default_factory=dict)
 
 
-class NodeError(Exception):
+class RunError(Exception):
+    """A run that failed, through no wish of the user; the message is one sentence."""
+
+
+class NodeError(RunError):
     """A node that failed; `__cause__` is why, `results` what the nodes before it gave."""
 
     def __init__(self, node_id: str, class_type: str, sentence: str, results: Results) -> None:
