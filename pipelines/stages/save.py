@@ -11,6 +11,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -22,7 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..errors import BadValue, UnknownName, UserError
 from ..host import Host
-from ..settings import FORMATS, METADATA_SCHEMES, NO_FILE, PERFORMANCES
+from ..settings import FORMATS, MAX_SEED, METADATA_SCHEMES, NO_FILE, PERFORMANCES
 from ..types import Info
 from .metadata import PictureInfo, a1111_text, fooocus_text
 from .recall import MAKER_NOTE, UNICODE, USER_COMMENT
@@ -92,8 +93,9 @@ def save_pictures(
     """Write pictures (B, H, W, 3 or 4), floats 0…1 of torch or numpy, as `<prefix>_<counter>_.<format>`.
 
     `prefix` may hold sub-folders and %year% %month% %day% %hour% %minute% %second% %width% %height% %batch_num%.
-    `quality` 1…100 is that of jpeg and webp. `info`: one for all pictures or one each, written in the `scheme`
-    fooocus, a1111 or none; `prompt` and `extra_pnginfo` are ComfyUI's graph, embedded in png and webp.
+    `quality` 1…100 is that of jpeg and webp. `info`: one each, or that of the first, the seeds counting up; written
+    in the `scheme` fooocus, a1111 or none. `prompt` and `extra_pnginfo` are ComfyUI's graph, embedded in png and webp
+    as its page reads them from a file dropped on the canvas; it reads no graph from jpeg.
     A file appears whole or not at all, and none is overwritten. Raises BadValue, and UserError with folder and
     cause when a file can't be written. Returns ComfyUI's {filename, subfolder, type} of each.
     """
@@ -108,7 +110,7 @@ def save_pictures(
             f"a {format} picture has at most {LARGEST_SIDE[format]} pixels a side, this one is {width}×{height}: "
             "choose png"
         )
-    infos = list(info) if isinstance(info, Sequence) else [info] * len(pictures)
+    infos = list(info) if isinstance(info, Sequence) else [_numbered(info, i) for i in range(len(pictures))]
     if len(infos) != len(pictures):
         raise BadValue(f"{len(infos)} descriptions came with {len(pictures)} pictures")
     root = host.folder(folder)
@@ -217,6 +219,13 @@ def file_hash(path: Path, check_interrupted: Callable[[], None] = lambda: None) 
                 digest.update(chunk)
         _hashes[key] = digest.hexdigest()[:10]
     return _hashes[key]
+
+
+def _numbered(info: PictureInfo | None, index: int) -> PictureInfo | None:
+    """The info of the picture `index` of a batch, which has a seed of its own."""
+    if info is None or info.seed is None:
+        return info
+    return replace(info, seed=(info.seed + index) % (MAX_SEED + 1))
 
 
 def _check(what: str, value: str, choices: Sequence[str]) -> None:

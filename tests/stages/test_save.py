@@ -15,7 +15,7 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadFile, BadValue, Interrupted, UnknownName, UserError
 from fooocus_stages.pipelines.host import LocalHost
-from fooocus_stages.pipelines.stages.metadata import PictureInfo
+from fooocus_stages.pipelines.stages.metadata import PictureInfo, a1111_text
 from fooocus_stages.pipelines.stages.recall import read_parameters
 from fooocus_stages.pipelines.stages.save import (
     describe,
@@ -222,6 +222,13 @@ def test_each_picture_can_have_its_own_text(tmp_path: Path) -> None:
         save_pictures(host(tmp_path), picture(2), "x", info=[about()] * 3)
 
 
+def test_each_picture_of_a_batch_has_its_seed(tmp_path: Path) -> None:
+    for seed, expected in ((7, ["7", "8", "9"]), (2**63 - 2, [str(2**63 - 2), str(2**63 - 1), "0"])):
+        saved = save_pictures(host(tmp_path), picture(3), "x", info=PictureInfo(prompt="fox", seed=seed))
+        texts = [read_parameters(tmp_path / "out" / entry["filename"])[0] for entry in saved]
+        assert [json.loads(text)["seed"] for text in texts] == expected
+
+
 def test_hashes_of_the_files(tmp_path: Path) -> None:
     for kind, name in (("checkpoints", "base.safetensors"), ("loras", "ink.safetensors")):
         (tmp_path / "models" / kind).mkdir(parents=True)
@@ -350,4 +357,8 @@ def test_describe(tmp_path: Path) -> None:
     assert (info.steps, info.guidance_scale, info.refiner_switch) == (4, 1.0, 1.0)
     assert (info.base_model, info.vae, info.loras) == ("base.safetensors", "Default (model)", model.loras)
     assert describe(host(tmp_path), picture(), None) is None
+    unread = describe(host(tmp_path), picture(), Info(model, settings, 5, 16, 8))
+    assert unread is not None
+    assert (unread.prompt, unread.clip_skip) == (None, 1)
+    assert "Seed: 5" in a1111_text(unread, lambda kind, name: None)
     assert {field.name for field in dataclasses.fields(info)} > {"styles", "freeu", "home"}
