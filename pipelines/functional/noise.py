@@ -12,6 +12,8 @@ from torch import Tensor
 
 MAX_SEED = 2**63 - 1
 TREE_DIGITS = 6  # how finely a Brownian tree knows σ
+TREE_POOL = 24  # words of entropy that a node is seeded from: the numbers follow from it
+TREE_CACHE = 100  # increments kept; a step needs about fifty
 
 
 class Noise(Protocol):
@@ -63,6 +65,25 @@ class GeneratorNoise:
         return draw(self._sources, self._shape)
 
 
+def brownian_tree(
+    seed: int, shape: tuple[int, ...], low: float, high: float, device: torch.device | str
+) -> torchsde.BrownianInterval:
+    """torchsde's BrownianTree, with room for the two branches that a step descends: its own forgets the first while
+    it is on the second, and draws it anew."""
+    return torchsde.BrownianInterval(
+        t0=low,
+        t1=high,
+        size=shape,
+        dtype=torch.float32,
+        device=device,
+        entropy=seed,
+        tol=10.0**-TREE_DIGITS,
+        pool_size=TREE_POOL,
+        cache_size=TREE_CACHE,
+        halfway_tree=True,
+    )
+
+
 class BrownianNoise:
     """Increments of one Brownian path per picture: noise that adds up the same however a range is divided.
 
@@ -82,9 +103,7 @@ class BrownianNoise:
         # The tree rounds σ, warns beyond its ends, and never returns between two σ that round to the same: so
         # rounding and clamping are done here.
         self._low, self._high = round(low, TREE_DIGITS), round(high, TREE_DIGITS)
-        start = torch.zeros((1, *shape), device=device)
-        tolerance = 10.0**-TREE_DIGITS
-        self._trees = [torchsde.BrownianTree(t0=low, w0=start, t1=high, entropy=seed, tol=tolerance) for seed in seeds]
+        self._trees = [brownian_tree(seed, (1, *shape), low, high, device) for seed in seeds]
 
     def __call__(self, sigma: float, sigma_next: float) -> Tensor:
         ends = sorted((sigma, sigma_next))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
+import torchsde
 from fooocus_stages.pipelines.functional import noise as ns
 from fooocus_stages.pipelines.functional.model_sampling import discrete
 from fooocus_stages.pipelines.functional.sigmas import karras
@@ -32,6 +35,15 @@ def test_brownian_noise() -> None:
     near(first[0, 0, 0, :4], [-0.2994046, -0.7281553, -0.0093917, -0.7605640])
     assert first.std().item() == pytest.approx(1.03585, abs=1e-5)
     near(brownian(sigmas[1], sigmas[2])[0, 0, 0, :4], [0.1898907, -0.2073722, 1.4812592, -0.0384189])
+
+
+@pytest.mark.parametrize("seed", [0, 123, 2**63 - 1])
+def test_brownian_noise_is_that_of_torchsdes_tree(seed: int) -> None:
+    sigmas = [round(sigma, ns.TREE_DIGITS) for sigma in karras(12, discrete().sigma_min, 14.0).tolist()]
+    tree = torchsde.BrownianTree(RANGE[0], torch.zeros(1, *SHAPE), RANGE[1], entropy=seed, tol=1e-6)
+    ours = ns.brownian_tree(seed, (1, *SHAPE), *RANGE, "cpu")
+    for a, b in pairwise(sigmas[:-1]):
+        assert torch.equal(ours(b, a), tree(b, a))
 
 
 @pytest.mark.parametrize(("a", "b"), [(100, 50), (14.61464316, 14.61464306), (20, 14.6146431), (0.02916718, 0.01)])
