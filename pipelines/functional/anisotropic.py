@@ -20,6 +20,13 @@ def gaussian_taps() -> tuple[float, ...]:
     return tuple((taps / taps.sum()).tolist())
 
 
+@cache
+def taps_on(device: torch.device) -> Tensor:
+    """The taps (13,) float32 on a device: copied there once, since a copy at every step makes a GPU wait."""
+    with torch.inference_mode(False):
+        return torch.tensor(gaussian_taps(), device=device)
+
+
 def joint_bilateral_blur(e: Tensor, guide: Tensor) -> Tensor:
     """Blur e where the guide is even: F(e)(q) = Σ_o w·e(q + o) / Σ_o w. Both (B, C, H, W), result the same.
 
@@ -35,7 +42,7 @@ def joint_bilateral_blur(e: Tensor, guide: Tensor) -> Tensor:
     mode = "reflect" if min(height, width) > RADIUS else "replicate"
     rows_e, rows_g = (pad(t, (RADIUS,) * 4, mode=mode).unfold(-1, width, 1) for t in (e, g))  # (B, C, H + 12, 13, W)
     centre = g.unsqueeze(-2)
-    taps = torch.tensor(gaussian_taps(), device=e.device)[:, None]
+    taps = taps_on(e.device)[:, None]
 
     blurred = torch.zeros_like(e)
     total = torch.zeros_like(e[:, :1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 import torch
@@ -43,10 +44,10 @@ def predict(unet: nn.Module, x_in: Tensor, t: float, sides: Sequence[Condition])
 
     added: dict[str, Tensor] = {}
     if reads_sizes(unet):
-        ids = [torch.tensor(side.time_ids, dtype=torch.float32).expand(batch, -1) for side in sides]
+        ids = [ids_on(parameter.device, side.time_ids or ()).expand(batch, -1) for side in sides]
         added = {
             "text_embeds": stacked([side.pooled for side in sides if side.pooled is not None]),
-            "time_ids": torch.cat(ids).to(parameter.device),
+            "time_ids": torch.cat(ids),
         }
     output = cast(Any, unet)(
         x_in.to(parameter).repeat(many, 1, 1, 1),
@@ -56,6 +57,13 @@ def predict(unet: nn.Module, x_in: Tensor, t: float, sides: Sequence[Condition])
         return_dict=False,
     )[0]
     return list(output.float().chunk(many))
+
+
+@lru_cache(maxsize=64)
+def ids_on(device: torch.device, ids: tuple[float, ...]) -> Tensor:
+    """Ids (n,) float32 on a device: copied there once, since a copy at every step makes a GPU wait."""
+    with torch.inference_mode(False):
+        return torch.tensor(ids, dtype=torch.float32, device=device)
 
 
 def reads_sizes(unet: nn.Module) -> bool:
