@@ -39,13 +39,15 @@ _LAYER = re.compile(r"transformer\.h\.(\d+)\.")
 class ExpansionModel:
     """The network, its tokenizer, and the bias (V,) of its words: 0 for those that may be added, −8192 elsewhere.
 
-    `comma`: the comma's id. `unknown`: words of the list that are no token of the vocabulary and are never added.
+    `comma`: the comma's id. `words`: how many the list has. `unknown`: those of them that are no token of the
+    vocabulary and are never added.
     """
 
     module: nn.Module
     tokenizer: Tokenizer
     bias: Tensor
     comma: int
+    words: int
     unknown: tuple[str, ...] = ()
 
 
@@ -58,7 +60,7 @@ def load_expansion(files: ExpansionFiles, dtype: torch.dtype = torch.float32) ->
         raise BadFile(f"word list {files.words}: none of its {len(words)} words is a token of the vocabulary")
     with open_weights(files.weights) as weights:
         module = _network(weights, files.config, tokenizer, dtype)
-    return ExpansionModel(module, tokenizer, bias, tokenizer.get_vocab()[COMMA], unknown)
+    return ExpansionModel(module, tokenizer, bias, tokenizer.get_vocab()[COMMA], len(words), unknown)
 
 
 def continued(

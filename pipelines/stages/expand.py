@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from ..models.gpt2 import ExpansionModel
 
 KIND = "prompt_expansion/fooocus_expansion"
-CONFIG, WORDS = ("config.json",), ("positive.txt",)
-VOCABULARY, MERGES, TOKENIZER = ("vocab.json",), ("merges.txt",), ("tokenizer.json",)
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "fooocus_expansion.safetensors", "fooocus_expansion.bin")
+PARTS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "config": (("config.json",),),
+    "words": (("positive.txt",),),
+    "tokenizer": (("vocab.json", "merges.txt"), ("tokenizer.json",)),
+    "weights": tuple((name,) for name in WEIGHTS),
+}
 NEEDED = "config.json, positive.txt, tokenizer.json (or vocab.json with merges.txt) and pytorch_model.bin"
 HOW_TO_GET = (
     f"fetch them into the models folder {KIND} with `fooocus-stages assets fetch expansion` "
@@ -57,26 +61,24 @@ def find_files(host: Host) -> ExpansionFiles | None:
     Raises MissingFile, naming what lacks, when there are only some.
     """
     listed = set(host.names(KIND))
-    config = _nearest(host, listed, CONFIG, None)
-    words, vocabulary, merges, whole, weights = (
-        _nearest(host, listed, names, config) for names in (WORDS, VOCABULARY, MERGES, TOKENIZER, WEIGHTS)
-    )
-    two = (vocabulary, merges) if vocabulary and merges else ()
-    tokenizer = two if two or not whole else (whole,)
-    if config and words and tokenizer and weights:
-        return ExpansionFiles(config, words, tokenizer, weights)
-    if not any((config, words, vocabulary, merges, whole, weights)):
+    names = {name for choices in PARTS.values() for choice in choices for name in choice}
+    found = {name: host.find(KIND, name) for name in names & listed}
+    if not found:
         return None
-    parts = {CONFIG: config, WORDS: words, TOKENIZER: tokenizer, WEIGHTS: weights}
-    lacking = " and ".join(" or ".join(names) for names, found in parts.items() if not found)
-    raise MissingFile(f"the expansion model is there only in part, {lacking} is missing: {HOW_TO_GET}")
+    parts = {part: _nearest(found, choices) for part, choices in PARTS.items()}
+    lacking = [" or ".join(map(" with ".join, PARTS[part])) for part, paths in parts.items() if not paths]
+    if lacking:
+        raise MissingFile(f"the expansion model is there only in part, without {' and '.join(lacking)}: {HOW_TO_GET}")
+    (config,), (words,), tokenizer, (weights,) = parts.values()
+    return ExpansionFiles(config, words, tokenizer, weights)
 
 
-def _nearest(host: Host, listed: set[str], names: Iterable[str], beside: Path | None) -> Path | None:
-    """The first of the names that is there, in the folder of `beside` if possible, so that two models don't mix."""
-    found = [host.find(KIND, name) for name in names if name in listed]
-    at_home = [path for path in found if beside and path.parent == beside.parent]
-    return next(iter(at_home or found), None)
+def _nearest(found: Mapping[str, Path], choices: Iterable[tuple[str, ...]]) -> tuple[Path, ...]:
+    """The first choice whose files are all there, in the config's folder if possible, so that two models don't mix."""
+    home = found["config.json"].parent if "config.json" in found else None
+    whole = [tuple(found[name] for name in names) for names in choices if found.keys() >= set(names)]
+    at_home = [paths for paths in whole if all(path.parent == home for path in paths)]
+    return next(iter(at_home or whole), ())
 
 
 def _continue(host: Host, files: ExpansionFiles, text: str, seed: int) -> str:
@@ -89,8 +91,10 @@ def _continue(host: Host, files: ExpansionFiles, text: str, seed: int) -> str:
     half = device.type == "cuda"  # Fooocus draws from half-precision scores there
     model = _read(files, _state(files), half)
     if model.unknown:
-        names = ", ".join(model.unknown[:3])
-        host.notice(f"{files.words.name}: {len(model.unknown)} words are no token and are never added ({names})")
+        host.notice(
+            f"{files.words.name}: {len(model.unknown)} of {model.words} words are no token of the vocabulary and are "
+            f"never added ({', '.join(model.unknown[:3])})"
+        )
     device = torch.device("cpu") if device.type == "mps" else host.load("text", model.module)
     return gpt2.continued(model, text, seed, device, host.check_interrupted)
 
