@@ -2,7 +2,7 @@
 
 from .loaders import FooocusApplyLoras, FooocusFreeU, FooocusLoadCheckpoint, FooocusLora, FooocusLoraStack
 from .output import FooocusSaveImage
-from .prompt import FooocusEncodePrompt, FooocusPrompt, FooocusStyles
+from .prompt import FooocusEncodePrompt, FooocusExpandPrompt, FooocusPrompt, FooocusStyles
 from .recipe import FooocusPreset, FooocusReadInfo
 from .sampling import (
     FooocusAspectRatio,
@@ -23,6 +23,7 @@ NODE_CLASS_MAPPINGS = {
     "FooocusApplyLoras": FooocusApplyLoras,
     "FooocusFreeU": FooocusFreeU,
     "FooocusStyles": FooocusStyles,
+    "FooocusExpandPrompt": FooocusExpandPrompt,
     "FooocusPrompt": FooocusPrompt,
     "FooocusEncodePrompt": FooocusEncodePrompt,
     "FooocusPerformance": FooocusPerformance,
@@ -44,6 +45,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "FooocusApplyLoras": "Fooocus Apply LoRAs",
     "FooocusFreeU": "Fooocus FreeU",
     "FooocusStyles": "Fooocus Styles",
+    "FooocusExpandPrompt": "Fooocus Expand Prompt",
     "FooocusPrompt": "Fooocus Prompt",
     "FooocusEncodePrompt": "Fooocus Encode Prompt",
     "FooocusPerformance": "Fooocus Performance",

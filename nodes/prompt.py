@@ -44,6 +44,51 @@ class FooocusStyles:
         return (stages.prompt.join_styles([styles, *(slots[f"style_{i}"] for i in range(1, STYLE_SLOTS + 1))]),)
 
 
+class FooocusExpandPrompt:
+    DESCRIPTION = (
+        "Continues a prompt with words that fit: GPT-2 with Fooocus's word list, the pseudo style Fooocus V2 on its "
+        "own. Without the model's files, a few general words of this pack."
+    )
+    CATEGORY = "Fooocus/prompt"
+    FUNCTION = "run"
+    RETURN_TYPES = ("STRING",)
+    RETURN_NAMES = ("text",)
+    OUTPUT_TOOLTIPS = (
+        "The whole text: the first line with its continuation, and the further lines. Fooocus's expansion model is "
+        "CC BY-NC 4.0 outside Fooocus: no commercial use.",
+    )
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "text": (
+                    "STRING",
+                    {
+                        "multiline": True,
+                        "default": "",
+                        "placeholder": "What to continue",
+                        "tooltip": "Only the first line is continued. Wire it into a prompt without the style "
+                        "Fooocus V2, which would continue it again.",
+                    },
+                ),
+                "seed": (
+                    "INT",
+                    {
+                        "default": 0,
+                        "min": 0,
+                        "max": MAX_SEED,
+                        "control_after_generate": True,
+                        "tooltip": "The same text and seed give the same words on the same kind of device.",
+                    },
+                ),
+            },
+        }
+
+    def run(self, text: str, seed: int) -> tuple[str]:
+        return (stages.expand.expand(current_host(), text, seed),)
+
+
 class FooocusPrompt:
     DESCRIPTION = (
         "Composes the texts of every picture: wildcards __name__, arrays [[a, b]], <lora:name:weight> tags, "

@@ -26,7 +26,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
             ("FooocusLoraStack", 0),
         ),
     ),
-    ("Performance and styles", (("FooocusPerformance", 0), ("FooocusStyles", 280))),
+    ("Performance and styles", (("FooocusPerformance", 0), ("FooocusStyles", 280), ("FooocusExpandPrompt", 620))),
     ("Prompt and checkpoint", (("FooocusPrompt", 210), ("FooocusLoadCheckpoint", 720))),
     ("LoRAs", (("FooocusApplyLoras", 340),)),
     ("Text and size", (("FooocusEncodePrompt", 100), ("FooocusAspectRatio", 450))),

@@ -52,6 +52,7 @@ def every_node() -> ApiGraph:
     graph[by_class["FooocusSaveImage"]]["inputs"]["format"] = "png"
     build = GraphBuilder()
     build.graph = graph
+    graph[by_class["FooocusPrompt"]]["inputs"]["text"] = build.add("FooocusExpandPrompt", text="a red cross", seed=3)[0]
     none = {f"lora_{i}": "None" for i in range(2, 6)} | {f"weight_{i}": 1.0 for i in range(2, 6)}
     loras = [by_class["FooocusLora"], 0]
     stack = build.add("FooocusLoraStack", lora_1="sdxl_lcm_lora.safetensors", weight_1=0.1, **none, loras=loras)
