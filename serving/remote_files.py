@@ -96,7 +96,9 @@ def place_inside(root: Path, folder: Path, filename: str) -> tuple[Path, str]:
     top = Path(os.path.abspath(root))  # noqa: PTH100
     where = Path(os.path.abspath(folder))  # noqa: PTH100
     name = PurePosixPath(filename.replace("\\", "/")).name
-    if (where != top and top not in where.parents) or name in ("", "..") or re.search(r"[\0:]", str(where) + name):
+    inside = where == top or top in where.parents
+    unsafe = "[\0:]" if os.name == "nt" else "\0"  # a colon names a drive or a stream there
+    if not inside or name in ("", "..") or re.search(unsafe, f"{os.path.relpath(where, top)}/{name}"):
         raise UserError(f"it would lie outside {root}")
     return folder, name
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,13 @@ class Address:
     base: str
     user: str = ""
     password: str = field(default="", repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What each request says of the user (RFC 7617)."""
+        if not self.user and not self.password:
+            return {}
+        return {"Authorization": "Basic " + b64encode(f"{self.user}:{self.password}".encode()).decode()}
 
 
 def read_address(text: str) -> Address:

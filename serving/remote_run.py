@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..pipelines.errors import Interrupted, UserError
 from .console import Console
 from .graph import ApiGraph, links_of
-from .remote_protocol import Answer, Frame, Refused, messages, named, place_in, read_frame, refusals, shown_by
+from .remote_protocol import Answer, Refused, messages, named, place_in, read_frame, refusals, shown_by
 from .remote_server import ComfyServer, NoSocket, Unreachable
 from .results import Event, NodeError, NodeUserError, Results, RunError
 
@@ -32,7 +32,7 @@ class Patience:
     blind: float = 0.5  # between two questions without a websocket
     retries: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0)  # before each further try to reach a server that has gone
     farewell: float = 5.0  # for the server to say that it has stopped
-    glance: float = 0.1  # between two looks at whether it has
+    glance: float = 0.1  # between two looks at whether it has; and for the last frames of a run
 
 
 PATIENCE = Patience()
@@ -50,7 +50,7 @@ class RemoteRun:
         self.patience = PATIENCE
         self.prompt_id, self.client_id = str(uuid.uuid4()), uuid.uuid4().hex
         self.results = Results()
-        self.begun = False
+        self.begun = self.ended = False
         self.before = 0
         self.current = ""
         self.noticed: set[str] = set()
@@ -106,6 +106,7 @@ class RemoteRun:
         """What the history has of the run when it has ended."""
         while (entry := await self._insist()) is None:
             await self._listen()
+        await self._hear_out()
         return entry
 
     async def _insist(self) -> Answer | None:
@@ -131,7 +132,7 @@ class RemoteRun:
             raise RunError(
                 "the server has lost the run: it was started anew, or someone took the run from its queue; run it again"
             )
-        if not place.running and place.before != self.before:
+        if place.before not in (0, self.before):
             self.console.line(f"waiting: {place.before} before this one in the queue")
             self.before = place.before
         self.begun = self.begun or place.running
@@ -144,21 +145,34 @@ class RemoteRun:
 
     async def _listen(self) -> None:
         """Show what the websocket tells, until it is worth asking how far the run is."""
-        while self.socket is not None:
-            self.message = self.message or asyncio.ensure_future(self.socket.receive())
-            done, _ = await asyncio.wait([self.message], timeout=self.patience.silence)
-            if not done:
-                return
-            message, self.message = self.message.result(), None
+        if self.socket is None:
+            await asyncio.sleep(self.patience.blind)
+            await self._connect()
+            return
+        while (message := await self._next_message(self.socket, self.patience.silence)) is not None:
             if not isinstance(message.data, str | bytes):
                 await self._disconnect()
                 await self._connect()
                 return
-            frame = read_frame(message.data)
-            if frame is not None and self._show(frame):
+            if self._show(message.data):
                 return
-        await asyncio.sleep(self.patience.blind)
-        await self._connect()
+
+    async def _hear_out(self) -> None:
+        """Show what of an ended run is still on its way."""
+        while self.socket is not None and not self.ended:
+            message = await self._next_message(self.socket, self.patience.glance)
+            if message is None or not isinstance(message.data, str | bytes):
+                return
+            self._show(message.data)
+
+    async def _next_message(self, socket: aiohttp.ClientWebSocketResponse[bool], seconds: float) -> Any:
+        """The next message; None when none comes in time."""
+        self.message = self.message or asyncio.ensure_future(socket.receive())
+        done, _ = await asyncio.wait([self.message], timeout=seconds)
+        if not done:
+            return None
+        message, self.message = self.message.result(), None
+        return message
 
     async def _connect(self) -> None:
         """Open the websocket, if need be without success: then the history is asked again and again."""
@@ -183,19 +197,21 @@ class RemoteRun:
             with contextlib.suppress(Exception):
                 await socket.close()
 
-    def _show(self, frame: Frame) -> bool:
+    def _show(self, payload: str | bytes) -> bool:
         """Take note of a frame; whether it is worth asking how far the run is."""
+        frame = read_frame(payload)
+        if frame is None:
+            return False
         data = frame.data
         if frame.type == "status":
             return not self.begun
         if frame.type == "text":
-            self._notice(str(data["node"]), html.unescape(data["text"]))
-            return False
-        if data.get("prompt_id", self.prompt_id) != self.prompt_id or frame.type not in SHOWN:
-            return False
-        self.begun, self.tries = True, len(self.patience.retries)
-        SHOWN[frame.type](self, data)
-        return frame.type == "executing" and data.get("node") is None
+            self._notice(data["node"], html.unescape(data["text"]))
+        elif data.get("prompt_id", self.prompt_id) == self.prompt_id and frame.type in SHOWN:
+            self.begun, self.tries = True, len(self.patience.retries)
+            self.ended = frame.type == "executing" and data.get("node") is None
+            SHOWN[frame.type](self, data)
+        return self.ended
 
     def _notice(self, node_id: str, text: str) -> None:
         if self.begun and node_id.partition(".")[0] in self.graph and text not in self.noticed:
@@ -250,7 +266,7 @@ class RemoteRun:
             raise Interrupted
         if (entry.get("status") or {}).get("status_str") == "error":
             raise RunError("the run failed on the server, which does not say why; its log may")
-        if self.missed:
+        if self.missed or not self.ended:
             results.executed = self._ran(entry)
         return results
 

@@ -42,10 +42,9 @@ class ComfyServer:
             import aiohttp
         except ImportError as error:
             raise MissingFile("--comfyui needs aiohttp; install it: pip install aiohttp") from error
-        login = aiohttp.BasicAuth(address.user, address.password, "utf-8") if address.user or address.password else None
         patience = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS)
         self.base = address.base
-        self._session = aiohttp.ClientSession(auth=login, timeout=patience)
+        self._session = aiohttp.ClientSession(headers=address.headers, timeout=patience)
 
     async def close(self) -> None:
         """End all connections."""
