@@ -97,8 +97,8 @@ def place_inside(root: Path, folder: Path, filename: str) -> tuple[Path, str]:
     where = Path(os.path.abspath(folder))  # noqa: PTH100
     name = PurePosixPath(filename.replace("\\", "/")).name
     inside = where == top or top in where.parents
-    unsafe = "[\0:]" if os.name == "nt" else "\0"  # a colon names a drive or a stream there
-    if not inside or name in ("", "..") or re.search(unsafe, f"{os.path.relpath(where, top)}/{name}"):
+    drive = os.name == "nt" and ":" in f"{os.path.relpath(where, top)}/{name}"  # or a stream
+    if not inside or drive or name in ("", "..") or "\0" in f"{folder}/{name}":
         raise UserError(f"it would lie outside {root}")
     return folder, name
 
