@@ -1,4 +1,4 @@
-"""The sharpness filter against one pass per window offset and against the whole window unfolded: time and memory.
+"""The sharpness filter against one pass per window offset and against the whole window unfolded.
 
 python benchmarks/blur.py [--rounds 7]
 """
@@ -6,12 +6,11 @@ python benchmarks/blur.py [--rounds 7]
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from fooocus_stages.pipelines.functional.anisotropic import RADIUS, SIGMA_COLOUR, gaussian_taps, joint_bilateral_blur
+from timing import Stopwatch, in_turn, machine
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -50,25 +49,19 @@ def unfolded(e: Tensor, guide: Tensor) -> Tensor:
     return (weight * windows[0]).sum(dim=(-2, -1)) / weight.sum(dim=(-2, -1))
 
 
-def seconds(work: Callable[[Tensor, Tensor], Tensor], e: Tensor, guide: Tensor) -> float:
-    start = time.perf_counter()
-    work(e, guide)
-    return time.perf_counter() - start
-
-
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--rounds", type=int, default=7)
-    rounds = options.parse_args().rounds
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; times over that of the pack's filter")
-    for height, width in SIZES:
+    options.add_argument("--sizes", type=int, default=len(SIZES), help="how many of the sizes to run")
+    given = options.parse_args()
+    print(f"{machine()}; times over that of the pack's filter")
+    for height, width in SIZES[: given.sizes]:
         e, guide = torch.randn(2, 1, 4, height, width)
         for name, other in (("per offset", per_offset), ("unfolded", unfolded)):
             torch.testing.assert_close(other(e, guide), joint_bilateral_blur(e, guide), rtol=1e-4, atol=1e-5)
-            pairs = [(seconds(other, e, guide), seconds(joint_bilateral_blur, e, guide)) for _ in range(rounds)]
-            ratio = statistics.median(theirs / ours for theirs, ours in pairs)
-            ours = statistics.median(ours for _, ours in pairs)
-            print(f"{width:4}×{height:<4} {name:11} {ratio:5.2f} ×   (the pack's: {ours * 1e3:.1f} ms)")
+            watch = Stopwatch(torch.device("cpu"))
+            ratio = in_turn(partial(other, e, guide), partial(joint_bilateral_blur, e, guide), given.rounds, watch)
+            print(f"{width:4}×{height:<4} {name:11} {ratio}")
 
 
 if __name__ == "__main__":
