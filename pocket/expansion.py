@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +64,7 @@ def texts(rng: np.random.Generator) -> Iterator[str]:
         yield f"{draw.caption(draw.random_scene(rng), rng)}, {continuation(rng)}"
 
 
+@cache
 def learn_tokenizer(captions: int = 3000) -> Tokenizer:
     """A byte-level tokenizer, as GPT-2's, in which every word of captions and phrases is one token; always the same."""
     tokenizer = Tokenizer(models.BPE())
