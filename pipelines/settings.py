@@ -23,6 +23,8 @@ ASPECT_RATIOS = (
 DEFAULT_ASPECT_RATIO = "1152×896"
 
 DEFAULT_CHECKPOINT = "juggernautXL_v8Rundiffusion.safetensors"
+DEFAULT_REFINER = "realisticVisionV60B1_v51VAE.safetensors"
+DEFAULT_UPSCALER = "fooocus_upscaler_s409985e5.bin"
 DEFAULT_VAE = "Default (model)"
 POCKET_CHOICE = "pocket"
 NO_FILE = "None"

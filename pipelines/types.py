@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from .models.network import Network, WeightPatch
     from .models.tokenizer import ClipTokenizer
 
 Family = Literal["sdxl", "sdxl-refiner", "sd15"]
 Prediction = Literal["eps", "v"]
+SwapMethod = Literal["joint", "separate", "vae"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ class FreeU:
 @dataclass(frozen=True)
 class Model:
     """A UNet with what has been asked of it. `home` is a models folder to look in first, `native_size` the side in
-    pixels that the network was trained for, `vae_name` the VAE that was chosen with it."""
+    pixels that the network was trained for, `vae_name` the VAE that was chosen with it, `text_norm` the final norm of
+    its checkpoint's CLIP-L."""
 
     network: Network
     family: Family
@@ -79,6 +83,8 @@ class Model:
     patches: tuple[WeightPatch, ...] = ()
     loras: tuple[Lora, ...] = ()
     freeu: FreeU | None = None
+    text_norm: nn.LayerNorm | None = None
+    switch: RefinerSwitch | None = None
 
     @property
     def latent_scale(self) -> float:
@@ -110,10 +116,31 @@ class Clip:
 
 @dataclass(frozen=True)
 class Vae:
-    """An autoencoder; `name` is '' for the checkpoint's own."""
+    """An autoencoder; `name` is '' for the checkpoint's own. `refiner` is that of a refiner whose latents are of
+    another `family`: pictures that it finished are decoded with it."""
 
     network: Network
     name: str = ""
+    family: Family = "sdxl"
+    refiner: Vae | None = None
+
+
+@dataclass(frozen=True)
+class Refiner:
+    """A second model for the last steps; `vae` is its own, when its latents are not those of SDXL."""
+
+    model: Model
+    vae: Vae | None = None
+
+
+@dataclass(frozen=True)
+class RefinerSwitch:
+    """When a refiner takes over: after the share `at` of the steps, or at the step `step` when that is above 0."""
+
+    refiner: Refiner
+    at: float = 0.5
+    method: SwapMethod = "joint"
+    step: int = -1
 
 
 @dataclass(frozen=True)

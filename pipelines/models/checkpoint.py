@@ -35,9 +35,9 @@ class Checkpoint:
 
 
 def load_checkpoint(
-    path: Path, unet_dtype: torch.dtype, vae_dtype: torch.dtype, home: Path | None = None
+    path: Path, unet_dtype: torch.dtype, vae_dtype: torch.dtype, home: Path | None = None, text: bool = True
 ) -> Checkpoint:
-    """The UNet, text encoders (float32) and VAE of a single-file checkpoint, on the CPU.
+    """The UNet, text encoders (float32; none without `text`) and VAE of a single-file checkpoint, on the CPU.
 
     `home` is the models folder in which the files that go with this one are looked for first. The side in pixels that
     the network was trained for is read from the metadata entry 'fooocus_stages.native_size', else it is that of the
@@ -57,7 +57,8 @@ def load_checkpoint(
         clip = None if family == "sdxl-refiner" else load_clip(weights, family, home)
         vae = None
         if parts := vae_parts(weights, names.VAE):
-            vae = Vae(Network(_vae(weights, parts, safe_vae_dtype(vae_dtype, family))))
+            module = _vae(weights, parts, safe_vae_dtype(vae_dtype, family))
+            vae = Vae(Network(module), family="sd15" if family == "sd15" else "sdxl")
     return Checkpoint(model, clip, vae)
 
 

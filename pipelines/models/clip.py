@@ -93,6 +93,12 @@ def encode_texts(
     return torch.cat(hidden, dim=1), torch.stack(pooled).sum(dim=0)
 
 
+def final_norm(clip: Clip) -> nn.LayerNorm:
+    """The norm behind the last layer of CLIP-L."""
+    modules = clip.encoders[0].network.module.named_modules()
+    return cast(nn.LayerNorm, next(module for name, module in modules if name.endswith("final_layer_norm")))
+
+
 def encode_text(clip: Clip, text: str, device: torch.device) -> tuple[Tensor, Tensor]:
     """Hidden states (1, 77·n, D) and pooled vector (1, P) of one text; see `encode_texts`."""
     return encode_texts(clip, [text], 1, device)

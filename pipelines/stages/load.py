@@ -10,17 +10,22 @@ from ..errors import BadFile, BadValue
 from ..host import POCKET, Host, find_file
 from ..models import checkpoint as checkpoints
 from ..models import lora as lora_files
+from ..models.clip import final_norm
 from ..settings import DEFAULT_CHECKPOINT, DEFAULT_VAE, NO_FILE, POCKET_CHOICE
 from ..types import Clip, FreeU, Lora, Model, Vae
 
 
 def find_files(host: Host, name: str, vae_name: str) -> tuple[Path, Path | None]:
     """The checkpoint's path and that of the separate VAE, if one is named; raises MissingFile."""
-    if name == POCKET_CHOICE:
-        path = find_file("checkpoints", DEFAULT_CHECKPOINT, [POCKET / "checkpoints"])
-    else:
-        path = host.find("checkpoints", name)
+    path = find_checkpoint(host, name, DEFAULT_CHECKPOINT)
     return path, None if vae_name == DEFAULT_VAE else host.find("vae", vae_name, home_of(path))
+
+
+def find_checkpoint(host: Host, name: str, of_pocket: str) -> Path:
+    """The checkpoint's path; the name 'pocket' means the pocket model's file `of_pocket`. Raises MissingFile."""
+    if name == POCKET_CHOICE:
+        return find_file("checkpoints", of_pocket, [POCKET / "checkpoints"])
+    return host.find("checkpoints", name)
 
 
 def home_of(path: Path) -> Path | None:
@@ -43,7 +48,7 @@ def checkpoint(host: Host, name: str, vae_name: str = DEFAULT_VAE, clip_skip: in
     vae = loaded.vae if vae_path is None else checkpoints.load_vae(vae_path, host.dtype("vae"))
     if vae is None:
         raise BadFile(f"{path.name} holds no VAE: choose one with vae_name")
-    model = replace(loaded.model, vae_name=vae.name or DEFAULT_VAE)
+    model = replace(loaded.model, vae_name=vae.name or DEFAULT_VAE, text_norm=final_norm(loaded.clip))
     return model, with_clip_skip(loaded.clip, clip_skip), vae
 
 

@@ -1,9 +1,13 @@
-"""Sampling: from a latent and two conditionings to a finished latent (Fooocus modules/core.py: ksampler)."""
+"""Sampling: from a latent and two conditionings to a finished latent, by one model or two.
+
+Fooocus modules/core.py: ksampler; modules/default_pipeline.py: process_diffusion.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -11,22 +15,23 @@ from torch import Tensor
 
 from ..errors import BadValue
 from ..functional import guidance, latents, noise, samplers, sigmas
-from ..functional.adm import SizeIds, size_ids
-from ..functional.model_sampling import ModelSampling
+from ..functional.stepping import Callback, Denoise
 from ..host import Host
-from ..models import unet
-from ..types import Info, Model, SamplingSettings
-from . import encode, plan, preview
+from ..models import interposer as interposers
+from ..settings import MAX_SEED
+from ..types import Family, Info, Model, RefinerSwitch, SamplingSettings
+from . import encode, network, plan, refine
+from .vae import FAMILY
 
 Latent = dict[str, Any]
-BYTES_PER_CELL = 8 * 1024  # of activations, per latent cell and byte of the dtype
+REFINER_SIGMAS = 1.4  # times the schedule, where the refiner begins from noise of its own
 
 
 def sample(
     host: Host,
     model: Model,
-    positive: list[list[Any]],
-    negative: list[list[Any]],
+    positive: network.Conditioning,
+    negative: network.Conditioning,
     latent: Latent,
     settings: SamplingSettings,
     seed: int,
@@ -36,176 +41,222 @@ def sample(
     """Sample a latent (`samples` (B, 4, h, w), unscaled; zeros to begin from nothing); the result is a new dict.
 
     Each picture of a batch has its own seed, counting up, and gets what it would get alone. `sigmas` replaces the
-    schedule of the settings. Raises BadValue for sockets that don't fit the model and for settings out of range.
+    schedule of the settings. A model with a refiner hands over to it. Raises BadValue for sockets that don't fit the
+    model and for settings out of range.
     """
     levels = plan.schedule(model, settings, denoise) if sigmas is None else checked_sigmas(sigmas)
     plan.check_names(settings)
-    sampling = reading(model, settings)
-    form = latent_format(model, settings)
-    raw = checked_samples(latent, model)
-    device = ready(host, model, batch=2 * len(raw), cells=raw.shape[-2] * raw.shape[-1])
-
+    way = refine.route(model, settings, denoise)
+    final = finisher(model, way)
+    raw = checked_samples(latent, model, final if way == "refiner" else model)
     seeds = plan.seeds_of(latent, seed)
-    streams = noise.generators(seeds)
-    start = noise.draw(streams, raw.shape[1:]).to(device)
-    step_noise = noise_source(settings, model, seeds, streams, tuple(raw.shape[1:]), denoise, device)
-    network = guided(host, model, sampling, positive, negative, settings, raw.shape, device)
-    with unet.freeu_attached(model.network.module, model.freeu):
-        x = samplers.sample(
-            settings.sampler,
-            network,
-            start,
-            form.scaled(raw.float()).to(device),
-            levels,
-            sampling,
-            step_noise,
-            watcher(host, model),
-        )
-    return {**latent, "samples": form.raw(x).cpu()}
+    job = Job(host, model, positive, negative, settings, raw, levels, seeds, denoise)
+    return {**latent, "samples": WAYS[way](job).cpu(), FAMILY: family_of_latents(final)}
 
 
-def account(model: Model, positive: list[list[Any]], latent: Latent, settings: SamplingSettings, seed: int) -> Info:
+def account(
+    model: Model, positive: network.Conditioning, latent: Latent, settings: SamplingSettings, seed: int
+) -> Info:
     """How a latent was sampled; the prompt is known when the positive side comes from an encode node."""
     kept = positive[0][1]
     height, width = (side * latents.CELL for side in latent["samples"].shape[-2:])
     return Info(model, settings, seed, width, height, kept.get(encode.PROMPT), kept.get(encode.CLIP_SKIP))
 
 
-def ready(host: Host, model: Model, batch: int, cells: int) -> torch.device:
-    """The network on its device with its patches merged, and room beside it for a batch of that many latent cells."""
-    module = model.network.module
-    itemsize = next(module.parameters()).element_size()
-    device = host.load("unet", module, memory=batch * cells * BYTES_PER_CELL * itemsize)
-    model.network.merge(model.patches)
-    return device
+@dataclass(frozen=True)
+class Job:
+    """What is to be sampled: `raw` (B, C, h, w) float32, unscaled, at noise `levels`, with a seed for each picture."""
 
+    host: Host
+    model: Model
+    positive: network.Conditioning
+    negative: network.Conditioning
+    settings: SamplingSettings
+    raw: Tensor
+    levels: Tensor
+    seeds: list[int]
+    denoise: float
 
-def reading(model: Model, settings: SamplingSettings) -> ModelSampling:
-    """How the network is read: by its own kind, or as the schedulers lcm, tcd and edm_playground_v2.5 say."""
-    return sigmas.effective(settings.scheduler, model.prediction)[1]
+    @property
+    def switch(self) -> RefinerSwitch:
+        return cast(RefinerSwitch, self.model.switch)
 
+    @property
+    def switch_step(self) -> int:
+        return refine.switch_step(self.switch, self.settings.steps)
 
-def latent_format(model: Model, settings: SamplingSettings) -> latents.LatentFormat:
-    """The scale of the network's latents; Playground's own with its scheduler."""
-    if settings.scheduler == "edm_playground_v2.5":
-        return latents.PLAYGROUND
-    return latents.SD15 if model.family == "sd15" else latents.SDXL
-
-
-def noise_source(
-    settings: SamplingSettings,
-    model: Model,
-    seeds: list[int],
-    streams: list[torch.Generator],
-    shape: tuple[int, ...],
-    denoise: float,
-    device: torch.device,
-) -> noise.Noise:
-    """The noise that the sampler adds while it steps: one Brownian path a picture, or the rest of its stream."""
-    if samplers.SAMPLERS[settings.sampler].noise == "brownian":
-        sdxl = model.family != "sd15"
-        low, high = sigmas.brownian_range(settings.scheduler, settings.steps, denoise, sdxl)
-        return noise.BrownianNoise(seeds, shape, low, high, device)
-    return noise.GeneratorNoise.continued(streams, shape, device)
-
-
-def guided(
-    host: Host,
-    model: Model,
-    sampling: ModelSampling,
-    positive: list[list[Any]],
-    negative: list[list[Any]],
-    settings: SamplingSettings,
-    shape: torch.Size,
-    device: torch.device,
-) -> Callable[[Tensor, float], Tensor]:
-    """`denoise(x, sigma)`: the network on both sides with their timed sizes, then Fooocus's guidance.
-
-    With guidance 1 only the positive side is run.
-    """
-    height, width = shape[-2] * latents.CELL, shape[-1] * latents.CELL
-    sides = [
-        side_of(positive, model, "positive", size_ids(width, height, settings.adm_positive), shape[0], device),
-        side_of(negative, model, "negative", size_ids(width, height, settings.adm_negative), shape[0], device),
-    ]
-    if guidance.without_negative(settings.cfg):
-        sides = sides[:1]
-    dtype = next(model.network.module.parameters()).dtype
-
-    def denoise(x: Tensor, sigma: float) -> Tensor:
-        host.check_interrupted()
-        t = sampling.timestep(sigma)
-        x_in = sampling.scaled_input(x, sigma)
-        outputs = unet.predict(model.network.module, x_in, t, [side.at(t, settings.adm_end) for side in sides])
-        estimates = [sampling.denoised(x, output, sigma) for output in outputs]
-        return guidance.combine(
-            x,
-            estimates[0],
-            estimates[1] if len(estimates) > 1 else None,
-            settings.cfg,
-            settings.sharpness,
-            settings.adaptive_cfg,
-            guidance.progress(t, dtype),
-        )
-
-    return denoise
+    def for_refiner(self) -> Job:
+        """The same with the refiner in the model's place, and what it gets of the conditioning."""
+        refiner = self.switch.refiner.model
+        sides = [refine.separated(side, self.model, refiner) for side in (self.positive, self.negative)]
+        return replace(self, model=refiner, positive=sides[0], negative=sides[1])
 
 
 @dataclass(frozen=True)
-class Side:
-    """One side of guidance: tokens (B, n, D), pooled (B, P), and the sizes it is told as the run goes on."""
+class Chance:
+    """The randomness of a run: unit noise to begin with (B, C, h, w), and what the sampler adds while it steps."""
 
-    tokens: Tensor
-    pooled: Tensor | None
-    sizes: SizeIds
-
-    def at(self, timestep: float, adm_end: float) -> unet.Condition:
-        return unet.Condition(self.tokens, self.pooled, self.sizes.at(timestep, adm_end))
+    start: Tensor
+    steps: noise.Noise
 
 
-def side_of(
-    conditioning: list[list[Any]], model: Model, what: str, sizes: SizeIds, batch: int, device: torch.device
-) -> Side:
-    """A native conditioning as one side of guidance for a batch. Raises BadValue for one that doesn't fit the model."""
-    if len(conditioning) != 1:
-        raise BadValue(
-            f"the {what} conditioning has {len(conditioning)} parts, Fooocus's sampler takes one: wire it straight "
-            "from an encode node"
-        )
-    tokens, extra = conditioning[0]
-    pooled = extra.get("pooled_output")
-    width = config_of(model).cross_attention_dim
-    if tokens.shape[-1] != width:
-        raise BadValue(
-            f"the {what} conditioning is {tokens.shape[-1]} wide, {model.name or 'the model'} reads {width}: encode "
-            "the prompt with the text encoders of the same checkpoint"
-        )
-    if pooled is None and unet.reads_sizes(model.network.module):
-        raise BadValue(f"the {what} conditioning has no pooled vector: encode the prompt with Fooocus Encode Prompt")
-    pooled = None if pooled is None else fitted(pooled, batch, what).to(device)
-    return Side(fitted(tokens, batch, what).to(device), pooled, sizes)
+def alone(job: Job) -> Tensor:
+    """One model from the first step to the last."""
+    device = network.ready(job.host, job.model, job.raw.shape)
+    with network.attached(job.model):
+        return leg(job, asked(job, device), chance_of(job, device), network.watcher(job.host, job.model))
 
 
-def config_of(model: Model) -> Any:
-    """The configuration of the model's UNet."""
-    return cast(Any, model.network.module).config
+def refiner_alone(job: Job) -> Tensor:
+    """Only the refiner, on its own latents."""
+    second = job.for_refiner()
+    return alone(replace(second, levels=plan.schedule(second.model, job.settings, job.denoise)))
 
 
-def fitted(values: Tensor, batch: int, what: str) -> Tensor:
-    """One row for all pictures, or one row each."""
-    if len(values) not in (1, batch):
-        raise BadValue(f"the {what} conditioning is for {len(values)} pictures, the latent holds {batch}")
-    return values.expand(batch, *values.shape[1:])
+def joint(job: Job) -> Tensor:
+    """One run, with another network from the switch on: the change is made after the first look at that step."""
+    second, at = job.for_refiner(), job.switch_step
+    device = network.ready(job.host, job.model, job.raw.shape)
+    present, refined = asked(job, device), asked(second, device)
+    look = network.watcher(job.host, job.model)
+    with ExitStack() as base:
+        base.enter_context(network.attached(job.model))
+
+        def watch(i: int, total: int, denoised: Tensor, x: Tensor) -> None:
+            nonlocal present
+            look(i, total, denoised, x)
+            if i == at:
+                base.close()
+                network.ready(job.host, second.model, job.raw.shape)
+                present = refined
+
+        return leg(job, lambda x, sigma: present(x, sigma), chance_of(job, device), watch)
 
 
-def checked_samples(latent: Latent, model: Model) -> Tensor:
-    """The latent's samples (B, C, h, w). Raises BadValue when they don't fit the model."""
+def separate(job: Job) -> Tensor:
+    """Two runs over one schedule: the model to the switch, the refiner goes on from its noisy latents."""
+    second, at, total = job.for_refiner(), job.switch_step, len(job.levels) - 1
+    device = network.ready(job.host, job.model, job.raw.shape)
+    chance, watch = chance_of(job, device), network.watcher(job.host, job.model, total=total)
+    with network.attached(job.model):
+        halfway = leg(replace(job, levels=sigmas.cut(job.levels, last=at)), asked(job, device), chance, watch)
+    network.ready(job.host, second.model, job.raw.shape)
+    second = replace(second, raw=halfway, levels=sigmas.cut(job.levels, start=at))
+    no_noise = replace(chance, start=torch.zeros_like(chance.start))
+    with network.attached(second.model):
+        watch = network.watcher(job.host, second.model, first=at, total=total)
+        return leg(second, asked(second, device), no_noise, watch)
+
+
+def by_latents(job: Job) -> Tensor:
+    """Two whole runs: the model to clean latents at the switch, the refiner from those with noise of its own.
+
+    The new noise has the next seed, and the channel mean of the last guided noise of the first run.
+    """
+    second, at, total = job.for_refiner(), job.switch_step, len(job.levels) - 1
+    interposer = refine.interposer(job.host, job.model)
+    device = network.ready(job.host, job.model, job.raw.shape)
+    chance, watch = chance_of(job, device), network.watcher(job.host, job.model, total=total)
+    last = LastNoise(asked(job, device))
+    with network.attached(job.model):
+        clean = leg(replace(job, levels=sigmas.cut(job.levels, last=at, full_denoise=True)), last, chance, watch)
+    if interposer is not None:
+        interposer.to(job.host.load("vae", interposer))
+        clean = interposers.convert(interposer, clean).to(clean)
+    network.ready(job.host, second.model, job.raw.shape)
+    levels = sigmas.cut(plan.schedule(second.model, job.settings, job.denoise), start=at) * REFINER_SIGMAS
+    second = replace(second, raw=clean, levels=levels, seeds=[(seed + 1) % (MAX_SEED + 1) for seed in job.seeds])
+    with network.attached(second.model):
+        watch = network.watcher(job.host, second.model, first=at, total=total)
+        return leg(second, asked(second, device), last.moved(chance, chance_of(second, device)), watch)
+
+
+WAYS: dict[refine.Route, Callable[[Job], Tensor]] = {
+    "base": alone,
+    "refiner": refiner_alone,
+    "joint": joint,
+    "separate": separate,
+    "vae": by_latents,
+}
+
+
+class LastNoise:
+    """`denoise` that remembers the channel mean (B, 1, h, w) of the guided noise at its last call."""
+
+    def __init__(self, denoise: Denoise) -> None:
+        self._denoise = denoise
+        self._mean: Tensor | None = None
+
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        denoised = self._denoise(x, sigma)
+        self._mean = guidance.guided_eps(x, denoised, sigma).mean(dim=1, keepdim=True)
+        return denoised
+
+    def moved(self, before: Chance, fresh: Chance) -> Chance:
+        """Fresh noise with that mean. A Brownian path goes on as before; any other stream begins anew."""
+        start = fresh.start if self._mean is None else noise.replace_channel_mean(fresh.start, self._mean)
+        return Chance(start, before.steps if isinstance(before.steps, noise.BrownianNoise) else fresh.steps)
+
+
+def asked(job: Job, device: torch.device) -> Denoise:
+    """The job's model on both of its sides."""
+    return network.guided(job.host, job.model, job.positive, job.negative, job.settings, job.raw.shape, device)
+
+
+def leg(job: Job, denoise: Denoise, chance: Chance, watch: Callback) -> Tensor:
+    """Raw latents after the job's levels, where the network is; `denoise` asks the network."""
+    form = network.latent_format(job.model, job.settings)
+    x = samplers.sample(
+        job.settings.sampler,
+        denoise,
+        chance.start,
+        form.scaled(job.raw.float()).to(chance.start.device),
+        job.levels,
+        network.reading(job.model, job.settings),
+        chance.steps,
+        watch,
+    )
+    return form.raw(x)
+
+
+def chance_of(job: Job, device: torch.device) -> Chance:
+    """The start of every picture from its seed, and one Brownian path each or the rest of its stream.
+
+    The path's range is always that of the base model.
+    """
+    streams = noise.generators(job.seeds)
+    shape = tuple(job.raw.shape[1:])
+    start = noise.draw(streams, shape).to(device)
+    settings = job.settings
+    if samplers.SAMPLERS[settings.sampler].noise == "brownian":
+        low, high = sigmas.brownian_range(settings.scheduler, settings.steps, job.denoise)
+        return Chance(start, noise.BrownianNoise(job.seeds, shape, low, high, device))
+    return Chance(start, noise.GeneratorNoise.continued(streams, shape, device))
+
+
+def finisher(model: Model, way: refine.Route) -> Model:
+    """The model that makes the last steps."""
+    return model if way == "base" or model.switch is None else model.switch.refiner.model
+
+
+def family_of_latents(model: Model) -> Family:
+    """Whose VAE decodes the model's latents: SD 1.5's or SDXL's."""
+    return "sd15" if model.family == "sd15" else "sdxl"
+
+
+def checked_samples(latent: Latent, model: Model, first: Model) -> Tensor:
+    """The latent's samples (B, C, h, w). Raises BadValue when they don't fit the model that begins."""
     samples: Tensor = latent["samples"]
-    channels = config_of(model).in_channels
+    channels = network.config_of(model).in_channels
     if samples.ndim != 4 or samples.shape[1] != channels:
         raise BadValue(
             f"the latent has the shape {tuple(samples.shape)}, the model takes (B, {channels}, h, w): make it with "
             "the aspect ratio node or the VAE encode node"
+        )
+    if latent.get(FAMILY, family_of_latents(first)) != family_of_latents(first):
+        raise BadValue(
+            f"the latent is one of {latent[FAMILY]}'s VAE, and at this denoise strength {first.name} begins, which "
+            "reads others: encode the picture with Fooocus Vary or Fooocus Upscale, which choose the VAE"
         )
     return samples
 
@@ -216,14 +267,3 @@ def checked_sigmas(levels: Tensor) -> Tensor:
     if levels.ndim != 1 or not torch.isfinite(levels).all() or (levels < 0).any() or (levels.diff() >= 0).any():
         raise BadValue(f"sigmas must be one falling row of noise levels ≥ 0, got {levels.flatten()[:4].tolist()} …")
     return levels
-
-
-def watcher(host: Host, model: Model) -> Callable[[int, int, Tensor, Tensor], None]:
-    """What the sampler calls at every step: stop if asked to, and show how far it is."""
-    look = preview.viewer(host, model)
-
-    def watch(i: int, total: int, denoised: Tensor, x: Tensor) -> None:
-        host.check_interrupted()
-        host.progress(i + 1, total, lambda: look(denoised))
-
-    return watch

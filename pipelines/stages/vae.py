@@ -10,21 +10,24 @@ from torch import Tensor
 from ..errors import BadValue
 from ..host import Host
 from ..models import vae as vaes
-from ..types import Vae
+from ..types import Family, Vae
 
 Latent = dict[str, Any]
+FAMILY = "fooocus_family"  # in a latent: whose VAE it is of
 BYTES_PER_PIXEL = 2 * 1024  # of activations, per pixel and byte of the dtype
 
 
 def decode(host: Host, vae: Vae | Any, latent: Latent, tiled: bool = False) -> Tensor:
     """Pictures (B, H, W, 3), 0…1, float32 on the CPU, from a latent's `samples`.
 
-    `vae` may also be ComfyUI's own, which decodes by itself.
+    A latent that a refiner finished is decoded with the refiner's VAE, where that is another. `vae` may also be
+    ComfyUI's own, which decodes by itself. Raises BadValue for a latent of another family's VAE.
     """
     samples = latent["samples"]
     if not isinstance(vae, Vae):
         decoded: Tensor = vae.decode(samples)
         return decoded
+    vae = of_family(vae, latent.get(FAMILY, vae.family))
     device = ready(host, vae, pixels=64 * samples.shape[-2] * samples.shape[-1])
     return vaes.decode(vae, samples.to(device), tiled).cpu()
 
@@ -41,7 +44,18 @@ def encode(host: Host, vae: Vae | Any, image: Tensor, seed: int = 0, tiled: bool
     if not isinstance(vae, Vae):
         return {"samples": vae.encode(pixels)}
     device = ready(host, vae, pixels=pixels.shape[1] * pixels.shape[2])
-    return {"samples": vaes.encode(vae, pixels.to(device), seed, tiled).cpu()}
+    return {"samples": vaes.encode(vae, pixels.to(device), seed, tiled).cpu(), FAMILY: vae.family}
+
+
+def of_family(vae: Vae, family: Family) -> Vae:
+    """The one of a VAE and its refiner's that latents of that family are of. Raises BadValue when neither is."""
+    for one in (vae, vae.refiner):
+        if one is not None and one.family == family:
+            return one
+    raise BadValue(
+        f"the latent is of the VAE of {family} and the VAE wired in is of {vae.family}: take the VAE that Fooocus "
+        "Refiner Switch gives"
+    )
 
 
 def ready(host: Host, vae: Vae, pixels: int) -> torch.device:
