@@ -146,3 +146,21 @@ def test_a_wrong_name_is_refused_with_a_way_out(comfy: Comfy) -> None:
     answer = json.loads(refused.value.read())
     details = [error["details"] for node in answer["node_errors"].values() for error in node["errors"]]
     assert any("'nowhere.safetensors' is not there" in text and "looked in" in text for text in details)
+
+
+def test_the_command_line_runs_a_workflow_there(comfy: Comfy, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fooocus_stages.serving.cli", "run", "text-to-image-lightning", "--json"]
+    command += ["--comfyui", comfy.url, "--set", "Checkpoint.ckpt_name=pocket", "--seed", "11", "-n", "2"]
+    first, again = (
+        json.loads(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout)
+        for _ in range(2)
+    )
+    assert (first["seeds"], first["blocked"]) == ([11, 12], {})
+    nodes = sorted(pocket("text-to-image-lightning"))
+    assert sorted(first["executed"] + first["cached"]) == nodes
+    assert (sorted(again["cached"]), again["executed"]) == (nodes, [])
+    pictures = [tmp_path / output["path"] for output in first["outputs"] + again["outputs"]]
+    assert len(set(pictures)) == 4
+    contents = [picture.read_bytes() for picture in pictures]
+    assert contents[:2] == contents[2:]
+    assert contents[0] != contents[1]
