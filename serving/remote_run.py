@@ -297,8 +297,10 @@ class RemoteRun:
         """Take the run out of the queue, or interrupt it, until the server has it no more."""
         try:
             await asyncio.wait_for(self._until_gone(), self.patience.farewell)
-        except (asyncio.TimeoutError, Unreachable):
-            self.console.notice("the server has not confirmed that it stopped the run")
+        except asyncio.TimeoutError:
+            self.console.notice("the server was asked to stop the run, and has not confirmed it yet")
+        except Unreachable as error:
+            self.console.notice(f"the server can't be asked to stop the run: {error}")
 
     async def _until_gone(self) -> None:
         while (place := place_in(await self.server.ask("/queue"), self.prompt_id)) is not None:

@@ -336,7 +336,7 @@ def test_a_server_that_goes_on_is_told_of(start: Start, capsys: pytest.CaptureFi
     assert run(server) == 130
     finger.join()
     shown = capsys.readouterr().err.splitlines()
-    assert shown[-2:] == ["note: the server has not confirmed that it stopped the run", "interrupted"]
+    assert shown[-2:] == ["note: the server was asked to stop the run, and has not confirmed it yet", "interrupted"]
     assert set(server.stops) == {"interrupt True"}
 
 
