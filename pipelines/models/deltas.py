@@ -92,7 +92,7 @@ class Generalised:
 
     def __call__(self, weight: Tensor) -> Tensor:
         a1, a2, b1, b2 = (_like(t, weight).flatten(1) for t in (self.a1, self.a2, self.b1, self.b2))
-        if not a2.shape[1] == a1.shape[0] == b2.shape[1] == b1.shape[0]:
+        if (b2.shape[0], a2.shape[0]) != weight.shape[:2]:
             a1, a2, b1, b2 = a2, a1, b2, b1
         change = (b2 @ b1).reshape(weight.shape) + (weight.movedim(1, -1) @ a2 @ a1).movedim(-1, 1)
         return _scale(self.alpha, rank=a1.shape[0]) * change
@@ -104,7 +104,8 @@ class Decomposed:
 
     The magnitude m has one number per output channel, shape (out,), (out, 1, …) or, with `peft`, (1, out, 1, 1), or one
     per input channel, shape (1, in, …): older files of LyCORIS. The norm is over all other axes. At strength s the
-    weight goes s of the way from W to the new one (ComfyUI and LyCORIS do so; peft scales ΔW, the same at s = 1).
+    weight goes s of the way from W to the new one, as in ComfyUI; PEFT scales ΔW and LyCORIS m/‖V‖ instead, which is
+    the same at s = 1.
     """
 
     change: Delta

@@ -18,7 +18,7 @@ from ..errors import BadFile
 from ..types import Clip, Model
 from .deltas import Delta
 from .files import open_weights, read_state
-from .lora_config import missing_alphas
+from .lora_config import scales
 from .lora_entries import WEIGHT, Entries, grouped, understand
 from .lora_family import TITLES, family_of
 from .lora_names import OF_TEXT, UNUSED, plain, text_names, unet_names
@@ -55,14 +55,14 @@ class Target:
 
 
 def read_lora(path: Path) -> dict[str, Any]:
-    """The entries of a LoRA or inpaint-patch file, with the alphas that PEFT keeps beside them.
+    """The entries of a LoRA or inpaint-patch file, with the scales that PEFT keeps beside them.
 
     Raises BadFile, MissingFile.
     """
     state = read_state(path)
     if any(".lora_A." in key or ".hada_w1_b" in key or ".lokr_" in key for key in state):
         with open_weights(path) as weights:
-            state |= missing_alphas(path, weights.metadata, state)
+            state |= scales(path, weights.metadata, state)
     return state
 
 
@@ -141,9 +141,8 @@ def _is_finite(tensor: Tensor) -> bool:
     """A finite sum says that all numbers are; only another one calls for a look at each."""
     if not tensor.is_floating_point():
         return True
-    if tensor.element_size() == 1:
-        tensor = tensor.float()
-    return bool(tensor.sum(dtype=torch.float32).isfinite()) or bool(tensor.isfinite().all())
+    tensor = tensor.float()
+    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
 def _no_place(name: str, homeless: list[str], state: Mapping[str, Any], model: Model) -> BadFile:

@@ -15,18 +15,19 @@ from torch import Tensor
 from ..errors import BadFile
 
 METADATA_KEY = "lora_adapter_metadata"
-_DOWN = re.compile(r"^(?P<base>.+)\.(?:lora_A(?:\.\w+)?\.weight|(?:hada_w1|lokr_w[12])_b(?:\.\w+)?)$")
+_FACTOR = re.compile(r"^(?P<base>.+)\.(?:(?P<down>lora_A(?:\.\w+)?\.weight|(?:hada_w1|lokr_w[12])_b)|lokr_w1)$")
 _OWNER = re.compile(r"^(unet|text_encoder|text_encoder_2)\.")
 
 
-def missing_alphas(path: Path, metadata: Mapping[str, str], state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The '.alpha' entries that a PEFT file leaves to its configuration; empty when there is none.
+def scales(path: Path, metadata: Mapping[str, str], state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The entries of a PEFT file that its configuration adds or changes: '.alpha' where there is none, and the first
+    factor of a LoKr that is not in factors, where alpha has no other place. Empty when there is no configuration.
 
     diffusers writes it into the metadata, by owner ("unet.lora_alpha"), PEFT into adapter_config.json beside
     adapter_model.safetensors. Raises BadFile for a configuration that is no JSON object.
     """
     configs = _from_metadata(path, metadata) or _from_neighbour(path)
-    return dict(_alphas(configs, state)) if configs else {}
+    return dict(_scales(configs, state)) if configs else {}
 
 
 def _from_metadata(path: Path, metadata: Mapping[str, str]) -> dict[str, dict[str, Any]]:
@@ -54,26 +55,31 @@ def _parsed(where: str, text: str) -> dict[str, Any]:
     return content
 
 
-def _alphas(configs: Mapping[str, Mapping[str, Any]], state: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    for key, down in state.items():
-        match = _DOWN.match(key)
-        if match is None or f"{match['base']}.alpha" in state or not isinstance(down, Tensor) or not down.ndim:
+def _scales(configs: Mapping[str, Mapping[str, Any]], state: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    for key, value in state.items():
+        match = _FACTOR.match(key)
+        if match is None or f"{match['base']}.alpha" in state or not isinstance(value, Tensor) or not value.ndim:
             continue
+        base = match["base"]
         owner = _OWNER.match(key)
-        config = configs.get(owner[1] if owner else "", configs.get(""))
-        alpha = _alpha(config, match["base"]) if config else None
-        if config and alpha is not None:
+        config = configs.get(owner[1] if owner else "", configs.get("", {}))
+        alpha = _setting(config, "alpha_pattern", base, config.get("lora_alpha", config.get("alpha")))
+        rank = _setting(config, "rank_pattern", base, config.get("r"))
+        if alpha is None or not rank:
+            continue
+        if match["down"]:
             # α/√r written as α'/r (Kalajdzievski 2023, arXiv 2312.03732)
-            stabilised = math.sqrt(down.shape[0]) if config.get("use_rslora") else 1.0
-            yield f"{match['base']}.alpha", torch.tensor(alpha * stabilised)
+            stabilised = math.sqrt(value.shape[0]) if config.get("use_rslora") else 1.0
+            yield f"{base}.alpha", torch.tensor(alpha * stabilised)
+        elif f"{base}.lokr_w2" in state:
+            yield key, value * (alpha / rank)
 
 
-def _alpha(config: Mapping[str, Any], module: str) -> float | None:
-    """The alpha of a module: that of the first pattern that its name ends in, else the common one."""
-    patterns = config.get("alpha_pattern") or {}
-    special = next((alpha for name, alpha in patterns.items() if _ends_in(module, name)), None)
-    alpha = special if special is not None else config.get("lora_alpha", config.get("alpha"))
-    return float(alpha) if isinstance(alpha, int | float) else None
+def _setting(config: Mapping[str, Any], patterns: str, module: str, common: Any) -> float | None:
+    """A number for a module: that of the first pattern that its name ends in, else the common one."""
+    special = (value for name, value in (config.get(patterns) or {}).items() if _ends_in(module, name))
+    value = next(special, common)
+    return float(value) if isinstance(value, int | float) else None
 
 
 def _ends_in(module: str, pattern: str) -> bool:

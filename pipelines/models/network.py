@@ -64,8 +64,11 @@ class Network:
             for name in before.keys() - after.keys():
                 _put(parameters[name], self._originals[name])
                 del self._originals[name]
+            scratch = _Scratch()
             for name in sorted(name for name, of_it in after.items() if of_it != before.get(name)):
-                _put(parameters[name], _patched(self._original(name, parameters[name]), _steps(name, after[name])))
+                weight = scratch.copy(self._original(name, parameters[name]))
+                _add(weight, _steps(name, after[name]))
+                _put(parameters[name], weight.to(parameters[name].dtype, copy=True))
         except BaseException:
             for name, original in self._originals.items():
                 _put(parameters[name], original)
@@ -98,17 +101,28 @@ def _put(parameter: nn.Parameter, value: Tensor) -> None:
     parameter.data = value.to(parameter.device)
 
 
+class _Scratch:
+    """Room for one weight in float32, used again for the next: fresh memory costs more than the copy itself."""
+
+    def __init__(self) -> None:
+        self._room = torch.empty(0)
+
+    def copy(self, weight: Tensor) -> Tensor:
+        """The weight in float32, until the next call."""
+        if self._room.device != weight.device or self._room.numel() < weight.numel():
+            self._room = torch.empty(weight.numel(), device=weight.device)
+        return self._room[: weight.numel()].view(weight.shape).copy_(weight)
+
+
 @torch.no_grad()
-def _patched(original: Tensor, steps: Iterable[Step]) -> Tensor:
-    """A new tensor: the original with all changes in their order, in float32, cast back once."""
-    weight = original.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+def _add(weight: Tensor, steps: Iterable[Step]) -> None:
+    """Add all changes in their order to a weight in float32."""
     for is_low_rank, run in groupby(steps, key=lambda step: isinstance(step[1], LowRank)):
         if is_low_rank:
             _add_products(weight, list(run))
         else:
             for strength, delta in run:
                 weight.add_(delta(weight), alpha=strength)
-    return weight.to(original.dtype)
 
 
 def _add_products(weight: Tensor, steps: Iterable[Step]) -> None:

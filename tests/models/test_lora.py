@@ -193,6 +193,7 @@ GOOD = entries(LDM_TO_K, diff=torch.ones(64, 192))
         (GOOD | entries("unet.x.to_k", lora_A__weight=torch.ones(1)), "only in part: 1 of its 2 .*lora_A"),
         (GOOD | entries(LDM_CONV, lora_up__weight=torch.ones(1)), "only in part: 1 of its 2 .*lora_up"),
         (GOOD | entries(LDM_CONV, lokr_w1=torch.ones(1)), "only in part: 1 of its 2 .*lokr_w1"),
+        (entries(LDM_TO_K, diff=torch.ones(64, 192), alpha=torch.ones(2)), "alpha has the shape"),
         (entries(LDM_TO_K, diff=torch.ones(64, 191)), "another model family: 1 of its 1 changes"),
         (entries(LDM_TO_K, lora_up__weight=torch.ones(64, 2), lora_down__weight=torch.ones(2, 768)), "SD 1.5, not for"),
         (entries(LDM_TO_K, lora_up__weight=torch.ones(64, 2), lora_down__weight=torch.ones(3, 192)), "another model"),
@@ -202,6 +203,133 @@ GOOD = entries(LDM_TO_K, diff=torch.ones(64, 192))
 def test_files_that_do_not_fit(tiny: Checkpoint, content: dict[str, Any], message: str) -> None:
     with pytest.raises(BadFile, match=message):
         lora.patches(content, "file", 1.0, tiny.model, tiny.clip)
+
+
+PAIR = {"lora_up__weight": torch.ones(64, 1), "lora_down__weight": torch.ones(1, 192)}
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_numbers_that_are_none_are_refused(tiny: Checkpoint, broken: float, dtype: torch.dtype) -> None:
+    state = {key: value.to(dtype, copy=True) for key, value in entries(LDM_TO_K, **PAIR).items()}
+    state[LDM_TO_K + ".lora_up.weight"][3, 0] = broken
+    with pytest.raises(BadFile, match=rf"file holds NaN or infinity, first in {LDM_TO_K}\.lora_up\.weight"):
+        lora.patches(state, "file", 1.0, tiny.model, tiny.clip)
+
+
+def test_large_numbers_whose_sum_overflows_are_numbers(tiny: Checkpoint) -> None:
+    state = entries(LDM_TO_K, diff=torch.full((64, 192), 3e38))
+    assert lora.patches(state, "file", 1e-38, tiny.model, tiny.clip)[0] is not None
+
+
+@pytest.mark.parametrize("weight", [-1.5, 0.0, 2.5])
+def test_weights_below_zero_and_above_one(tiny: Checkpoint, weight: float) -> None:
+    assert torch.allclose(merged(tiny, entries(LDM_TO_K, **PAIR), weight)[TO_K], torch.tensor(weight), atol=1e-6)
+
+
+def test_both_kinds_of_generalised_files(tiny: Checkpoint) -> None:
+    """Programs differ in which factor they call the first; the change is the same."""
+    a1, a2, b1, b2 = torch.randn(4, 32), torch.randn(32, 4), torch.randn(4, 288), torch.randn(32, 4)
+    old = entries(LDM_CONV, a1__weight=a1, a2__weight=a2, b1__weight=b1, b2__weight=b2, alpha=2.0)
+    new = entries(LDM_CONV, a1__weight=a2, a2__weight=a1, b1__weight=b2, b2__weight=b1, alpha=2.0)
+    weight = tiny.model.network.module.get_parameter(CONV).clone()
+    wanted = 0.5 * ((b2 @ b1).reshape(weight.shape) + torch.einsum("oikl,ir,rj->ojkl", weight, a2, a1))
+    for state in (old, new):
+        assert torch.allclose(merged(tiny, state)[CONV], wanted, atol=1e-4)
+        tiny.model.network.merge(())
+
+
+def test_a_file_applied_again_is_the_same_patch(tiny: Checkpoint, tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+
+    def made(weight: float) -> Any:
+        state, source = lora.read_lora(path), lora.source_of(path)
+        return lora.patches(state, path.name, weight, tiny.model, tiny.clip, source)[0]
+
+    save_file(entries(LDM_TO_K, **PAIR), path)
+    first, again, weaker = made(1.0), made(1.0), made(0.5)
+    assert first == again
+    assert hash(first) == hash(again)
+    assert first != weaker
+    tiny.model.network.merge((first,))
+    before = tiny.model.network.module.get_parameter(TO_K).data_ptr()
+    tiny.model.network.merge((again,))
+    assert tiny.model.network.module.get_parameter(TO_K).data_ptr() == before, "merged anew"
+    save_file(entries(LDM_CONV, diff=torch.ones(32, 32, 3, 3)), path)
+    assert made(1.0) != first
+
+
+OTHERS = {
+    "Flux": "lora_unet_double_blocks_0_img_attn_proj.lora_down.weight",
+    "Stable Diffusion 3": "transformer.transformer_blocks.0.attn.add_k_proj.lora_A.weight",
+    "Qwen-Image": "transformer_blocks.0.img_mlp.net.0.proj.lora_A.weight",
+    "Wan": "diffusion_model.blocks.0.cross_attn.k.lora_A.weight",
+    "SD 1.5": "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight",
+    "Stable Diffusion 2": "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.lora_A.weight",
+    "the SDXL refiner": "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_v.lora_down.weight",
+}
+WIDTHS = {"SD 1.5": 768, "Stable Diffusion 2": 1024, "the SDXL refiner": 1280}
+
+
+@pytest.mark.parametrize("family", OTHERS)
+@pytest.mark.parametrize("with_some_that_fit", [False, True])
+def test_another_family_is_named(tiny: Checkpoint, family: str, with_some_that_fit: bool) -> None:
+    state = {OTHERS[family]: torch.ones(2, WIDTHS.get(family, 64))}
+    state |= entries(LDM_CONV, diff=torch.ones(32, 32, 3, 3)) if with_some_that_fit else {}
+    with pytest.raises(BadFile, match=rf"file is for {family}, .* is SDXL: 1 of its {len(state)} entries"):
+        lora.patches(state, "file", 1.0, tiny.model, tiny.clip)
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        "diffusion_model.input_blocks.3.1.transformer_blocks.0.attn2.to_k",
+        "lycoris_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k",
+        "base_model.model.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",
+        "unet.base_model.model.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",
+        "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k",
+    ],
+)
+@pytest.mark.parametrize("adapter", ["", ".default", ".style-1"])
+def test_peft_under_every_name(tiny: Checkpoint, base: str, adapter: str) -> None:
+    state = {f"{base}.lora_B{adapter}.weight": torch.ones(64, 2), f"{base}.lora_A{adapter}.weight": torch.ones(2, 192)}
+    assert torch.allclose(merged(tiny, state)[TO_K], torch.tensor(2.0), atol=1e-6)
+
+
+OLD_TEXT = {
+    "text_encoder.text_model.encoder.layers.1.self_attn.to_q_lora.{}.weight": 0,
+    "text_encoder.text_model.encoder.layers.1.self_attn.q_proj.lora_linear_layer.{}.weight": 0,
+    "text_encoder_2.text_model.encoder.layers.1.self_attn.to_q_lora.{}.weight": 1,
+    "text_encoder_2.encoder.layers.1.self_attn.q_proj.lora_linear_layer.{}.weight": 1,
+    "text_encoders.clip_g.transformer.text_model.encoder.layers.1.self_attn.q_proj.lora_{}.weight": 1,
+    "base_model.model.encoder.layers.1.self_attn.q_proj.lora_{}.weight": 0,
+    "base_model.model.text_model.encoder.layers.1.self_attn.q_proj.lora_{}.weight": 1,
+}
+
+
+@pytest.mark.parametrize(("key", "which"), OLD_TEXT.items())
+def test_names_of_text_encoders(tiny: Checkpoint, key: str, which: int) -> None:
+    """Without an owner in the name, the shapes tell which encoder is meant: 64 wide, or 128."""
+    assert tiny.clip is not None
+    width = (64, 128)[which]
+    state = {key.format("up"): torch.ones(width, 1), key.format("down"): torch.ones(1, width)}
+    on_unet, on_text = lora.patches(state, "file", 1.0, tiny.model, tiny.clip)
+    assert on_unet is None
+    assert [patch is not None for patch in on_text] == [which == 0, which == 1]
+    patch = on_text[which]
+    assert patch is not None
+    assert [name.removeprefix("text_model.") for name in patch.deltas] == ["encoder.layers.1.self_attn.q_proj.weight"]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [("no json", "can't be read"), ("[1]", "holds a list where a LoRA configuration belongs")],
+)
+def test_a_broken_configuration(tmp_path: Path, config: str, message: str) -> None:
+    state = {"unet.x.lora_A.weight": torch.ones(1, 1)}
+    save_file(state, tmp_path / "x.safetensors", {"lora_adapter_metadata": config})
+    with pytest.raises(BadFile, match=message):
+        lora.read_lora(tmp_path / "x.safetensors")
 
 
 def base_end(base: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fooocus_stages.pipelines.models.deltas import Difference
+from fooocus_stages.pipelines.models.deltas import Difference, LowRank
 from fooocus_stages.pipelines.models.network import Network, WeightPatch
 from torch import Tensor, nn
 
@@ -65,6 +65,28 @@ def test_the_same_patches_again_do_nothing() -> None:
     net.merge(patches)
     net.merge(tuple(patches))
     assert len(calls) == 1
+
+
+def test_only_weights_whose_patches_changed_are_touched() -> None:
+    net = network()
+    first = patch(0, 1.0, net, ("0.weight", "2.weight"))
+    net.merge((first,))
+    before = {name: parameter.data_ptr() for name, parameter in net.module.named_parameters()}
+    net.merge((first, patch(1, 1.0, net, ("2.weight", "0.bias"))))
+    after = {name: parameter.data_ptr() for name, parameter in net.module.named_parameters()}
+    assert [name for name in before if before[name] != after[name]] == ["0.bias", "2.weight"]
+
+
+def test_low_rank_changes_in_one_product_and_one_by_one_agree() -> None:
+    net = network(torch.float32)
+    exact = net.module.get_parameter("0.weight").double()
+    factors = [(torch.randn(8, r), torch.randn(r, 8), alpha) for r, alpha in ((1, None), (3, 2.0), (2, 0.5))]
+    for i, (up, down, alpha) in enumerate(factors):
+        exact = exact + (i - 1.5) * (1.0 if alpha is None else alpha / len(down)) * (up.double() @ down.double())
+    net.merge(
+        tuple(WeightPatch("p", i - 1.5, {"0.weight": (LowRank(u, d, None, a),)}) for i, (u, d, a) in enumerate(factors))
+    )
+    torch.testing.assert_close(net.module.get_parameter("0.weight").double(), exact, rtol=1e-6, atol=1e-6)
 
 
 def test_a_delta_sees_the_weight_as_it_is_by_then() -> None:
