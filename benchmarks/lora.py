@@ -1,0 +1,133 @@
+"""Five LoRAs merged into a UNet, over reading the files and one pass over the weights that they change.
+
+python benchmarks/lora.py [--size pocket|sdxl] [--rank 16] [--rounds 3]
+
+The network is random and in float16, built here; the files are written to a folder that goes away. One pass is a
+float32 copy of each weight that the files change, and the cast back: what any merge has to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import UNet2DConditionModel
+from fooocus_stages.pipelines.models import lora
+from fooocus_stages.pipelines.models.network import Network
+from fooocus_stages.pipelines.types import Model
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+SIZES: dict[str, dict[str, Any]] = {
+    "pocket": {
+        "block_out_channels": (64, 128, 128),
+        "attention_head_dim": (1, 2, 2),
+        "transformer_layers_per_block": (1, 1, 2),
+        "cross_attention_dim": 192,
+        "projection_class_embeddings_input_dim": 1664,
+    },
+    "sdxl": {
+        "block_out_channels": (320, 640, 1280),
+        "attention_head_dim": (5, 10, 20),
+        "transformer_layers_per_block": (1, 2, 10),
+        "cross_attention_dim": 2048,
+        "projection_class_embeddings_input_dim": 2816,
+    },
+}
+FILES = 5
+
+
+def unet(size: str) -> nn.Module:
+    """A UNet of SDXL's kind in float16, every weight small and random."""
+    with torch.device("meta"):
+        module: Any = UNet2DConditionModel(
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            use_linear_projection=True,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=256,
+            **SIZES[size],
+        )
+    module = module.half().to_empty(device="cpu").requires_grad_(False)
+    for parameter in module.parameters():
+        parameter.normal_(std=0.02)
+    return module  # type: ignore[no-any-return]
+
+
+def entries(module: nn.Module, rank: int) -> dict[str, Tensor]:
+    """A file as kohya's trainer writes it: every linear weight of the transformers, in float16."""
+    state = {}
+    for path, layer in module.named_modules():
+        if isinstance(layer, nn.Linear) and ".attentions." in path:
+            base = "lora_unet_" + path.replace(".", "_")
+            state[f"{base}.lora_down.weight"] = 0.02 * torch.randn(rank, layer.in_features).half()
+            state[f"{base}.lora_up.weight"] = 0.02 * torch.randn(layer.out_features, rank).half()
+            state[f"{base}.alpha"] = torch.tensor(rank / 2)
+    return state
+
+
+def reading(paths: list[Path]) -> None:
+    for path in paths:
+        for tensor in load_file(path).values():
+            tensor.clone()
+
+
+def one_pass(weights: list[Tensor]) -> None:
+    for weight in weights:
+        weight.to(torch.float32).to(weight.dtype)
+
+
+def merging(model: Model, paths: list[Path]) -> None:
+    made = [lora.patches(lora.read_lora(p), p.name, 0.5, model, None, lora.source_of(p))[0] for p in paths]
+    model.network.merge(tuple(patch for patch in made if patch))
+
+
+def seconds(work: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--size", choices=SIZES, default="pocket")
+    options.add_argument("--rank", type=int, default=16)
+    options.add_argument("--rounds", type=int, default=3)
+    given = options.parse_args()
+    model = Model(Network(unet(given.size)), "sdxl")
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, f"{i}.safetensors") for i in range(FILES)]
+        for path in paths:
+            save_file(entries(model.network.module, given.rank), path)
+        size = sum(path.stat().st_size for path in paths) / 1e6
+        compare(model, paths, given.rounds, f"{given.size}, {FILES} files of rank {given.rank} ({size:.0f} MB)")
+
+
+@torch.no_grad()
+def compare(model: Model, paths: list[Path], rounds: int, title: str) -> None:
+    parameters = dict(model.network.module.named_parameters())
+    patch = lora.patches(lora.read_lora(paths[0]), "first", 1.0, model, None)[0]
+    changed = [parameters[name].data for name in (patch.deltas if patch else ())]
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads; {title}")
+    ratios = []
+    for _ in range(rounds):
+        read, passed = seconds(lambda: reading(paths)), seconds(lambda: one_pass(changed))
+        merged = seconds(lambda: merging(model, paths))
+        again = seconds(lambda: merging(model, paths))
+        removed = seconds(lambda: model.network.merge(()))
+        ratios.append(merged / (read + passed))
+        print(
+            f"reading {read:.2f} s, one pass {passed:.2f} s; merging {merged:.2f} s, the same again {again:.2f} s, "
+            f"removing {removed:.2f} s; merging over reading and one pass {ratios[-1]:.2f} ×"
+        )
+    print(f"median {statistics.median(ratios):.2f} ×")
+
+
+if __name__ == "__main__":
+    main()
