@@ -1,4 +1,4 @@
-"""What a ComfyUI server is told and tells, as data: its address, its frames, its queue, its refusals, its history."""
+"""What a ComfyUI server is told and tells, as data: its address, its frames, its queue and its refusals."""
 
 from __future__ import annotations
 
@@ -121,8 +121,8 @@ class Refused(BadGraph):
 def refusals(answer: Answer, graph: ApiGraph) -> list[str]:
     """A sentence for each error in the answer to /prompt, told with node, title and input."""
     told = []
-    for node_id, about in _mapping(answer.get("node_errors")).items():
-        for reason in _reasons(_mapping(about).get("errors", [])):
+    for node_id, about in mapping(answer.get("node_errors")).items():
+        for reason in _reasons(mapping(about).get("errors", [])):
             told.append(f"{named(node_id, graph)}: {reason}")
     error = answer.get("error")
     return told or [_whole(error) if isinstance(error, Mapping) else str(error or "the server gives no reason")]
@@ -140,7 +140,7 @@ def _reasons(errors: Any) -> Iterator[str]:
     """What is wrong at a node, each thing once: what a node's own check says comes once per input that it looked at."""
     seen = set()
     for error in errors if isinstance(errors, list) else []:
-        name = str(_mapping(error.get("extra_info")).get("input_name") or "")
+        name = str(mapping(error.get("extra_info")).get("input_name") or "")
         message, details = str(error.get("message", "")).strip(), str(error.get("details", "")).strip()
         rest = re.sub(rf"^{re.escape(name)}\s*(-|:|,|$)\s*", "", details) if name else details
         if error.get("type") == "custom_validation_failed" and rest:
@@ -158,23 +158,9 @@ def _whole(error: Answer) -> str:
     return "the server refuses the workflow: " + ": ".join(dict.fromkeys(word for word in words if word))
 
 
-def messages(entry: Answer, kind: str) -> list[Answer]:
-    """The data of the messages of a kind that the history keeps of a run, in order."""
-    kept = _mapping(entry.get("status")).get("messages") or []
-    return [m[1] for m in kept if isinstance(m, list) and len(m) == 2 and m[0] == kind and isinstance(m[1], dict)]
-
-
-def shown_by(entry: Answer, graph: ApiGraph) -> dict[str, dict[str, list[Any]]]:
-    """What the nodes have to show, in the order of the graph; nodes from expansions come last."""
-    order = {node_id: number for number, node_id in enumerate(graph)}
-    outputs = _mapping(entry.get("outputs"))
-    ids = sorted(outputs, key=lambda node_id: order.get(node_id, len(order)))
-    return {i: {k: v if isinstance(v, list) else [v] for k, v in _mapping(outputs[i]).items()} for i in ids}
-
-
 def declared_by(name: str, info: Answer) -> type[Any]:
     """A class that declares what /object_info tells of a node."""
-    inputs = {group: specs for group, specs in _mapping(info.get("input")).items() if isinstance(specs, dict)}
+    inputs = {group: specs for group, specs in mapping(info.get("input")).items() if isinstance(specs, dict)}
     members = {
         "INPUT_TYPES": classmethod(lambda cls: inputs),
         "RETURN_TYPES": tuple(info.get("output") or ()),
@@ -184,5 +170,6 @@ def declared_by(name: str, info: Answer) -> type[Any]:
     return type(name, (), members)
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
+    """A mapping as it is; anything else as an empty one."""
     return value if isinstance(value, Mapping) else {}

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..pipelines.errors import Interrupted, UserError
 from .console import Console
-from .graph import ApiGraph, links_of
-from .remote_protocol import Answer, Refused, messages, named, place_in, read_frame, refusals, shown_by
+from .graph import ApiGraph
+from .remote_history import failure_in, messages, ran, shown_by
+from .remote_protocol import Answer, Refused, named, place_in, read_frame, refusals
 from .remote_server import ComfyServer, NoSocket, Unreachable
-from .results import Event, NodeError, NodeUserError, Results, RunError
+from .results import Event, Results, RunError
 
 if TYPE_CHECKING:
     import aiohttp
 
-OUR_ERRORS = ".pipelines.errors."
 BLOCKED = "Execution Blocked: "
 
 
@@ -36,10 +36,6 @@ class Patience:
 
 
 PATIENCE = Patience()
-
-
-class TracebackThere(Exception):
-    """Where on the server a node failed."""
 
 
 class RemoteRun:
@@ -253,45 +249,20 @@ class RemoteRun:
         return str(self.graph.get(shown, {}).get("class_type", "")), shown
 
     def _read(self, entry: Answer) -> Results:
-        """The results that the history tells."""
+        """The results that the history tells, and why there are none."""
         results = self.results
         results.ui = shown_by(entry, self.graph)
         for cached in messages(entry, "execution_cached"):
             self._cached(cached)
-        if failures := messages(entry, "execution_error"):
-            raise self._failure(failures[-1])
         if stops := messages(entry, "execution_interrupted"):
             where = named(str(stops[-1].get("node_id")), self.graph)
             self.console.notice(f"the run was stopped on the server, at {where}")
             raise Interrupted
-        if (entry.get("status") or {}).get("status_str") == "error":
-            raise RunError("the run failed on the server, which does not say why; its log may")
+        if (failure := failure_in(entry, results)) is not None:
+            raise failure
         if self.missed or not self.ended:
-            results.executed = self._ran(entry)
+            results.executed = ran(entry, self.graph, results)
         return results
-
-    def _failure(self, data: Mapping[str, Any]) -> NodeError:
-        kind, text = str(data.get("exception_type", "")), str(data.get("exception_message", "")).strip()
-        ours = OUR_ERRORS in kind
-        node_id, class_type = str(data.get("node_id")), str(data.get("node_type"))
-        sentence = text if ours else f"{kind.rpartition('.')[2]}: {text}"
-        failure = (NodeUserError if ours else NodeError)(node_id, class_type, sentence, self.results)
-        failure.__cause__ = TracebackThere("\n" + "".join(map(str, data.get("traceback") or [])))
-        return failure
-
-    def _ran(self, entry: Answer) -> list[str]:
-        """The nodes that a run of which not all was told must have run: what its targets need, less the cached."""
-        queued = entry.get("prompt")
-        targets = queued[4] if isinstance(queued, list) and len(queued) > 4 else list(self.graph)
-        needed, stack = set(self.results.cached), [node_id for node_id in targets if node_id in self.graph]
-        while stack:
-            node_id = stack.pop()
-            if node_id not in needed:
-                needed.add(node_id)
-                stack += [link.source for link in links_of(self.graph[node_id]) if link.source in self.graph]
-        told = set(self.results.executed)
-        further = [i for i in self.graph if i in needed and i not in told and i not in self.results.cached]
-        return [*self.results.executed, *further]
 
     async def _take_back(self) -> None:
         """Take the run out of the queue, or interrupt it, until the server has it no more."""

@@ -13,12 +13,10 @@ from fooocus_stages.serving.remote_protocol import (
     Frame,
     Place,
     declared_by,
-    messages,
     place_in,
     read_address,
     read_frame,
     refusals,
-    shown_by,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -143,15 +141,6 @@ def refusal(**error: Any) -> list[str]:
 )
 def test_each_error_is_a_sentence(error: dict[str, Any], sentence: str) -> None:
     assert refusal(**error) == [sentence]
-
-
-def test_the_history_is_read_in_the_order_of_the_graph() -> None:
-    entry = {
-        "outputs": {"9.1": {"text": "x"}, "2": {"images": [1]}, "1": {"a": [2]}},
-        "status": {"messages": [["k", {}]]},
-    }
-    assert list(shown_by(entry, GRAPH).items()) == [("1", {"a": [2]}), ("2", {"images": [1]}), ("9.1", {"text": ["x"]})]
-    assert (messages(entry, "k"), messages(entry, "l"), messages({"status": None}, "k")) == ([{}], [], [])
 
 
 def test_a_class_declares_what_the_server_tells() -> None:
