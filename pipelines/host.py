@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-Role = Literal["unet", "vae", "text"]
+Role = Literal["unet", "vae", "text", "upscaler"]
 Preview = Callable[[], "Image.Image"]
 
 MODEL_SUFFIXES = {".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".patch"}

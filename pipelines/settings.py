@@ -37,6 +37,12 @@ RANDOM_STYLE = "Random Style"
 FORMATS = ("png", "jpeg", "webp")
 METADATA_SCHEMES = ("fooocus", "a1111", "none")
 
+CUSTOM = "custom"
+VARY_STRENGTHS = {"Vary (Subtle)": 0.5, "Vary (Strong)": 0.85, CUSTOM: None}
+UPSCALE_FACTORS = {"Upscale (1.5x)": 1.5, "Upscale (2x)": 2.0, "Upscale (Fast 2x)": 2.0, CUSTOM: None}
+FAST_UPSCALES = ("Upscale (Fast 2x)",)
+SWAP_METHODS = ("joint", "separate", "vae")
+
 MAX_SEED = 2**63 - 1
 MAX_LORAS = 5
 SIZE_OF_SDXL = 1024

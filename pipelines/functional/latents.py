@@ -46,12 +46,22 @@ def latent_size(width: int, height: int) -> tuple[int, int]:
 
 def to_uint8(image: Tensor) -> Tensor:
     """Pictures of any shape in 0…1 as uint8, cut off and not rounded, as Fooocus does: 0.999 is 254."""
-    return (image * 255).clamp(0, 255).to(torch.uint8)
+    return (image * 255).clamp_(0, 255).to(torch.uint8)
 
 
 def from_uint8(image: Tensor) -> Tensor:
     """uint8 pictures as float32 in 0…1."""
     return image.float() / 255
+
+
+def over_white(image: Tensor) -> Tensor:
+    """Pictures (B, H, W, 1, 3 or 4) in 0…1 as RGB (B, H, W, 3); what is transparent is laid over white."""
+    if image.shape[-1] == 1:
+        return image.expand(*image.shape[:-1], 3)
+    if image.shape[-1] == 3:
+        return image
+    alpha = image[..., 3:]
+    return image[..., :3] * alpha + (1 - alpha)
 
 
 def grey_out(pixels: Tensor, mask: Tensor) -> Tensor:

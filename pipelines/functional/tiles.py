@@ -81,7 +81,7 @@ def _tiled_one(
         mask = feather(h, w, round(overlap * scale)).to(tile)
         total[..., top : top + h, left : left + w] += tile * mask
         weights[..., top : top + h, left : left + w] += mask
-    return total / weights
+    return total.div_(weights)
 
 
 def _evaluated(
@@ -107,8 +107,8 @@ def tiled_decode(latents: Tensor, decoder: TileFunction, tiles_at_once: int = 1)
     def shifted(tiles: Tensor) -> Tensor:
         return decoder(tiles).float() + 1
 
-    passes = [tiled_scale(latents, shifted, w, h, 16, 8, tiles_at_once) for w, h in DECODE_TILES]
-    return (torch.stack(passes).mean(dim=0) / 2).clamp(0, 1)
+    passes = (tiled_scale(latents, shifted, w, h, 16, 8, tiles_at_once) for w, h in DECODE_TILES)
+    return _mean(passes, len(DECODE_TILES)).div_(2).clamp_(0, 1)
 
 
 def tiled_encode(pixels: Tensor, encoder: TileFunction, tiles_at_once: int = 1) -> Tensor:
@@ -116,5 +116,13 @@ def tiled_encode(pixels: Tensor, encoder: TileFunction, tiles_at_once: int = 1) 
 
     `encoder` takes and gives what the VAE's does; if it samples its posterior, it does so for every tile.
     """
-    passes = [tiled_scale(pixels, encoder, w, h, 64, 1 / 8, tiles_at_once).float() for w, h in ENCODE_TILES]
-    return torch.stack(passes).mean(dim=0)
+    passes = (tiled_scale(pixels, encoder, w, h, 64, 1 / 8, tiles_at_once).float() for w, h in ENCODE_TILES)
+    return _mean(passes, len(ENCODE_TILES))
+
+
+def _mean(passes: Iterator[Tensor], count: int) -> Tensor:
+    """The mean of tensors that are made one after another and not kept."""
+    total = next(passes)
+    for one in passes:
+        total += one
+    return total.div_(count)

@@ -7,9 +7,27 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import encode, expand, load, plan, presets, prompt, recipe, remake, sample, save, vae
+    from . import (
+        encode,
+        expand,
+        load,
+        plan,
+        presets,
+        prompt,
+        recipe,
+        refine,
+        remake,
+        sample,
+        save,
+        upscale,
+        vae,
+        vary,
+    )
 
-__all__ = ["encode", "expand", "load", "plan", "presets", "prompt", "recipe", "remake", "sample", "save", "vae"]
+__all__ = [
+    "encode", "expand", "load", "plan", "presets", "prompt", "recipe", "refine", "remake", "sample", "save",
+    "upscale", "vae", "vary",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -17,15 +17,15 @@ from ..types import Clip, FreeU, Lora, Model, Vae
 
 def find_files(host: Host, name: str, vae_name: str) -> tuple[Path, Path | None]:
     """The checkpoint's path and that of the separate VAE, if one is named; raises MissingFile."""
-    path = find_checkpoint(host, name, DEFAULT_CHECKPOINT)
+    path = find_or_pocket(host, "checkpoints", name, DEFAULT_CHECKPOINT)
     return path, None if vae_name == DEFAULT_VAE else host.find("vae", vae_name, home_of(path))
 
 
-def find_checkpoint(host: Host, name: str, of_pocket: str) -> Path:
-    """The checkpoint's path; the name 'pocket' means the pocket model's file `of_pocket`. Raises MissingFile."""
+def find_or_pocket(host: Host, kind: str, name: str, of_pocket: str) -> Path:
+    """The file of a kind; the name 'pocket' means the pocket model's file `of_pocket`. Raises MissingFile."""
     if name == POCKET_CHOICE:
-        return find_file("checkpoints", of_pocket, [POCKET / "checkpoints"])
-    return host.find("checkpoints", name)
+        return find_file(kind, of_pocket, [POCKET / kind])
+    return host.find(kind, name)
 
 
 def home_of(path: Path) -> Path | None:

@@ -57,7 +57,7 @@ def load_refiner(host: Host, name: str) -> Refiner:
 
     Text encoders are passed over, and so is the VAE where the latents are SDXL's. Raises MissingFile and BadFile.
     """
-    path = load.find_checkpoint(host, name, DEFAULT_REFINER)
+    path = load.find_or_pocket(host, "checkpoints", name, DEFAULT_REFINER)
     found = load_checkpoint(path, host.dtype("unet"), host.dtype("vae"), home=load.home_of(path), text=False)
     if found.model.family != "sd15":
         return Refiner(found.model)

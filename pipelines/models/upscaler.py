@@ -1,0 +1,194 @@
+"""Super-resolution by ESRGAN's RRDB network (Wang et al. 2018), in any of the layouts that its files come in.
+
+Fooocus modules/upscaler.py; its own file writes `residual_block_` for the `RDB` of the first ESRGAN files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, pixel_unshuffle
+
+from ..errors import BadFile
+from .files import Weights, read_content
+from .filling import build, explained, fill, to_dtype
+from .names import Part
+
+CONVOLUTIONS = 5
+DENSE_BLOCKS = 3
+WRAPPERS = ("params_ema", "params", "state_dict", "model")
+REACH = 2  # how far the convolutions behind the trunk look, in its cells
+HEAD_BYTES = 1 << 28  # activations at full size that the head keeps at once
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class DenseBlock(nn.Module):
+    """Five convolutions, each reading the input and all before it; the last is added to the input at 0.2."""
+
+    def __init__(self, features: int, growth: int) -> None:
+        super().__init__()
+        for k in range(CONVOLUTIONS):
+            out = growth if k < CONVOLUTIONS - 1 else features
+            self.add_module(f"conv{k + 1}", nn.Conv2d(features + k * growth, out, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        known = x
+        for k in range(1, CONVOLUTIONS):
+            known = torch.cat([known, _leaky(self.get_submodule(f"conv{k}")(known))], dim=1)
+        return x + 0.2 * cast(Tensor, self.get_submodule(f"conv{CONVOLUTIONS}")(known))
+
+
+class ResidualDense(nn.Module):
+    """Three dense blocks, added to the input at 0.2."""
+
+    def __init__(self, features: int, growth: int) -> None:
+        super().__init__()
+        self.blocks = [f"rdb{j + 1}" for j in range(DENSE_BLOCKS)]
+        for name in self.blocks:
+            self.add_module(name, DenseBlock(features, growth))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        for name in self.blocks:
+            y = self.get_submodule(name)(y)
+        return x + 0.2 * y
+
+
+class Upscaler(nn.Module):
+    """Pictures (B, 3, H, W) in 0…1 to (B, 3, k·H, k·W), about 0…1, not clamped.
+
+    `doublings` nearest-neighbour enlargements behind the trunk; `unshuffle` is how many times smaller the trunk sees
+    the picture (Real-ESRGAN's ×2 and ×1 networks), so k = 2^doublings / unshuffle.
+    """
+
+    def __init__(self, features: int, growth: int, blocks: int, doublings: int, unshuffle: int = 1) -> None:
+        super().__init__()
+        self.unshuffle = unshuffle
+        self.enlarged: int = 2**doublings
+        self.conv_first = nn.Conv2d(3 * unshuffle**2, features, 3, padding=1)
+        self.body = nn.Sequential(*(ResidualDense(features, growth) for _ in range(blocks)))
+        self.conv_body = nn.Conv2d(features, features, 3, padding=1)
+        self.ups = nn.ModuleList(nn.Conv2d(features, features, 3, padding=1) for _ in range(doublings))
+        self.conv_hr = nn.Conv2d(features, features, 3, padding=1)
+        self.conv_last = nn.Conv2d(features, 3, 3, padding=1)
+
+    @property
+    def scale(self) -> int:
+        """How many times larger the result is."""
+        return self.enlarged // self.unshuffle
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = self.conv_first(pixel_unshuffle(x, self.unshuffle) if self.unshuffle > 1 else x)
+        return self.head(first + self.conv_body(self.body(first)))
+
+    def head(self, features: Tensor) -> Tensor:
+        """Trunk features (B, C, h, w) at full size, in strips of rows so that few activations of that size live."""
+        height = features.shape[-2]
+        a_row = features[:1, :, :1].numel() * features.element_size() * self.enlarged**2 * len(features)
+        rows = max(1, HEAD_BYTES // a_row)
+        if rows >= height:
+            return self._enlarge(features)
+        strips = []
+        for top in range(0, height, rows):
+            start = max(0, top - REACH)
+            strip = self._enlarge(features[..., start : top + rows + REACH, :])
+            skip = (top - start) * self.enlarged
+            strips.append(strip[..., skip : skip + min(rows, height - top) * self.enlarged, :])
+        return torch.cat(strips, dim=-2)
+
+    def _enlarge(self, x: Tensor) -> Tensor:
+        for up in self.ups:
+            x = _leaky(up(interpolate(x, scale_factor=2.0)))
+        return cast(Tensor, self.conv_last(_leaky(self.conv_hr(x))))
+
+
+def load_upscaler(path: Path) -> Upscaler:
+    """The network of a .bin, .pth or .safetensors file, float32 on the CPU; its size is derived from its tensors.
+
+    Raises MissingFile, and BadFile for a file that is damaged or of another architecture.
+    """
+    state = _unwrapped(read_content(path))
+    renamed = {key: _our_name(key, state) for key in state}
+    parts = {new: Part(old) for old, new in renamed.items() if new}
+    if not parts or any(new is None for new in renamed.values()):
+        raise BadFile(
+            f"{path.name} is no upscaler of the ESRGAN family (RRDB): choose such a file, or load this one with "
+            "ComfyUI's Load Upscale Model and wire that in"
+        )
+    weights = Weights(path, {key: tuple(tensor.shape) for key, tensor in state.items()}, state.__getitem__)
+    settings = explained(path, _settings, {new: weights.shapes[part.key] for new, part in parts.items()})
+    return fill(build(lambda: Upscaler(**settings)), weights, parts, to_dtype(torch.float32), "the upscaler")
+
+
+def bytes_per_cell(upscaler: Upscaler) -> int:
+    """Roughly the memory for activations per pixel of the input, in float32."""
+    widest = max(layer.in_channels for layer in upscaler.modules() if isinstance(layer, nn.Conv2d))
+    return 4 * (2 * widest + 3 * upscaler.conv_first.out_channels)
+
+
+def _leaky(x: Tensor) -> Tensor:
+    return nn.functional.leaky_relu(x, 0.2, inplace=True)
+
+
+def _unwrapped(content: Any) -> dict[str, Tensor]:
+    """The named tensors of a file, also those wrapped as trainers save them."""
+    while isinstance(content, dict) and (inner := next((content[w] for w in WRAPPERS if w in content), None)):
+        content = inner
+    if not isinstance(content, dict):
+        return {}
+    return {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+
+
+def _settings(shapes: Shapes) -> dict[str, int]:
+    features, inputs = shapes["conv_first.weight"][:2]
+    unshuffle = {3: 1, 12: 2, 48: 4}.get(inputs)
+    if unshuffle is None:
+        raise BadFile(f"it reads {inputs} channels, a picture has 3")
+    return {
+        "features": features,
+        "growth": shapes["body.0.rdb1.conv1.weight"][0],
+        "blocks": 1 + max(int(key.split(".")[1]) for key in shapes if key.startswith("body.")),
+        "doublings": len({key.split(".")[1] for key in shapes if key.startswith("ups.")}),
+        "unshuffle": unshuffle,
+    }
+
+
+_PLAIN = {
+    "conv_first": "conv_first", "conv_last": "conv_last",
+    "trunk_conv": "conv_body", "conv_body": "conv_body", "HRconv": "conv_hr", "conv_hr": "conv_hr",
+    "upconv1": "ups.0", "upconv2": "ups.1", "conv_up1": "ups.0", "conv_up2": "ups.1",
+}  # fmt: skip
+_BLOCK = re.compile(
+    r"(?:model\.1\.sub|RRDB_trunk|body)\.(\d+)\.(?:RDB|rdb|residual_block_)(\d)\.conv(\d)(?:\.0)?\.(weight|bias)"
+)
+_NUMBERED = re.compile(r"model\.(\d+)\.(weight|bias)")
+_TRUNK_END = re.compile(r"model\.1\.sub\.\d+\.(weight|bias)")
+
+
+def _our_name(key: str, state: Mapping[str, Tensor]) -> str | None:
+    """The parameter that a file's key means, None for a key of no layout that we know."""
+    module, _, leaf = key.rpartition(".")
+    if found := _BLOCK.fullmatch(key):
+        block, dense, convolution, leaf = found.groups()
+        return f"body.{block}.rdb{dense}.conv{convolution}.{leaf}"
+    if module in _PLAIN:
+        return f"{_PLAIN[module]}.{leaf}"
+    if found := _TRUNK_END.fullmatch(key):
+        return f"conv_body.{found[1]}"
+    if found := _NUMBERED.fullmatch(key):
+        return f"{_by_place(int(found[1]), state)}.{found[2]}"
+    return None
+
+
+def _by_place(number: int, state: Mapping[str, Tensor]) -> str:
+    """Of ESRGAN's first layout: 0 is the first convolution, the last two are the head, those before them enlarge."""
+    numbers = sorted({int(found[1]) for key in state if (found := _NUMBERED.fullmatch(key))})
+    place = numbers.index(number)
+    named = {0: "conv_first", len(numbers) - 2: "conv_hr", len(numbers) - 1: "conv_last"}
+    return named.get(place, f"ups.{place - 1}")

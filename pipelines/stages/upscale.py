@@ -1,0 +1,199 @@
+"""Upscaling: by the super-resolution network alone, or with the picture sampled over at low strength.
+
+Fooocus modules/upscaler.py: perform_upscale; modules/async_worker.py: apply_upscale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import BadValue, UnknownName
+from ..functional.latents import over_white
+from ..functional.tiles import tiled_scale
+from ..host import Host
+from ..models.upscaler import Upscaler, bytes_per_cell, load_upscaler
+from ..settings import DEFAULT_UPSCALER, FAST_UPSCALES, PERFORMANCES, SIZE_OF_SDXL, UPSCALE_FACTORS
+from ..types import Info, Model, SamplingSettings, Vae
+from . import network, refine, sample, sizes, vae
+from .load import find_or_pocket
+
+KIND = "upscale_models"
+TILE, SMALLEST_TILE, OVERLAP = 512, 128, 32
+STRENGTH = 0.382
+LARGEST_SAMPLED = 2800  # the size class above which a picture is not sampled over, for a network of 1024
+MOST_TILES_AT_ONCE = 16
+OUT_OF_MEMORY = (torch.OutOfMemoryError if hasattr(torch, "OutOfMemoryError") else torch.cuda.OutOfMemoryError,)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """All that sampling a picture over takes."""
+
+    model: Model
+    vae: Vae
+    positive: network.Conditioning
+    negative: network.Conditioning
+    settings: SamplingSettings
+    seed: int = 0
+
+
+def load(host: Host, name: str) -> Upscaler:
+    """The network of an upscaler file. Raises MissingFile and BadFile."""
+    return load_upscaler(find_or_pocket(host, KIND, name, DEFAULT_UPSCALER))
+
+
+def enlarge(host: Host, upscaler: Upscaler | Any, image: Tensor, factor: float = 0.0) -> Tensor:
+    """Pictures (B, H, W, 1, 3 or 4) in 0…1 as the network enlarges them: (B, k·H, k·W, 3), float32 on the CPU.
+
+    A `factor` above 0 resamples them to that multiple of their own size. What is transparent is laid over white.
+    `upscaler` may also be ComfyUI's UPSCALE_MODEL. Raises BadValue for sockets that are no pictures.
+    """
+    pixels = checked(image)
+    pictures = [_enlarged(host, upscaler, picture) for picture in pixels]
+    large = pictures[0][None] if len(pictures) == 1 else torch.stack(pictures)
+    if not factor:
+        return large
+    height, width = (int(side * factor) for side in pixels.shape[1:3])
+    if min(height, width) < 1:
+        raise BadValue(f"factor {factor} leaves nothing of {pixels.shape[2]}×{pixels.shape[1]} pixels: choose a larger")
+    return sizes.resample(large, height, width)
+
+
+def upscale(
+    host: Host,
+    upscaler: Upscaler | Any,
+    image: Tensor,
+    method: str,
+    factor: float = 2.0,
+    strength: float = STRENGTH,
+    steps: int = 0,
+    sampling: Sampling | None = None,
+) -> tuple[Tensor, Info | None]:
+    """Pictures (B, H, W, 3) enlarged as Fooocus does, and how they were sampled; None when they were not.
+
+    `factor` counts with the method 'custom'. The network enlarges first; its picture is resampled to the factor, or
+    to the size that the model was trained for where that is more. Then it is sampled over at `strength` with `steps`
+    (0: the performance mode's for upscaling), all in tiles: but not with a fast method, with strength 0, or when it
+    is larger than the size class 2800. Raises BadValue and UnknownName.
+    """
+    native = sampling.model.native_size if sampling else SIZE_OF_SDXL
+    picture, size_class = resized(host, upscaler, image, factor_of(method, factor), native)
+    if not is_sampled(method, strength) or size_class > LARGEST_SAMPLED * native / SIZE_OF_SDXL:
+        return picture, None
+    if sampling is None:
+        raise BadValue(f"{method} samples the picture over: wire in model, VAE, both conditionings and settings")
+    settings = replace(sampling.settings, steps=steps or upscale_steps(sampling.settings))
+    return sampled_over(host, replace(sampling, settings=settings), picture, strength)
+
+
+def resized(host: Host, upscaler: Upscaler | Any, image: Tensor, factor: float, native: int) -> tuple[Tensor, int]:
+    """Pictures enlarged and resampled to the factor, or to the size class `native`, and their size class."""
+    height, width = image.shape[1] * factor, image.shape[2] * factor
+    size_class = sizes.size_class(height, width)
+    large = enlarge(host, upscaler, image)
+    if size_class < native:
+        return sizes.to_size_class(large, native), native
+    return sizes.resample(large, int(height), int(width)), size_class
+
+
+def sampled_over(host: Host, what: Sampling, picture: Tensor, strength: float) -> tuple[Tensor, Info]:
+    """Pictures encoded with the VAE of the model that runs, sampled at that strength and decoded, in tiles."""
+    encoder = refine.encoding_vae(what.vae, what.model, what.settings, strength)
+    latent = vae.encode(host, encoder, picture, what.seed, tiled=True)
+    args = (what.model, what.positive, what.negative, latent, what.settings, what.seed)
+    done = sample.sample(host, *args, denoise=strength)
+    info = sample.account(what.model, what.positive, done, what.settings, what.seed)
+    return vae.decode(host, what.vae, done, tiled=True), info
+
+
+def is_sampled(method: str, strength: float) -> bool:
+    """Whether the method samples the picture over at all."""
+    return method not in FAST_UPSCALES and strength > 0
+
+
+def factor_of(method: str, factor: float) -> float:
+    """The factor of a method; 'custom' takes the given one. Raises UnknownName, and BadValue for a factor below 1."""
+    if method not in UPSCALE_FACTORS:
+        raise UnknownName("upscale method", method, UPSCALE_FACTORS)
+    chosen = UPSCALE_FACTORS[method] or factor
+    if not 1 <= chosen <= 8:
+        raise BadValue(f"factor is {chosen}: choose one from 1 to 8")
+    return chosen
+
+
+def upscale_steps(settings: SamplingSettings) -> int:
+    """The performance mode's steps for upscaling, unless the settings have another count than the mode's."""
+    mode = PERFORMANCES.get(settings.performance)
+    return mode.upscale_steps if mode is not None and settings.steps == mode.steps else settings.steps
+
+
+def checked(image: Tensor) -> Tensor:
+    """Pictures (B, H, W, 3). Raises BadValue for what is none."""
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or not image.numel():
+        raise BadValue(f"a picture to enlarge must be (B, H, W, 3), got {tuple(image.shape)}")
+    return over_white(image)
+
+
+def _enlarged(host: Host, upscaler: Upscaler | Any, picture: Tensor) -> Tensor:
+    """One picture (H, W, 3) through the network in tiles; when memory runs out, in smaller ones."""
+    module, ask, scale = _parts(upscaler)
+    device = host.load("upscaler", module)
+    tile = TILE
+    while True:
+        try:
+            return _tiled(host, picture, ask, scale, device, tile, _tiles_at_once(module, device, tile))
+        except OUT_OF_MEMORY as error:
+            tile //= 2
+            if tile < SMALLEST_TILE:
+                raise BadValue(
+                    f"a picture of {picture.shape[1]}×{picture.shape[0]} pixels does not fit into memory even in tiles "
+                    f"of {SMALLEST_TILE}: free some, or enlarge a smaller one"
+                ) from error
+
+
+@torch.no_grad()
+def _tiled(
+    host: Host,
+    picture: Tensor,
+    ask: Callable[[Tensor], Tensor],
+    scale: float,
+    device: torch.device,
+    tile: int,
+    at_once: int,
+) -> Tensor:
+    done, total = 0, _count(picture.shape[0], tile) * _count(picture.shape[1], tile)
+
+    def enlarged(tiles: Tensor) -> Tensor:
+        nonlocal done
+        host.check_interrupted()
+        result = ask(tiles.to(device)).float().cpu()
+        done += len(tiles)
+        host.progress(done, total)
+        return result
+
+    pixels = picture.movedim(-1, 0)[None]
+    return tiled_scale(pixels, enlarged, tile, tile, OVERLAP, scale, at_once)[0].clamp_(0, 1).movedim(0, -1)
+
+
+def _count(side: int, tile: int) -> int:
+    return len(range(0, side, tile - OVERLAP))
+
+
+def _parts(upscaler: Upscaler | Any) -> tuple[nn.Module, Callable[[Tensor], Tensor], float]:
+    """The module, what to call, and the scale, of our network or of spandrel's descriptor of one."""
+    if isinstance(upscaler, Upscaler):
+        return upscaler, upscaler, upscaler.scale
+    return upscaler.model, upscaler, upscaler.scale
+
+
+def _tiles_at_once(module: nn.Module, device: torch.device, tile: int) -> int:
+    """How many tiles fit into the device's free memory; where that is not known, one."""
+    if device.type != "cuda" or not isinstance(module, Upscaler):
+        return 1
+    free = torch.cuda.mem_get_info(device)[0]
+    return int(max(1, min(MOST_TILES_AT_ONCE, free // (2 * tile**2 * bytes_per_cell(module)))))

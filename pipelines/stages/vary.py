@@ -1,0 +1,48 @@
+"""Varying: a picture in a size that the model knows, to be sampled over (Fooocus async_worker.py: apply_vary)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..errors import BadValue, UnknownName
+from ..host import Host
+from ..settings import VARY_STRENGTHS
+from ..types import Model, SamplingSettings, Vae
+from . import refine, sizes, upscale, vae
+
+LARGEST = 2  # times the side that the model was trained for
+
+
+def vary(
+    host: Host,
+    model: Model,
+    autoencoder: Vae,
+    image: Tensor,
+    settings: SamplingSettings,
+    method: str,
+    strength: float = 0.5,
+    seed: int = 0,
+) -> tuple[vae.Latent, float]:
+    """The latent of pictures (B, H, W, 3) to be sampled over, and the denoise strength for the sampler.
+
+    Pictures of a size class outside 1024…2048 are resampled into it (other models: their own side to twice that).
+    `strength` counts with the method 'custom'. The VAE is that of the model that will run: with an SD 1.5 refiner it
+    may be the refiner's. Raises UnknownName and BadValue.
+    """
+    denoise = strength_of(method, strength)
+    pixels = upscale.checked(image)
+    present = sizes.size_class(*pixels.shape[1:3])
+    wanted = min(max(present, model.native_size), LARGEST * model.native_size)
+    pixels = sizes.to_size_class(pixels, wanted)
+    chosen = refine.encoding_vae(autoencoder, model, settings, denoise)
+    return vae.encode(host, chosen, pixels, seed), denoise
+
+
+def strength_of(method: str, strength: float) -> float:
+    """The denoise strength of a method; 'custom' takes the given one."""
+    if method not in VARY_STRENGTHS:
+        raise UnknownName("vary method", method, VARY_STRENGTHS)
+    chosen = VARY_STRENGTHS[method] or strength
+    if not 0 < chosen <= 1:
+        raise BadValue(f"strength is {chosen}: choose a value above 0, up to 1")
+    return chosen
