@@ -131,8 +131,7 @@ def main() -> None:
 
 
 @torch.no_grad()
-def compare(model: Model, paths: list[Path], rounds: int, rank: int, title: str) -> None:
-    print(title)
+def compare(model: Model, paths: list[Path], rounds: int, rank: int) -> None:
     parameters = dict(model.network.module.named_parameters())
     patch = lora.patches(lora.read_lora(paths[0]), "first", 1.0, model, None)[0]
     changed = [parameters[name].data for name in (patch.deltas if patch else ())]
