@@ -124,10 +124,9 @@ def main() -> None:
         for path in paths:
             save_file(entries(model.network.module, given.rank), path)
         size = sum(path.stat().st_size for path in paths) / 1e6
-        print(f"torch {torch.__version__}, {given.threads} threads; seconds of a processor")
-        compare(
-            model, paths, given.rounds, given.rank, f"{given.size}, {FILES} files of rank {given.rank} ({size:.0f} MB)"
-        )
+        title = f"{given.size}, {FILES} files of rank {given.rank} ({size:.0f} MB)"
+        print(f"torch {torch.__version__}, {given.threads} threads, seconds of a processor; {title}")
+        compare(model, paths, given.rounds, given.rank)
 
 
 @torch.no_grad()
