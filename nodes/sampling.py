@@ -14,7 +14,7 @@ from ..pipelines.settings import (
     SAMPLERS,
     SCHEDULERS,
 )
-from ..pipelines.types import Info, Lora, Model, SamplingSettings, Vae
+from ..pipelines.types import Hint, Info, Lora, Model, SamplingSettings, Vae
 from . import sockets
 from .comfy import current_host
 
@@ -247,6 +247,7 @@ class FooocusSampler:
             },
             "optional": {
                 "sigmas": ("SIGMAS", {"tooltip": "Noise levels in place of those of the settings."}),
+                "control": (sockets.CONTROL, {"tooltip": "Control images and image prompts, chained."}),
             },
         }
 
@@ -260,9 +261,10 @@ class FooocusSampler:
         seed: int,
         denoise: float,
         sigmas: Any = None,
+        control: tuple[Hint, ...] = (),
     ) -> tuple[dict[str, Any], Info]:
         latent = stages.sample.sample(
-            current_host(), model, positive, negative, latent, settings, seed, denoise=denoise, sigmas=sigmas
+            current_host(), model, positive, negative, latent, settings, seed, denoise, sigmas, control
         )
         return latent, stages.sample.account(model, positive, latent, settings, seed)
 

@@ -7,8 +7,13 @@ LORAS = "FOOOCUS_LORAS"  # tuple[pipelines.types.Lora, ...]
 PROMPT = "FOOOCUS_PROMPT"  # pipelines.types.Prompt
 INFO = "FOOOCUS_INFO"  # pipelines.types.Info
 SETTINGS = "FOOOCUS_SETTINGS"  # pipelines.types.SamplingSettings
+REFINER = "FOOOCUS_REFINER"  # pipelines.types.Refiner
+CONTROL = "FOOOCUS_CONTROL"  # tuple[pipelines.types.Hint, ...]
+CONTROL_NET = "FOOOCUS_CONTROLNET"  # pipelines.models.control_lora.ControlNet
+UPSCALER = "FOOOCUS_UPSCALER"  # pipelines.models.upscaler.Upscaler
 
 ANY_VAE = "FOOOCUS_VAE,VAE"  # for inputs that only encode or decode
+ANY_UPSCALER = "FOOOCUS_UPSCALER,UPSCALE_MODEL"
 
 
 class _Choice(str):

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
+    from .models.control_lora import ControlNet
     from .models.network import Network, WeightPatch
     from .models.tokenizer import ClipTokenizer
 
@@ -141,6 +142,33 @@ class RefinerSwitch:
     at: float = 0.5
     method: SwapMethod = "joint"
     step: int = -1
+
+
+@dataclass(frozen=True)
+class ControlHint:
+    """Pictures (1 or B, H, W, 3) in 0…1 that a control network reads while the run is from `start_at` to `stop_at`.
+
+    Both are shares of the timesteps, not of the steps. `weight` scales what the network adds; `softness` (0…1) is how
+    much less it adds to the shallow layers.
+    """
+
+    network: ControlNet
+    image: Tensor
+    weight: float = 1.0
+    start_at: float = 0.0
+    stop_at: float = 0.5
+    softness: float = 0.25
+
+
+@dataclass(frozen=True)
+class ImageHint:
+    """A picture that the cross-attention reads beside the prompt."""
+
+    weight: float = 0.6
+    stop_at: float = 0.5
+
+
+Hint = ControlHint | ImageHint
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -17,15 +17,16 @@ from ..functional.model_sampling import ModelSampling
 from ..functional.stepping import Denoise
 from ..host import Host
 from ..models import unet
-from ..types import Model, SamplingSettings
+from ..types import Hint, Model, SamplingSettings
 from . import preview
 
 Conditioning = list[list[Any]]
 BYTES_PER_CELL = 8 * 1024  # of activations, per latent cell and byte of the dtype
 
 
-def ready(host: Host, model: Model, shape: torch.Size) -> torch.device:
-    """The network on its device with its patches merged, and room beside it for latents (B, C, h, w) of that shape."""
+def ready(host: Host, model: Model, shape: torch.Size, control: Sequence[Hint] = ()) -> torch.device:
+    """The network on its device with its patches merged and what the hints need beside it, and room for latents
+    (B, C, h, w) of that shape."""
     module = model.network.module
     cells = 2 * shape[0] * shape[-2] * shape[-1]
     itemsize = next(module.parameters()).element_size()
@@ -35,7 +36,7 @@ def ready(host: Host, model: Model, shape: torch.Size) -> torch.device:
 
 
 @contextmanager
-def attached(model: Model) -> Iterator[None]:
+def attached(model: Model, control: Sequence[Hint] = ()) -> Iterator[None]:
     """All that hangs on the network beside its weights, while the context lasts."""
     with unet.freeu_attached(model.network.module, model.freeu):
         yield
@@ -61,6 +62,7 @@ def guided(
     settings: SamplingSettings,
     shape: torch.Size,
     device: torch.device,
+    control: Sequence[Hint] = (),
 ) -> Denoise:
     """`denoise(x, sigma)`: the network on both sides with their timed sizes, then Fooocus's guidance.
 

@@ -19,7 +19,7 @@ from ..functional.stepping import Callback, Denoise
 from ..host import Host
 from ..models import interposer as interposers
 from ..settings import MAX_SEED
-from ..types import Family, Info, Model, RefinerSwitch, SamplingSettings
+from ..types import Family, Hint, Info, Model, RefinerSwitch, SamplingSettings
 from . import encode, network, plan, refine
 from .vae import FAMILY
 
@@ -37,12 +37,13 @@ def sample(
     seed: int,
     denoise: float = 1.0,
     sigmas: Tensor | None = None,
+    control: tuple[Hint, ...] = (),
 ) -> Latent:
     """Sample a latent (`samples` (B, 4, h, w), unscaled; zeros to begin from nothing); the result is a new dict.
 
     Each picture of a batch has its own seed, counting up, and gets what it would get alone. `sigmas` replaces the
-    schedule of the settings. A model with a refiner hands over to it. Raises BadValue for sockets that don't fit the
-    model and for settings out of range.
+    schedule of the settings. A model with a refiner hands over to it, and the hints of `control` end there. Raises
+    BadValue for sockets that don't fit the model and for settings out of range.
     """
     levels = plan.schedule(model, settings, denoise) if sigmas is None else checked_sigmas(sigmas)
     plan.check_names(settings)
@@ -50,7 +51,7 @@ def sample(
     final = finisher(model, way)
     raw = checked_samples(latent, model, final if way == "refiner" else model)
     seeds = plan.seeds_of(latent, seed)
-    job = Job(host, model, positive, negative, settings, raw, levels, seeds, denoise)
+    job = Job(host, model, positive, negative, settings, raw, levels, seeds, denoise, control)
     return {**latent, "samples": WAYS[way](job).cpu(), FAMILY: family_of_latents(final)}
 
 
@@ -76,6 +77,7 @@ class Job:
     levels: Tensor
     seeds: list[int]
     denoise: float
+    control: tuple[Hint, ...] = ()
 
     @property
     def switch(self) -> RefinerSwitch:
@@ -89,7 +91,7 @@ class Job:
         """The same with the refiner in the model's place, and what it gets of the conditioning."""
         refiner = self.switch.refiner.model
         sides = [refine.separated(side, self.model, refiner) for side in (self.positive, self.negative)]
-        return replace(self, model=refiner, positive=sides[0], negative=sides[1])
+        return replace(self, model=refiner, positive=sides[0], negative=sides[1], control=())
 
 
 @dataclass(frozen=True)
@@ -102,8 +104,8 @@ class Chance:
 
 def alone(job: Job) -> Tensor:
     """One model from the first step to the last."""
-    device = network.ready(job.host, job.model, job.raw.shape)
-    with network.attached(job.model):
+    device = network.ready(job.host, job.model, job.raw.shape, job.control)
+    with network.attached(job.model, job.control):
         return leg(job, asked(job, device), chance_of(job, device), network.watcher(job.host, job.model))
 
 
@@ -116,11 +118,11 @@ def refiner_alone(job: Job) -> Tensor:
 def joint(job: Job) -> Tensor:
     """One run, with another network from the switch on: the change is made after the first look at that step."""
     second, at = job.for_refiner(), job.switch_step
-    device = network.ready(job.host, job.model, job.raw.shape)
+    device = network.ready(job.host, job.model, job.raw.shape, job.control)
     present, refined = asked(job, device), asked(second, device)
     look = network.watcher(job.host, job.model)
     with ExitStack() as base:
-        base.enter_context(network.attached(job.model))
+        base.enter_context(network.attached(job.model, job.control))
 
         def watch(i: int, total: int, denoised: Tensor, x: Tensor) -> None:
             nonlocal present
@@ -136,9 +138,9 @@ def joint(job: Job) -> Tensor:
 def separate(job: Job) -> Tensor:
     """Two runs over one schedule: the model to the switch, the refiner goes on from its noisy latents."""
     second, at, total = job.for_refiner(), job.switch_step, len(job.levels) - 1
-    device = network.ready(job.host, job.model, job.raw.shape)
+    device = network.ready(job.host, job.model, job.raw.shape, job.control)
     chance, watch = chance_of(job, device), network.watcher(job.host, job.model, total=total)
-    with network.attached(job.model):
+    with network.attached(job.model, job.control):
         halfway = leg(replace(job, levels=sigmas.cut(job.levels, last=at)), asked(job, device), chance, watch)
     network.ready(job.host, second.model, job.raw.shape)
     second = replace(second, raw=halfway, levels=sigmas.cut(job.levels, start=at))
@@ -155,10 +157,10 @@ def by_latents(job: Job) -> Tensor:
     """
     second, at, total = job.for_refiner(), job.switch_step, len(job.levels) - 1
     interposer = refine.interposer(job.host, job.model)
-    device = network.ready(job.host, job.model, job.raw.shape)
+    device = network.ready(job.host, job.model, job.raw.shape, job.control)
     chance, watch = chance_of(job, device), network.watcher(job.host, job.model, total=total)
     last = LastNoise(asked(job, device))
-    with network.attached(job.model):
+    with network.attached(job.model, job.control):
         clean = leg(replace(job, levels=sigmas.cut(job.levels, last=at, full_denoise=True)), last, chance, watch)
     if interposer is not None:
         interposer.to(job.host.load("vae", interposer))
@@ -200,7 +202,9 @@ class LastNoise:
 
 def asked(job: Job, device: torch.device) -> Denoise:
     """The job's model on both of its sides."""
-    return network.guided(job.host, job.model, job.positive, job.negative, job.settings, job.raw.shape, device)
+    return network.guided(
+        job.host, job.model, job.positive, job.negative, job.settings, job.raw.shape, device, job.control
+    )
 
 
 def leg(job: Job, denoise: Denoise, chance: Chance, watch: Callback) -> Tensor:
