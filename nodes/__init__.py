@@ -4,6 +4,7 @@ from .loaders import FooocusApplyLoras, FooocusFreeU, FooocusLoadCheckpoint, Foo
 from .output import FooocusSaveImage
 from .prompt import FooocusEncodePrompt, FooocusExpandPrompt, FooocusPrompt, FooocusStyles
 from .recipe import FooocusPreset, FooocusReadInfo
+from .refiner import FooocusLoadRefiner, FooocusRefinerSwitch
 from .sampling import (
     FooocusAspectRatio,
     FooocusPerformance,
@@ -13,6 +14,7 @@ from .sampling import (
     FooocusVaeDecode,
     FooocusVaeEncode,
 )
+from .upscale import FooocusLoadUpscaler, FooocusUpscale, FooocusUpscaleImage, FooocusVary
 
 NODE_CLASS_MAPPINGS = {
     "FooocusPreset": FooocusPreset,
@@ -22,6 +24,8 @@ NODE_CLASS_MAPPINGS = {
     "FooocusLoraStack": FooocusLoraStack,
     "FooocusApplyLoras": FooocusApplyLoras,
     "FooocusFreeU": FooocusFreeU,
+    "FooocusLoadRefiner": FooocusLoadRefiner,
+    "FooocusRefinerSwitch": FooocusRefinerSwitch,
     "FooocusStyles": FooocusStyles,
     "FooocusExpandPrompt": FooocusExpandPrompt,
     "FooocusPrompt": FooocusPrompt,
@@ -33,6 +37,10 @@ NODE_CLASS_MAPPINGS = {
     "FooocusSampler": FooocusSampler,
     "FooocusVaeDecode": FooocusVaeDecode,
     "FooocusVaeEncode": FooocusVaeEncode,
+    "FooocusVary": FooocusVary,
+    "FooocusLoadUpscaler": FooocusLoadUpscaler,
+    "FooocusUpscaleImage": FooocusUpscaleImage,
+    "FooocusUpscale": FooocusUpscale,
     "FooocusSaveImage": FooocusSaveImage,
 }
 
@@ -44,6 +52,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "FooocusLoraStack": "Fooocus LoRA Stack",
     "FooocusApplyLoras": "Fooocus Apply LoRAs",
     "FooocusFreeU": "Fooocus FreeU",
+    "FooocusLoadRefiner": "Fooocus Load Refiner",
+    "FooocusRefinerSwitch": "Fooocus Refiner Switch",
     "FooocusStyles": "Fooocus Styles",
     "FooocusExpandPrompt": "Fooocus Expand Prompt",
     "FooocusPrompt": "Fooocus Prompt",
@@ -55,5 +65,9 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "FooocusSampler": "Fooocus Sampler",
     "FooocusVaeDecode": "Fooocus VAE Decode",
     "FooocusVaeEncode": "Fooocus VAE Encode",
+    "FooocusVary": "Fooocus Vary",
+    "FooocusLoadUpscaler": "Fooocus Load Upscaler",
+    "FooocusUpscaleImage": "Fooocus Upscale Image",
+    "FooocusUpscale": "Fooocus Upscale",
     "FooocusSaveImage": "Fooocus Save Image",
 }

@@ -1,8 +1,8 @@
-"""What a validation function answers the server."""
+"""What a declaration offers first, and what a validation function answers the server."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..pipelines.errors import UserError
 
@@ -14,3 +14,8 @@ def problem(check: Callable[[], object]) -> bool | str:
     except UserError as error:
         return str(error)
     return True
+
+
+def chosen_file(names: Sequence[str], published: str) -> str:
+    """The choice that a list of files begins with: the published one, under whatever folder, or the first."""
+    return next((name for name in names if name.rsplit("/", 1)[-1] == published), names[0])

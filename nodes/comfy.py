@@ -12,7 +12,9 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..pipelines.host import Host, LocalHost, Preview, Role, find_file, model_roots
+from ..pipelines import stages
+from ..pipelines.host import Host, LocalHost, Preview, Role, find_file
+from ..pipelines.model_paths import model_roots
 
 if TYPE_CHECKING:
     import torch
@@ -48,7 +50,7 @@ def _comfy_host() -> ComfyHost:
 
 @functools.cache
 def _plain_host() -> LocalHost:
-    return LocalHost(models=[Path("models")])
+    return LocalHost(models=[Path("models")], hint=stages.assets.how_to_get)
 
 
 class ComfyHost:
@@ -62,7 +64,7 @@ class ComfyHost:
 
     def find(self, kind: str, name: str, home: Path | None = None) -> Path:
         at_home = [root / kind for root in model_roots(home)] if home else []
-        return find_file(kind, name, at_home + self._folders(kind))
+        return find_file(kind, name, at_home + self._folders(kind), stages.assets.how_to_get)
 
     def _folders(self, kind: str) -> list[Path]:
         import folder_paths
@@ -78,6 +80,7 @@ class ComfyHost:
             "unet": (model_management.get_torch_device, model_management.unet_offload_device),
             "text": (model_management.text_encoder_device, model_management.text_encoder_offload_device),
             "vae": (model_management.vae_device, model_management.vae_offload_device),
+            "upscaler": (model_management.get_torch_device, model_management.unet_offload_device),
         }
         ask_device, ask_offload = devices[role]
         device: torch.device = ask_device()

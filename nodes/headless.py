@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..pipelines import stages
 from ..pipelines.errors import BadFile, MissingFile, did_you_mean
+from ..pipelines.host import POCKET
 from .comfy import current_host
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+EXAMPLES = POCKET.parent / "pictures"
 NO_ALPHA = (64, 64)  # the mask that ComfyUI gives for a picture without alpha
 
 
@@ -133,13 +135,13 @@ def picture_names() -> list[str]:
 
 
 def find_picture(name: str) -> Path:
-    """The file of a LoadImage value: in the input folder, in the folder named by a suffix such as ' [output]', or
-    at that path. Raises MissingFile."""
+    """The file of a LoadImage value: in the input folder, in the folder named by a suffix such as ' [output]', at
+    that path, or among the examples that come with the pack. Raises MissingFile."""
     annotated = re.fullmatch(r"(.+?) ?\[(input|output|temp)\]", name)
     kind = cast(Literal["input", "output", "temp"], annotated[2] if annotated else "input")
     folder = current_host().folder(kind)
     plain = annotated[1] if annotated else name
-    for path in (folder / plain, Path(plain)):
+    for path in (folder / plain, Path(plain), EXAMPLES / plain):
         if plain and path.is_file():
             return path
     near = did_you_mean(plain, picture_names())

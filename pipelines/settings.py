@@ -27,6 +27,7 @@ DEFAULT_REFINER = "realisticVisionV60B1_v51VAE.safetensors"
 DEFAULT_UPSCALER = "fooocus_upscaler_s409985e5.bin"
 DEFAULT_VAE = "Default (model)"
 POCKET_CHOICE = "pocket"
+EXAMPLE_PICTURE = "example.png"  # ComfyUI's input folder comes with one of this name
 NO_FILE = "None"
 NO_STYLE = "None"
 CUSTOM_SIZE = "custom"

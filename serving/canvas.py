@@ -24,17 +24,24 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
             ("FooocusSamplingSettings", 0),
             ("FooocusLora", 0),
             ("FooocusLoraStack", 0),
+            ("FooocusLoadRefiner", 0),
         ),
     ),
     ("Performance and styles", (("FooocusPerformance", 0), ("FooocusStyles", 280), ("FooocusExpandPrompt", 620))),
     ("Prompt and checkpoint", (("FooocusPrompt", 210), ("FooocusLoadCheckpoint", 720))),
-    ("LoRAs", (("FooocusApplyLoras", 340),)),
-    ("Text and size", (("FooocusEncodePrompt", 100), ("FooocusAspectRatio", 450))),
-    ("Sampling", (("FooocusScheduler", 0), ("FooocusSampler", 220))),
+    (
+        "Model and picture",
+        (("FooocusApplyLoras", 340), ("FooocusRefinerSwitch", 540), ("LoadImage", 780), ("FooocusLoadUpscaler", 1180)),
+    ),
+    ("Text and size", (("FooocusEncodePrompt", 100), ("FooocusAspectRatio", 450), ("FooocusVary", 450))),
+    (
+        "Sampling",
+        (("FooocusScheduler", 0), ("FooocusSampler", 220), ("FooocusUpscale", 220), ("FooocusUpscaleImage", 700)),
+    ),
     ("Decoding", (("FooocusVaeDecode", 640), ("FooocusVaeEncode", 860))),
     ("Saving", (("FooocusSaveImage", 540),)),
 )
-SEED_CONTROL = "fixed"
+SEED_CONTROL, UPLOAD = "fixed", "image"
 GROUP_COLORS = ("#3f789e", "#8A8", "#b58b2a", "#a1309b", "#88A", "#3f789e", "#8A8", "#b58b2a")
 WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN")
 
@@ -79,7 +86,7 @@ def to_api(canvas: Mapping[str, Any], registry: Mapping[str, Any]) -> ApiGraph:
         for name, declared in declared_inputs(registry[node["type"]]):
             if is_widget(declared):
                 value = next(values)
-                if has_seed_control(name, declared):
+                if has_extra_widget(name, declared):
                     next(values)
                 inputs[name] = value
             if linked.get(name) is not None:
@@ -129,7 +136,8 @@ def size_of(node: Any) -> list[int]:
     height = 20 * sockets + 16
     for name, d in declared:
         if is_widget(d):
-            height += 110 if d[1].get("multiline") else 48 if has_seed_control(name, d) else 24
+            picture = 220 if d[1].get("image_upload") else 0
+            height += picture + (110 if d[1].get("multiline") else 48 if has_extra_widget(name, d) else 24)
     return [NODE_WIDTH, max(height, 60)]
 
 
@@ -145,8 +153,10 @@ def is_widget(declared: tuple[Any, dict[str, Any]]) -> bool:
     return (isinstance(kind, list) or kind in WIDGET_TYPES) and not options.get("forceInput")
 
 
-def has_seed_control(name: str, declared: tuple[Any, dict[str, Any]]) -> bool:
-    """Whether the page adds a control-after-generate value behind an input's own."""
+def has_extra_widget(name: str, declared: tuple[Any, dict[str, Any]]) -> bool:
+    """Whether the page adds a value behind an input's own: a seed's control after generating, an upload button."""
+    if declared[1].get("image_upload"):
+        return True
     return declared[0] == "INT" and (name in ("seed", "noise_seed") or bool(declared[1].get("control_after_generate")))
 
 
@@ -177,8 +187,8 @@ def _canvas_node(
             socket["widget"] = {"name": name}
             linked = is_link(given.get(name))
             values.append(declared[1]["default"] if linked else given[name])
-            if has_seed_control(name, declared):
-                values.append(SEED_CONTROL)
+            if has_extra_widget(name, declared):
+                values.append(UPLOAD if declared[1].get("image_upload") else SEED_CONTROL)
         if is_link(given.get(name)):
             source, slot = given[name]
             kind = registry[graph[source]["class_type"]].RETURN_TYPES[slot]
@@ -197,9 +207,16 @@ def _canvas_node(
         "inputs": inputs,
         "outputs": [{"name": n, "type": t, "links": []} for n, t in zip(names, node.RETURN_TYPES, strict=True)],
         "title": graph[node_id].get("_meta", {}).get("title", class_type),
-        "properties": {"Node name for S&R": class_type, "cnr_id": "fooocus-stages", "ver": version},
+        "properties": {"Node name for S&R": class_type, **_origin(class_type, version)},
         "widgets_values": values,
     }
+
+
+def _origin(class_type: str, version: str) -> dict[str, str]:
+    """Which pack the page's manager should look in for a node."""
+    return (
+        {"cnr_id": "fooocus-stages", "ver": version} if class_type.startswith("Fooocus") else {"cnr_id": "comfy-core"}
+    )
 
 
 def _note(about: Mapping[str, str], node_id: int, version: str) -> dict[str, Any]:

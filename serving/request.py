@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ..pipelines.settings import (
@@ -11,10 +11,14 @@ from ..pipelines.settings import (
     CUSTOM_SIZE,
     DEFAULT_CHECKPOINT,
     DEFAULT_STYLES,
+    DEFAULT_UPSCALER,
     DEFAULT_VAE,
+    EXAMPLE_PICTURE,
+    FAST_UPSCALES,
     MAX_LORAS,
     NO_FILE,
     NO_STYLE,
+    VARY_STRENGTHS,
 )
 from ..pipelines.types import Lora
 
@@ -38,9 +42,20 @@ class TextToImage:
     aspect_ratio: str = "1024×1024"
     num_images: int = 1
     loras: tuple[Lora, ...] = (OFFSET_LORA,)
+    refiner: str = NO_FILE
+    refiner_switch: float = 0.8
     output_format: str = "jpeg"
     seed: int = 0
     checkpoint: str = DEFAULT_CHECKPOINT
+
+
+@dataclass(frozen=True)
+class UpscaleOrVary(TextToImage):
+    """A picture varied or enlarged; its size replaces the aspect ratio."""
+
+    image: str = EXAMPLE_PICTURE
+    method: str = "Vary (Strong)"
+    upscaler: str = DEFAULT_UPSCALER
 
 
 class GraphBuilder:
@@ -68,9 +83,75 @@ class Node:
         return [self.id, slot]
 
 
+def graph_of(request: TextToImage) -> ApiGraph:
+    """The graph of any request."""
+    return upscale_or_vary(request) if isinstance(request, UpscaleOrVary) else text_to_image(request)
+
+
 def text_to_image(request: TextToImage) -> ApiGraph:
-    """The graph of a text-to-image request: load, LoRAs, settings, prompt, encode, sample, decode, save."""
+    """The graph of a text-to-image request: the core, a size, sampling, decoding, saving."""
     build = GraphBuilder()
+    core = add_core(build, request)
+    size = build.add("FooocusAspectRatio", "Size", **size_inputs(request.aspect_ratio), batch_size=1, model=core.model)
+    add_sampling(build, request, core, size[0], denoise=1.0)
+    return build.graph
+
+
+def upscale_or_vary(request: UpscaleOrVary) -> ApiGraph:
+    """The graph of a picture varied, or enlarged; a fast upscale needs no model at all."""
+    build = GraphBuilder()
+    if request.method in VARY_STRENGTHS:
+        core = add_core(build, request)
+        picture = build.add("LoadImage", "Picture", image=request.image)
+        varied = build.add(
+            "FooocusVary",
+            "Vary",
+            image=picture[0],
+            model=core.model,
+            vae=core.vae,
+            settings=core.settings,
+            method=request.method,
+            strength=0.5,
+            seed=core.seed,
+        )
+        add_sampling(build, request, core, varied[0], denoise=varied[1])
+        return build.graph
+    sampled = request.method not in FAST_UPSCALES
+    wires = add_core(build, request).for_upscale() if sampled else {"seed": request.seed}
+    picture = build.add("LoadImage", "Picture", image=request.image)
+    upscaler = build.add("FooocusLoadUpscaler", "Upscaler", upscaler_name=request.upscaler)
+    large = build.add(
+        "FooocusUpscale",
+        "Upscale",
+        image=picture[0],
+        upscaler=upscaler[0],
+        method=request.method,
+        factor=2.0,
+        strength=0.382,
+        steps=0,
+        **wires,
+    )
+    add_saving(build, request, large[0], large[1])
+    return build.graph
+
+
+@dataclass(frozen=True)
+class Core:
+    """Links to what every mode samples with."""
+
+    model: Link
+    vae: Link
+    positive: Link
+    negative: Link
+    settings: Link
+    seed: Link
+
+    def for_upscale(self) -> dict[str, Link]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def add_core(build: GraphBuilder, request: TextToImage) -> Core:
+    """Checkpoint, LoRAs, settings, prompt, encoding, and the refiner if there is one."""
     checkpoint = build.add(
         "FooocusLoadCheckpoint", "Checkpoint", ckpt_name=request.checkpoint, vae_name=DEFAULT_VAE, clip_skip=2
     )
@@ -109,30 +190,57 @@ def text_to_image(request: TextToImage) -> ApiGraph:
     )
     model = build.add("FooocusApplyLoras", "Apply LoRAs", model=checkpoint[0], clip=checkpoint[1], loras=prompt[1])
     encoded = build.add("FooocusEncodePrompt", "Encode", clip=model[1], prompt=prompt[0], settings=mode[0])
-    size = build.add("FooocusAspectRatio", "Size", **size_inputs(request.aspect_ratio), batch_size=1, model=model[0])
-    latent = build.add(
+    network, vae = add_refiner(build, request, model[0], checkpoint[2])
+    return Core(network, vae, encoded[0], encoded[1], mode[0], prompt[2])
+
+
+def add_refiner(build: GraphBuilder, request: TextToImage, model: Link, vae: Link) -> tuple[Link, Link]:
+    """Model and VAE with the request's refiner; as they are without one."""
+    if request.refiner == NO_FILE:
+        return model, vae
+    refiner = build.add("FooocusLoadRefiner", "Refiner", refiner_name=request.refiner)
+    switch = build.add(
+        "FooocusRefinerSwitch",
+        "Refiner switch",
+        model=model,
+        vae=vae,
+        refiner=refiner[0],
+        refiner_switch=request.refiner_switch,
+        refiner_swap="joint",
+        refiner_step=-1,
+    )
+    return switch[0], switch[1]
+
+
+def add_sampling(build: GraphBuilder, request: TextToImage, core: Core, latent: Link, denoise: float | Link) -> None:
+    """Sampling from a latent, decoding and saving."""
+    done = build.add(
         "FooocusSampler",
         "Sampler",
-        model=model[0],
-        positive=encoded[0],
-        negative=encoded[1],
-        latent=size[0],
-        settings=mode[0],
-        seed=prompt[2],
-        denoise=1.0,
+        model=core.model,
+        positive=core.positive,
+        negative=core.negative,
+        latent=latent,
+        settings=core.settings,
+        seed=core.seed,
+        denoise=denoise,
     )
-    image = build.add("FooocusVaeDecode", "Decode", latent=latent[0], vae=checkpoint[2], tiled=False)
+    image = build.add("FooocusVaeDecode", "Decode", latent=done[0], vae=core.vae, tiled=False)
+    add_saving(build, request, image[0], done[1])
+
+
+def add_saving(build: GraphBuilder, request: TextToImage, image: Link, info: Link) -> None:
+    """Saving with how the picture was made."""
     build.add(
         "FooocusSaveImage",
         "Save",
-        images=image[0],
+        images=image,
         filename_prefix="Fooocus",
         format=request.output_format,
         quality=95,
         metadata="fooocus",
-        info=latent[1],
+        info=info,
     )
-    return build.graph
 
 
 def add_loras(build: GraphBuilder, loras: Sequence[Lora]) -> Link | None:

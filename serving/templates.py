@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..pipelines.settings import DEFAULT_STYLES
+from ..pipelines.settings import DEFAULT_REFINER, DEFAULT_STYLES
 from ..pipelines.types import Lora
 from .canvas import to_canvas
-from .request import OFFSET_LORA, ApiGraph, TextToImage, text_to_image
+from .request import OFFSET_LORA, ApiGraph, TextToImage, UpscaleOrVary, graph_of
 
 PROMPT = "a large red circle on a yellow background"
 
@@ -28,7 +28,7 @@ class Template:
 
     @property
     def graph(self) -> ApiGraph:
-        return text_to_image(self.request)
+        return graph_of(self.request)
 
 
 FIVE_LORAS = (
@@ -69,6 +69,13 @@ TEMPLATES = (
         TextToImage(PROMPT, performance="Quality"),
     ),
     Template(
+        "B05",
+        "text-to-image-refiner",
+        "Text to image with an SD 1.5 refiner",
+        "The base draws two fifths of the steps; the refiner finishes on latents of its own.",
+        TextToImage(PROMPT, performance="Speed", refiner=DEFAULT_REFINER, refiner_switch=0.4),
+    ),
+    Template(
         "B06",
         "text-to-image-five-loras",
         "Text to image, five LoRAs",
@@ -95,6 +102,48 @@ TEMPLATES = (
         "Text to image, four images",
         "Four pictures from four seeds in a row.",
         TextToImage(PROMPT, num_images=4, seed=176400),
+    ),
+    Template(
+        "U01",
+        "vary-subtle",
+        "Vary (Subtle)",
+        "Half of the picture is drawn anew.",
+        UpscaleOrVary(PROMPT, method="Vary (Subtle)"),
+    ),
+    Template(
+        "U02",
+        "vary-strong",
+        "Vary (Strong)",
+        "Most of the picture is drawn anew: the hosted endpoint's default.",
+        UpscaleOrVary(PROMPT),
+    ),
+    Template(
+        "U03",
+        "upscale-1.5x",
+        "Upscale (1.5x)",
+        "The network enlarges, and the model draws the details over, in tiles.",
+        UpscaleOrVary(PROMPT, method="Upscale (1.5x)"),
+    ),
+    Template(
+        "U04",
+        "upscale-2x",
+        "Upscale (2x)",
+        "The network enlarges, and the model draws the details over, in tiles.",
+        UpscaleOrVary(PROMPT, method="Upscale (2x)"),
+    ),
+    Template(
+        "U05",
+        "upscale-fast-2x",
+        "Upscale (Fast 2x)",
+        "The network alone: no checkpoint, no prompt, nothing drawn anew.",
+        UpscaleOrVary(PROMPT, method="Upscale (Fast 2x)"),
+    ),
+    Template(
+        "U09",
+        "vary-refiner",
+        "Vary with an SD 1.5 refiner",
+        "At this strength only one of the two models runs; here it is the refiner.",
+        UpscaleOrVary(PROMPT, method="Vary (Subtle)", performance="Speed", refiner=DEFAULT_REFINER, refiner_switch=0.4),
     ),
 )
 

@@ -10,6 +10,7 @@ import fooocus_stages
 import numpy as np
 import pytest
 from fooocus_stages.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+from fooocus_stages.nodes.headless import HEADLESS_NODES
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pocket.draw import judge
 from fooocus_stages.serving import pages, templates
@@ -21,6 +22,7 @@ from PIL import Image
 
 ROOT = Path(fooocus_stages.__file__).parent
 WORKFLOWS = ROOT / "workflows"
+REGISTRY = {**NODE_CLASS_MAPPINGS, **HEADLESS_NODES}
 NAMES = [template.name for template in templates.TEMPLATES]
 
 
@@ -30,21 +32,25 @@ def read(name: str) -> Any:
 
 @pytest.mark.usefixtures("pocket_host")
 def test_the_files_are_what_the_requests_say() -> None:
-    written = templates.files(NODE_CLASS_MAPPINGS, fooocus_stages.__version__)
+    written = templates.files(REGISTRY, fooocus_stages.__version__)
     assert sorted(written) == sorted(p.relative_to(WORKFLOWS).as_posix() for p in WORKFLOWS.rglob("*.json"))
     for name, text in written.items():
         assert (WORKFLOWS / name).read_text(encoding="utf-8") == text, f"{name}: run make workflows"
 
 
-def test_every_mode_of_text_to_image_has_its_file() -> None:
-    assert [t.mode for t in templates.TEMPLATES] == ["B01", "B02", "B03", "B04", "B06", "B07", "B08", "B09"]
+MODES = "B01 B02 B03 B04 B05 B06 B07 B08 B09 U01 U02 U03 U04 U05 U09"
+SIDES = {"upscale-1.5x": 192, "upscale-2x": 256, "upscale-fast-2x": 1024}  # of pictures that are not 128 wide
+
+
+def test_every_mode_so_far_has_its_file() -> None:
+    assert [t.mode for t in templates.TEMPLATES] == MODES.split()
 
 
 @pytest.mark.usefixtures("pocket_host")
 @pytest.mark.parametrize("name", NAMES)
 def test_both_forms_agree(name: str) -> None:
     canvas, api = read(f"{name}.json"), read(f"api/{name}.json")
-    assert to_api(canvas, NODE_CLASS_MAPPINGS) == api
+    assert to_api(canvas, REGISTRY) == api
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -70,7 +76,7 @@ def test_the_canvas_form_is_whole(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_it_validates(name: str) -> None:
     api = read(f"api/{name}.json")
-    assert validate(api, Registry(NODE_CLASS_MAPPINGS)).graph.keys() == api.keys()
+    assert validate(api, Registry(REGISTRY)).graph.keys() == api.keys()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -79,14 +85,14 @@ def test_it_runs_with_the_pocket_model(name: str, pocket_host: LocalHost) -> Non
     for node in api.values():
         for key, value in node["inputs"].items():
             assert is_link(value) or key != "ckpt_name" or value.endswith(".safetensors")
-    results = Runner(NODE_CLASS_MAPPINGS).run(api)
+    results = Runner(REGISTRY).run(api)
     (shown,) = results.ui.values()
     count = 4 if name.endswith("four-images") else 1
     assert len(shown["images"]) == count
     for saved in shown["images"]:
         with Image.open(pocket_host.folder("output") / saved["subfolder"] / saved["filename"]) as picture:
-            assert picture.size == (128, 128)
-            seen = judge(np.asarray(picture.convert("RGB")))
+            assert picture.size == (SIDES.get(name, 128),) * 2
+            seen = judge(np.asarray(picture.convert("RGB").resize((128, 128))))
             assert (seen.colour, seen.background) == ("red", "yellow")
 
 

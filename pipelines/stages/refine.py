@@ -6,6 +6,7 @@ Fooocus modules/default_pipeline.py: process_diffusion, get_candidate_vae; modul
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor
@@ -52,12 +53,17 @@ def with_refiner(
     return replace(model, switch=RefinerSwitch(second, at, method, step)), replace(vae, refiner=refiner.vae)
 
 
+def find(host: Host, name: str) -> Path:
+    """The refiner's file. Raises MissingFile."""
+    return load.find_or_pocket(host, "checkpoints", name, DEFAULT_REFINER)
+
+
 def load_refiner(host: Host, name: str) -> Refiner:
     """The refiner of a checkpoint: SDXL's, another SDXL base model, or SD 1.5 with its VAE.
 
     Text encoders are passed over, and so is the VAE where the latents are SDXL's. Raises MissingFile and BadFile.
     """
-    path = load.find_or_pocket(host, "checkpoints", name, DEFAULT_REFINER)
+    path = find(host, name)
     found = load_checkpoint(path, host.dtype("unet"), host.dtype("vae"), home=load.home_of(path), text=False)
     if found.model.family != "sd15":
         return Refiner(found.model)

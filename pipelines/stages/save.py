@@ -24,7 +24,7 @@ from PIL.PngImagePlugin import PngInfo
 from ..errors import BadValue, UnknownName, UserError
 from ..host import Host
 from ..settings import FORMATS, MAX_SEED, METADATA_SCHEMES, NO_FILE, PERFORMANCES
-from ..types import Info
+from ..types import Info, RefinerSwitch, SamplingSettings
 from .metadata import PictureInfo, a1111_text, fooocus_text
 from .recall import MAKER_NOTE, UNICODE, USER_COMMENT
 
@@ -45,7 +45,6 @@ def describe(host: Host, images: Any, info: Info | None) -> PictureInfo | None:
     if info is None or not host.embeds_metadata:
         return None
     model, settings = info.model, info.settings
-    mode = PERFORMANCES.get(settings.performance)
     known: dict[str, Any] = {
         "resolution": (int(images.shape[2]), int(images.shape[1])),
         "performance": settings.performance,
@@ -56,15 +55,14 @@ def describe(host: Host, images: Any, info: Info | None) -> PictureInfo | None:
         "adaptive_cfg": settings.adaptive_cfg,
         "sampler": settings.sampler,
         "scheduler": settings.scheduler,
-        "refiner_switch": 1.0 if mode and mode.distilled else 0.5,
         "base_model": model.name or None,
-        "refiner_model": NO_FILE,
         "loras": model.loras,
         "freeu": model.freeu,
         "home": model.home,
         "vae": model.vae_name or None,
         "clip_skip": info.clip_skip or 1,
         "seed": info.seed,
+        **_refining(model.switch, settings),
     }
     if prompt := info.prompt:
         known |= {
@@ -76,6 +74,21 @@ def describe(host: Host, images: Any, info: Info | None) -> PictureInfo | None:
             "full_negative_prompt": prompt.negative,
         }
     return PictureInfo(**known)
+
+
+def _refining(switch: RefinerSwitch | None, settings: SamplingSettings) -> dict[str, Any]:
+    """What is told about the refiner; the distilled performance modes have none."""
+    mode = PERFORMANCES.get(settings.performance)
+    if mode is not None and mode.distilled:
+        return {"refiner_model": NO_FILE, "refiner_switch": 1.0}
+    if switch is None:
+        return {"refiner_model": NO_FILE, "refiner_switch": 0.5}
+    return {
+        "refiner_model": switch.refiner.model.name or None,
+        "refiner_switch": switch.at,
+        "refiner_swap_method": switch.method,
+        "overwrite_switch": switch.step,
+    }
 
 
 def save_pictures(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,9 +43,28 @@ class Sampling:
     seed: int = 0
 
 
+def find(host: Host, name: str) -> Path:
+    """The upscaler's file. Raises MissingFile."""
+    return find_or_pocket(host, KIND, name, DEFAULT_UPSCALER)
+
+
 def load(host: Host, name: str) -> Upscaler:
     """The network of an upscaler file. Raises MissingFile and BadFile."""
-    return load_upscaler(find_or_pocket(host, KIND, name, DEFAULT_UPSCALER))
+    return load_upscaler(find(host, name))
+
+
+def sampling_of(
+    model: Model | None,
+    autoencoder: Vae | None,
+    positive: network.Conditioning | None,
+    negative: network.Conditioning | None,
+    settings: SamplingSettings | None,
+    seed: int,
+) -> Sampling | None:
+    """What sampling takes, when all of it is there."""
+    if model is None or autoencoder is None or positive is None or negative is None or settings is None:
+        return None
+    return Sampling(model, autoencoder, positive, negative, settings, seed)
 
 
 def enlarge(host: Host, upscaler: Upscaler | Any, image: Tensor, factor: float = 0.0) -> Tensor:

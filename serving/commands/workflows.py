@@ -11,7 +11,7 @@ from ... import __version__
 from ...nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from ..console import Console
 from ..workflow_files import bundled
-from .common import OK, add_command, show
+from .common import OK, REGISTRY, add_command, show
 
 
 def add(commands: Any) -> None:
@@ -32,7 +32,7 @@ def list_workflows(options: argparse.Namespace, console: Console) -> int:
 
         root = options.write
         for path in [
-            *templates.write(root / "workflows", NODE_CLASS_MAPPINGS, __version__),
+            *templates.write(root / "workflows", REGISTRY, __version__),
             *pages.write(root, NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS),
         ]:
             print(path)

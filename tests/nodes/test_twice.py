@@ -12,13 +12,16 @@ import torch
 from fooocus_stages.nodes import NODE_CLASS_MAPPINGS
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.network import Network
-from fooocus_stages.serving.request import ApiGraph, GraphBuilder, TextToImage, text_to_image
+from fooocus_stages.serving.request import ApiGraph, GraphBuilder, Link, Node, TextToImage, text_to_image
 from fooocus_stages.serving.runner import Runner
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 PRESET_SLOTS = NODE_CLASS_MAPPINGS["FooocusPreset"].RETURN_NAMES
 INFO_SLOTS = NODE_CLASS_MAPPINGS["FooocusReadInfo"].RETURN_NAMES
+
+
+SAVED = {"filename_prefix": "large", "format": "png", "quality": 95, "metadata": "none"}
 
 
 def digest(value: Any) -> str:
@@ -72,9 +75,39 @@ def every_node() -> ApiGraph:
         seed=recipe[INFO_SLOTS.index("seed")],
         tiled=False,
     )
+    refined = add_refined(build, model, by_class)
+    varied = build.add(
+        "FooocusVary",
+        image=[by_class["FooocusVaeDecode"], 0],
+        model=refined[0],
+        vae=refined[1],
+        settings=settings,
+        method="Vary (Subtle)",
+        strength=0.5,
+        seed=5,
+    )
+    build.add("FooocusSaveImage", images=add_enlarged(build, varied, by_class), **SAVED)
     image = build.add("FooocusVaeDecode", latent=encoded[0], vae=[by_class["FooocusLoadCheckpoint"], 2], tiled=True)
     build.add("FooocusSaveImage", images=image[0], filename_prefix="again", format="png", quality=95, metadata="a1111")
     return graph
+
+
+def add_refined(build: GraphBuilder, model: Link, by_class: dict[str, str]) -> Node:
+    """A switch to the model itself as its refiner."""
+    refiner = build.add("FooocusLoadRefiner", refiner_name="juggernautXL_v8Rundiffusion.safetensors")
+    vae = [by_class["FooocusLoadCheckpoint"], 2]
+    switch = {"refiner_switch": 0.5, "refiner_swap": "joint", "refiner_step": -1}
+    return build.add("FooocusRefinerSwitch", model=model, vae=vae, refiner=refiner[0], **switch)
+
+
+def add_enlarged(build: GraphBuilder, varied: Node, by_class: dict[str, str]) -> Link:
+    """A latent decoded and enlarged by the network alone, and then as Fooocus does."""
+    vae = [by_class["FooocusLoadCheckpoint"], 2]
+    image = build.add("FooocusVaeDecode", latent=varied[0], vae=vae, tiled=False)
+    upscaler = build.add("FooocusLoadUpscaler", upscaler_name="pocket")
+    large = build.add("FooocusUpscaleImage", image=image[0], upscaler=upscaler[0], factor=0.5)
+    fast = {"method": "Upscale (Fast 2x)", "factor": 2.0, "strength": 0.382, "steps": 0, "seed": 1}
+    return build.add("FooocusUpscale", image=large[0], upscaler=upscaler[0], **fast)[0]
 
 
 def watched(node: Any, calls: list[str]) -> Any:
