@@ -28,7 +28,7 @@ from torch import Tensor, nn
 pytestmark = [  # PEFT's own
     pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:The following alpha_pattern keys did not match:RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore:Adapter 'default'. . LoRA tensor:peft.utils.warning.PeftWarning"),
+    pytest.mark.filterwarnings("ignore:Adapter 'default'. . LoRA tensor:UserWarning"),
 ]
 
 STRENGTHS = (1.0, -0.7, 1.8)
