@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from .errors import MissingFile, did_you_mean
+from .model_paths import extra_files, folders_of_kind, model_roots, read_extra_paths
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 Role = Literal["unet", "vae", "text", "upscaler"]
 Preview = Callable[[], "Image.Image"]
+Hint = Callable[[str, str], str]
+"""(kind, name) of a file that is not there -> how to get it; '' when nothing is known."""
 
 MODEL_SUFFIXES = {".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".patch"}
 SUFFIXES = {
@@ -25,6 +28,7 @@ SUFFIXES = {
     "wildcards": {".txt"},
     "presets": {".json"},
     "prompt_expansion/fooocus_expansion": {".json", ".txt", ".safetensors", ".bin"},
+    "face_detection": {".onnx"},
 }
 POCKET = Path(__file__).resolve().parents[1] / "pocket" / "models"
 log = logging.getLogger("fooocus_stages")
@@ -75,6 +79,8 @@ class LocalHost:
     """A host for scripts and the command line: model folders, one device, progress to a callback.
 
     `models`: models folders, or ComfyUI or Fooocus folders that hold one. `device`: default the best there is.
+    `extra_model_paths`: files in ComfyUI's format, beside those that the folders in `models` hold. `hint`: what a
+    MissingFile ends with. Raises MissingFile and BadFile for a file of extra folders.
     """
 
     def __init__(
@@ -85,8 +91,13 @@ class LocalHost:
         device: str | None = None,
         on_progress: Callable[[int, int], None] | None = None,
         on_notice: Callable[[str], None] | None = None,
+        extra_model_paths: Sequence[Path] = (),
+        hint: Hint | None = None,
     ) -> None:
         self.roots = [root for folder in models for root in model_roots(folder)]
+        extra_paths = [*extra_files(models), *extra_model_paths]
+        self._extras = [extra for path in extra_paths for extra in read_extra_paths(path)]
+        self._hint = hint
         self.folders = {"input": input, "output": output, "temp": output / "temp"}
         self._device = device
         self._on_progress = on_progress
@@ -109,11 +120,14 @@ class LocalHost:
         return torch.device(self._device)
 
     def names(self, kind: str) -> list[str]:
-        return list(dict.fromkeys(name for root in self.roots for name in files_of(kind, root / kind)))
+        return list(dict.fromkeys(name for folder in self.folders_of(kind) for name in files_of(kind, folder)))
 
     def find(self, kind: str, name: str, home: Path | None = None) -> Path:
-        folders = [root / kind for root in ([home] if home else []) + self.roots]
-        return find_file(kind, name, folders)
+        return find_file(kind, name, [*([home / kind] if home else []), *self.folders_of(kind)], self._hint)
+
+    def folders_of(self, kind: str) -> list[Path]:
+        """The folders that files of a kind are looked for in, in that order; they need not exist."""
+        return folders_of_kind(kind, self.roots, self._extras)
 
     def load(self, role: Role, *modules: torch.nn.Module, memory: int = 0) -> torch.device:
         import torch
@@ -163,11 +177,6 @@ class LocalHost:
         return self.folders[kind]
 
 
-def model_roots(folder: Path) -> list[Path]:
-    """The folders that hold kinds: the folder itself, and `models` in it when it is a ComfyUI or Fooocus folder."""
-    return [folder / "models", folder] if (folder / "models").is_dir() else [folder]
-
-
 def files_of(kind: str, folder: Path) -> list[str]:
     """Relative names of the files of a kind below a folder, sub-folders first, case ignored; [] without the folder."""
     suffixes = SUFFIXES.get(kind, MODEL_SUFFIXES)
@@ -177,10 +186,10 @@ def files_of(kind: str, folder: Path) -> list[str]:
     return [name for name in found if Path(name).suffix.lower() in suffixes]
 
 
-def find_file(kind: str, name: str, folders: Sequence[Path]) -> Path:
+def find_file(kind: str, name: str, folders: Sequence[Path], hint: Hint | None = None) -> Path:
     """The first file that `name` means: as a path, as a file name, as a stem; letter case counts only at first.
 
-    Raises MissingFile, with the nearest names and the folders looked in.
+    Raises MissingFile, with the nearest names, the folders looked in and the hint for it.
     """
     if not name:
         raise MissingFile(f"no {kind} file is named: choose one")
@@ -195,7 +204,10 @@ def find_file(kind: str, name: str, folders: Sequence[Path]) -> Path:
     if Path(name).suffix.lower() not in SUFFIXES.get(kind, MODEL_SUFFIXES):  # near in the way that it was asked for
         known = [Path(n).stem for n in known]
     looked = ", ".join(str(f) for f in folders) or "no folder is set"
-    raise MissingFile(f"{kind} file {name!r} is not there{did_you_mean(name, known)}; looked in: {looked}")
+    how = hint(kind, name) if hint else ""
+    raise MissingFile(
+        f"{kind} file {name!r} is not there{did_you_mean(name, known)}; looked in: {looked}{'; ' + how if how else ''}"
+    )
 
 
 def _same_path(candidate: str, name: str) -> bool:

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-BASE = {"pipelines.types", "pipelines.errors", "pipelines.settings"}
+BASE = {"pipelines.types", "pipelines.errors", "pipelines.settings", "pipelines.model_paths"}
 MAY_IMPORT = {
     "pipelines.types": {"pipelines.models"},  # annotations only: held by test_import
     "pipelines.errors": set(),
     "pipelines.settings": set(),
+    "pipelines.model_paths": {"pipelines.errors"},
     "pipelines.host": BASE,
     "pipelines.functional": set(),
     "preprocessors": set(),
