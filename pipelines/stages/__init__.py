@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import (
+        assets,
         encode,
         expand,
+        fetch,
         load,
         plan,
         presets,
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "encode", "expand", "load", "plan", "presets", "prompt", "recipe", "refine", "remake", "sample", "save",
-    "upscale", "vae", "vary",
+    "assets", "encode", "expand", "fetch", "load", "plan", "presets", "prompt", "recipe", "refine", "remake",
+    "sample", "save", "upscale", "vae", "vary",
 ]  # fmt: skip
 
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from ...nodes import NODE_CLASS_MAPPINGS
 from ...nodes.headless import HEADLESS_NODES
+from ...pipelines import stages
 from ...pipelines.errors import BadValue, MissingFile
-from ...pipelines.host import POCKET, LocalHost, files_of, find_file
+from ...pipelines.host import POCKET, LocalHost
 from ..console import Console
 
 OK, FAILED, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -30,14 +31,8 @@ class FoldersHost(LocalHost):
         super().__init__(**settings)
         self._first = first
 
-    def names(self, kind: str) -> list[str]:
-        own = files_of(kind, self._first[kind]) if kind in self._first else []
-        return list(dict.fromkeys([*own, *super().names(kind)]))
-
-    def find(self, kind: str, name: str, home: Path | None = None) -> Path:
-        if kind in self._first and name in files_of(kind, self._first[kind]):
-            return find_file(kind, name, [self._first[kind]])
-        return super().find(kind, name, home)
+    def folders_of(self, kind: str) -> list[Path]:
+        return [*([self._first[kind]] if kind in self._first else []), *super().folders_of(kind)]
 
 
 def add_command(commands: Any, name: str, act: Act, help: str) -> argparse.ArgumentParser:
@@ -58,6 +53,13 @@ def host_options(command: argparse.ArgumentParser) -> None:
         help="a models folder, or a ComfyUI or Fooocus folder; pocket: the small model of this pack; can be given "
         f"several times (default: ${MODELS_VARIABLE}, else ./models)",
     )
+    command.add_argument(
+        "--extra-model-paths",
+        action="append",
+        type=Path,
+        metavar="FILE",
+        help="further folders, in the format of ComfyUI's extra_model_paths.yaml; can be given several times",
+    )
     command.add_argument("--styles-dir", type=Path, metavar="DIR", help="style files to look at first")
     command.add_argument("--wildcards-dir", type=Path, metavar="DIR", help="wildcard files to look at first")
 
@@ -71,8 +73,11 @@ def host_of(options: argparse.Namespace, console: Console) -> FoldersHost:
         if not folder.is_dir():
             raise MissingFile(f"folder {folder} is not there; name one that is")
     settings: dict[str, Any] = {"models": models or [Path("models")], "on_progress": console.progress}
+    settings |= {"extra_model_paths": options.extra_model_paths or (), "hint": stages.assets.how_to_get}
     if "workflow" in options:
-        settings |= {"output": options.output, "input": options.input_dir, "device": options.device}
+        settings |= {"output": options.output, "input": options.input_dir}
+    if "device" in options:
+        settings |= {"device": options.device}
         _check_device(options.device)
     return FoldersHost({k: f for k, f in first.items() if f}, on_notice=console.notice, **settings)
 

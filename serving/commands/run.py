@@ -65,7 +65,7 @@ def run_here(options: argparse.Namespace, console: Console, graph: Graph) -> dic
 
 def run_there(options: argparse.Namespace, console: Console, graph: Graph) -> dict[str, Any]:
     """The report of a run on the ComfyUI that the options name."""
-    for option in ("models", "device", "styles_dir", "wildcards_dir"):
+    for option in ("models", "extra_model_paths", "device", "styles_dir", "wildcards_dir"):
         if getattr(options, option) is not None:
             name = option.replace("_", "-")
             raise BadValue(f"--{name} is of no use with --comfyui: the server has its own; leave it out")

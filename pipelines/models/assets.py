@@ -1,0 +1,158 @@
+"""The files of others that stages need: what they are called, where they come from, what needs them (assets.json)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ..errors import UnknownName
+
+ALL = "all"
+HUB_CACHE = "hub"
+"""The kind of files that stay in the Hugging Face cache, where other programs find them too."""
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One file: `kind` is its folder among the models, `name` its name there.
+
+    It comes from `file` of the repository `repo` on the Hugging Face hub, or from the address `url`. `size` (bytes)
+    and `sha256` are known for some; `also` and `also_in` are other names and folders that it is found under.
+    """
+
+    id: str
+    kind: str
+    name: str
+    licence: str
+    repo: str = ""
+    file: str = ""
+    url: str = ""
+    size: int | None = None
+    sha256: str = ""
+    note: str = ""
+    also: tuple[str, ...] = ()
+    also_in: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """Where it comes from, for people."""
+        return self.url or f"{self.repo}: {self.file}"
+
+    @property
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """Every (kind, name) that it may be found under, the proper one first."""
+        return tuple((kind, name) for kind in (self.kind, *self.also_in) for name in (self.name, *self.also))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Files that are of use together. `optional`: what happens without them, when the rest works all the same."""
+
+    name: str
+    title: str
+    assets: tuple[Asset, ...]
+    optional: str = ""
+
+
+class Catalogue:
+    """All files, the groups of them, and what each mode of the endpoints needs."""
+
+    def __init__(self, data: Mapping[str, Any] | None = None) -> None:
+        read = data if data is not None else json.loads(Path(__file__).with_name("assets.json").read_text("utf-8"))
+        self.assets: dict[str, Asset] = {entry["id"]: _asset(entry) for entry in read["files"]}
+        self._groups: Mapping[str, Mapping[str, Any]] = read["groups"]
+        self.modes: dict[str, tuple[str, ...]] = {mode: tuple(needs) for mode, needs in read["modes"].items()}
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups, the smaller ones first where one holds another."""
+        return tuple(self.group(name) for name in self._groups)
+
+    def group(self, name: str) -> Group:
+        """The group of that name."""
+        entry = self._groups[name]
+        return Group(name, entry["title"], tuple(self._flat([name])), entry.get("optional", ""))
+
+    def of(self, name: str) -> tuple[Asset, ...]:
+        """The files that a name means: `all`, a mode, a group, or one file by id, file name or stem; any letter case.
+
+        Raises UnknownName.
+        """
+        folded = name.casefold()
+        if folded == ALL:
+            return tuple(self.assets.values())
+        known: dict[str, Sequence[str]] = {mode.casefold(): needs for mode, needs in self.modes.items()}
+        known |= {group: [group] for group in self._groups}
+        if folded in known:
+            return tuple(self._flat(known[folded]))
+        if asset := self._single(folded):
+            return (asset,)
+        raise UnknownName("mode, group or file", name, [*self.names, *(a.name for a in self.assets.values())])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What can be asked for as a whole."""
+        return (ALL, *self._groups, *self.modes)
+
+    def optional(self, asset: Asset, needs: Sequence[str]) -> str:
+        """What happens without the file in a mode that needs these; '' when it must be there."""
+        for name in self._inside(needs):
+            if name in self._groups and (group := self.group(name)).optional and asset in group.assets:
+                return group.optional
+        return ""
+
+    def needed_by(self, asset: Asset) -> list[str]:
+        """The groups and then the modes that need the file."""
+        return [name for name in (*self._groups, *self.modes) if asset in self.of(name)]
+
+    def known(self, kind: str, name: str) -> Asset | None:
+        """The file that a stage asks for by kind and name, path or stem; None when it is not one of these."""
+        asked = name.replace("\\", "/").rsplit("/", 1)[-1].casefold()
+        for asset in self.assets.values():
+            for at, file in asset.places:
+                if at == kind and asked in (file.casefold(), Path(file).stem.casefold()):
+                    return asset
+        return None
+
+    def word_for(self, asset: Asset) -> str:
+        """The least that can be asked for to get a file of use: the first group around it, or its own name.
+
+        A checkpoint is asked for alone: nobody who lacks one wants to wait for all that goes with it.
+        """
+        if asset.kind == "checkpoints":
+            return Path(asset.name).stem
+        groups = [group.name for group in self.groups if asset in group.assets]
+        return groups[0] if groups and groups[0] not in ("base", "speed") else Path(asset.name).stem
+
+    def _single(self, folded: str) -> Asset | None:
+        for asset in self.assets.values():
+            if folded in (asset.id, *(name.casefold() for name in (asset.name, Path(asset.name).stem, *asset.also))):
+                return asset
+        return None
+
+    def _flat(self, needs: Iterable[str]) -> list[Asset]:
+        """The files behind names of groups and files, each once, in the catalogue's order."""
+        wanted = set(self._inside(needs))
+        return [asset for name, asset in self.assets.items() if name in wanted]
+
+    def _inside(self, needs: Iterable[str]) -> Iterator[str]:
+        """The names, and those inside the groups among them."""
+        for name in needs:
+            yield name
+            if name in self._groups:
+                yield from self._inside(self._groups[name]["needs"])
+
+
+@cache
+def catalogue() -> Catalogue:
+    """The catalogue that comes with the pack."""
+    return Catalogue()
+
+
+def _asset(entry: Mapping[str, Any]) -> Asset:
+    lists = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
+    return Asset(**{**entry, **lists})

@@ -1,0 +1,119 @@
+"""Asking a server: answers of HTTP, and what goes wrong on the way in words for people."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.message import Message
+from functools import cache
+from threading import Event
+from typing import Any
+
+WORTH_ANOTHER_TRY = (408, 416, 425, 429, 500, 502, 503, 504)
+
+
+class DownloadFailed(Exception):
+    """Why a file did not come. `again`: whether another try may help. `status`: of HTTP, if it came to that."""
+
+    def __init__(self, why: str, again: bool = False, status: int = 0) -> None:
+        super().__init__(why)
+        self.again = again
+        self.status = status
+
+
+class Stopped(Exception):
+    """The user does not want the rest."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach others. `endpoint`, `token`: as the Hugging Face library has them, unless given.
+
+    `timeout`: seconds without a byte. `tries`: how often in a row without progress, `pause` seconds apart at first.
+    """
+
+    endpoint: str | None = None
+    token: str | bool | None = None
+    timeout: float = 10.0
+    tries: int = 5
+    pause: float = 1.0
+    stop: Event = field(default_factory=Event)
+
+
+class Elsewhere(Exception):
+    """The server leads to another address."""
+
+    def __init__(self, headers: Message[str, str]) -> None:
+        super().__init__()
+        self.headers = headers
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Leaves redirects to the caller."""
+
+    def redirect_request(self, *given: Any) -> None:
+        return None
+
+
+@contextmanager
+def answer_of(
+    url: str, headers: Mapping[str, str], connection: Connection, method: str = "GET"
+) -> Iterator[http.client.HTTPResponse]:
+    """The server's answer; credentials are not carried on to another address. Raises DownloadFailed."""
+    plain = {name: value for name, value in headers.items() if name.lower() != "authorization"}
+    request = urllib.request.Request(url, headers=plain, method=method)
+    for name in headers.keys() - plain.keys():
+        request.add_unredirected_header(name, headers[name])
+    handlers = [urllib.request.HTTPSHandler(context=_certificates()), *([_Stay()] if method == "HEAD" else [])]
+    with network(url):
+        answer = urllib.request.build_opener(*handlers).open(request, timeout=connection.timeout)
+    with answer:
+        yield answer
+
+
+@contextmanager
+def network(url: str) -> Iterator[None]:
+    """What goes wrong on the way, as DownloadFailed; a redirect that is not followed, as Elsewhere."""
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        error.close()
+        if 300 <= error.code < 400 and "Location" in error.headers:
+            raise Elsewhere(error.headers) from None
+        raise DownloadFailed(_refusal(url, error), error.code in WORTH_ANOTHER_TRY, error.code) from error
+    except TimeoutError as error:
+        raise DownloadFailed(f"{host_of(url)} sends nothing more", again=True) from error
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        why = "does not answer" if isinstance(reason, TimeoutError) else f"can't be reached: {reason or repr(error)}"
+        raise DownloadFailed(f"{host_of(url)} {why}", again=True) from error
+
+
+def _refusal(url: str, error: urllib.error.HTTPError) -> str:
+    """An HTTP error in words."""
+    said = error.headers.get("X-Error-Message") or error.reason
+    if error.code in (401, 403):
+        said = f"{said}; if its page asks for a login, accept its terms there and set HF_TOKEN"
+    return f"{url} answers {error.code} {said}"
+
+
+def host_of(url: str) -> str:
+    return urllib.parse.urlsplit(url).netloc
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """The system's certificates, and those that come with the Hugging Face library."""
+    context = ssl.create_default_context()
+    try:
+        import certifi
+    except ImportError:
+        return context
+    context.load_verify_locations(certifi.where())
+    return context

@@ -1,0 +1,156 @@
+"""Which files of others a mode needs, which of them are there, and how to get the rest (Fooocus launch.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import MissingFile, UnknownName, UserError
+from ..host import Host, find_file
+from ..models.assets import HUB_CACHE, Asset, catalogue
+from ..models.tokenizer import find_vocabulary
+from ..settings import DEFAULT_VAE, NO_FILE, PERFORMANCES
+from . import presets
+
+PRESET = "preset:"
+SHARED = ("vocabulary", "styles", "expansion", "previews")
+COMMAND = "fooocus-stages assets fetch"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file of the catalogue, and where it lies; None when it does not."""
+
+    asset: Asset
+    path: Path | None
+
+    @property
+    def size(self) -> int | None:
+        """Bytes on the disk, or as published; None when neither is known."""
+        return self.path.stat().st_size if self.path and self.path.is_file() else self.asset.size
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a mode needs that is not there: what must be, and what it does without, each with what happens then."""
+
+    lacking: tuple[Asset, ...]
+    without: tuple[tuple[Asset, str], ...]
+
+    @property
+    def command(self) -> str:
+        """The one command that fetches what must be there; '' when nothing lacks."""
+        return fetch_command(self.lacking)
+
+
+def meant(host: Host, names: Iterable[str], workflows: Mapping[str, str] | None = None) -> list[Asset]:
+    """The files that names mean, each once: modes, groups, presets (also as 'preset:NAME'), single files and
+    `workflows`, which map to their modes.
+
+    Raises UnknownName.
+    """
+    known = workflows or {}
+    return list(dict.fromkeys(a for name in names for a in _meant(host, known.get(name, name), tuple(known))))
+
+
+def needed_by(asset: Asset) -> list[str]:
+    """The groups and modes that need a file."""
+    return catalogue().needed_by(asset)
+
+
+def find(host: Host, asset: Asset) -> Path | None:
+    """Where a file of the catalogue lies; None when it is in none of the host's folders.
+
+    CLIP's vocabulary counts wherever the tokenizer finds it, also beside a checkpoint that has its own.
+    """
+    if asset.kind == HUB_CACHE:
+        return _vocabulary(host)
+    for kind, name in asset.places:
+        try:
+            return host.find(kind, name)
+        except MissingFile:
+            continue
+    return None
+
+
+def vocabulary(beside: Path | None = None) -> str:
+    """Where CLIP's vocabulary is found, for the checkpoint `beside` or for any. Raises MissingFile and BadFile."""
+    return find_vocabulary(beside).source
+
+
+def find_all(host: Host, assets: Iterable[Asset]) -> list[Found]:
+    """Each of the files with where it lies."""
+    return [Found(asset, find(host, asset)) for asset in assets]
+
+
+def find_in(folder: Path, asset: Asset) -> Path | None:
+    """Where a file lies in one models folder; None when it does not."""
+    for kind, name in asset.places:
+        try:
+            return find_file(kind, name, [folder / kind])
+        except MissingFile:
+            continue
+    return None
+
+
+def needs(host: Host, mode: str) -> Need:
+    """What lacks for a mode of the endpoints; a mode that the catalogue does not know needs nothing."""
+    wanted = catalogue().modes.get(mode, ())
+    missing = [asset for asset in meant(host, wanted) if find(host, asset) is None]
+    reasons = [(asset, catalogue().optional(asset, wanted)) for asset in missing]
+    return Need(tuple(a for a, reason in reasons if not reason), tuple((a, r) for a, r in reasons if r))
+
+
+def fetch_command(assets: Sequence[Asset]) -> str:
+    """The command that fetches these files, or as much more as makes them of use; '' for none."""
+    words = dict.fromkeys(catalogue().word_for(asset) for asset in assets)
+    return " ".join([COMMAND, *words]) if words else ""
+
+
+def _vocabulary(host: Host) -> Path | None:
+    checkpoint = next((host.find("checkpoints", name) for name in host.names("checkpoints")), None)
+    for beside in dict.fromkeys((None, checkpoint)):
+        try:
+            return Path(vocabulary(beside))
+        except UserError:
+            continue
+    return None
+
+
+def how_to_get(kind: str, name: str) -> str:
+    """What to run when the file that a stage asks for is not there; '' when it is not in the catalogue."""
+    asset = catalogue().known(kind, name)
+    return f"run `{fetch_command([asset])}`" if asset else ""
+
+
+def _meant(host: Host, name: str, workflows: Sequence[str]) -> Sequence[Asset]:
+    if name.startswith(PRESET):
+        return _of_preset(host, name.removeprefix(PRESET))
+    try:
+        return catalogue().of(name)
+    except UnknownName:
+        if name in presets.names(host):
+            return _of_preset(host, name)
+    known = [
+        *catalogue().names,
+        *presets.names(host),
+        *workflows,
+        *(asset.name for asset in catalogue().assets.values()),
+    ]
+    raise UnknownName("workflow, mode, group, preset or file", name, known, "`fooocus-stages assets list` shows them")
+
+
+def _of_preset(host: Host, name: str) -> list[Asset]:
+    """The files of the catalogue that a preset names, with those that any text to image needs."""
+    recipe = presets.of_preset(host, name)
+    asked = [
+        ("checkpoints", recipe.checkpoint),
+        ("checkpoints", recipe.refiner),
+        ("vae", recipe.vae),
+        *(("loras", lora.name) for lora in recipe.loras),
+        ("loras", PERFORMANCES[recipe.settings.performance].lora),
+    ]
+    named = [catalogue().known(kind, file) for kind, file in asked if file not in ("", NO_FILE, DEFAULT_VAE)]
+    shared = [asset for group in SHARED for asset in catalogue().of(group)]
+    return [*(asset for asset in named if asset), *shared]

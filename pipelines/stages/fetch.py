@@ -1,0 +1,207 @@
+"""Fetching the files of others: several at a time, into their folders, going on where an earlier fetch stopped."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import TypeVar
+
+from ..errors import BadValue, MissingFile
+from ..models.assets import Asset
+from ..models.download import Remote, download, look_up, part_of
+from ..models.web import Connection, DownloadFailed
+from .assets import fetch_command
+
+AT_ONCE = 4
+TICK = 0.1  # seconds between two looks at the progress
+ROOM_LEFT = 512 * 2**20  # bytes that stay free on the disk
+FEW = 5
+
+T = TypeVar("T")
+Progress = Callable[[int, int], None]
+"""Called now and then with the bytes that are there and all that are known of."""
+
+
+def _unseen(have: int, total: int) -> None:
+    """Where progress goes when nobody looks."""
+
+
+def connection(timeout: float) -> Connection:
+    """How to reach others, with that many seconds without a byte; the rest as usual."""
+    return Connection(timeout=timeout)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A file to fetch, and the path that it will have; a file of the Hugging Face cache has none."""
+
+    asset: Asset
+    target: Path | None
+
+
+def fetch(
+    jobs: Sequence[Job], connection: Connection | None = None, progress: Progress = _unseen, at_once: int = AT_ONCE
+) -> dict[str, Path]:
+    """Fetch the files, `at_once` (≥ 1) at a time; returns their paths by id.
+
+    A file that fails does not keep the others from coming. Raises BadValue when the disk has no room for all, and
+    MissingFile with counts, names, reasons and the command that goes on. KeyboardInterrupt leaves what has come so far
+    for the next fetch.
+    """
+    connection = connection or Connection()
+    looked_up = _each(jobs, lambda job: look_up(job.asset, connection), connection, at_once)
+    outcomes = {job.asset.id: outcome for job, outcome in zip(jobs, looked_up, strict=True)}
+    known = {name: remote for name, remote in outcomes.items() if isinstance(remote, Remote)}
+    coming = [job for job in jobs if job.asset.id in known]
+    _check_room(coming, known)
+    total = sum(known[job.asset.id].size or job.asset.size or 0 for job in coming if job.target)
+    counter = _Counter()
+    came = _each(
+        coming,
+        lambda job: _fetch_one(job, known[job.asset.id], connection, counter.add),
+        connection,
+        at_once,
+        lambda: progress(counter.bytes, max(total, counter.bytes)),
+    )
+    results = {**outcomes, **{job.asset.id: outcome for job, outcome in zip(coming, came, strict=True)}}
+    if failed := {name: str(result) for name, result in results.items() if isinstance(result, DownloadFailed)}:
+        raise MissingFile(_report([job.asset for job in jobs], failed))
+    return {name: result for name, result in results.items() if isinstance(result, Path)}
+
+
+def offline(assets: Sequence[Asset]) -> MissingFile:
+    """What to say of missing files where there is no network."""
+    names = ", ".join(f"{asset.kind}/{asset.name}" for asset in assets)
+    return MissingFile(
+        f"offline, and {len(assets)} file{'s are' if len(assets) > 1 else ' is'} missing: {names}; "
+        f"run `{fetch_command(assets)}` where there is a network, or copy them into the models folder"
+    )
+
+
+def _fetch_one(job: Job, remote: Remote, connection: Connection, told: Callable[[int], None]) -> Path:
+    if job.target is None:
+        from huggingface_hub import hf_hub_download
+
+        asset, endpoint, token = job.asset, connection.endpoint, connection.token
+        try:
+            return Path(str(hf_hub_download(asset.repo, asset.file, endpoint=endpoint, token=token)))
+        except Exception as error:  # of requests, of httpx or its own, by the library's version
+            raise DownloadFailed(" ".join(str(error).split())) from error
+    try:
+        download(job.asset, remote, job.target, connection, told)
+    except OSError as error:
+        raise DownloadFailed(f"{job.target} can't be written: {error.strerror or error}") from error
+    return job.target
+
+
+class _Counter:
+    """Bytes that have come, counted by several threads."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self.bytes += count
+
+
+def _each(
+    jobs: Sequence[Job],
+    act: Callable[[Job], T],
+    connection: Connection,
+    at_once: int,
+    look: Callable[[], None] = lambda: None,
+) -> list[T | DownloadFailed]:
+    """What `act` gives for each job, or the DownloadFailed that it raises, in order; `look` is called meanwhile.
+
+    The threads are daemons: Ctrl-C ends the wait at once, and what they have written by then stays.
+    """
+    waiting: SimpleQueue[int] = SimpleQueue()
+    done: SimpleQueue[tuple[int, T | BaseException]] = SimpleQueue()
+    for number in range(len(jobs)):
+        waiting.put(number)
+
+    def work() -> None:
+        while not connection.stop.is_set():
+            try:
+                number = waiting.get_nowait()
+            except Empty:
+                return
+            try:
+                done.put((number, act(jobs[number])))
+            except BaseException as error:
+                done.put((number, error))
+
+    for _ in range(min(at_once, len(jobs))):
+        threading.Thread(target=work, daemon=True).start()
+    found: dict[int, T | BaseException] = {}
+    try:
+        while len(found) < len(jobs):
+            found |= _arrived(done)
+            look()
+    except BaseException:
+        connection.stop.set()
+        raise
+    return [_outcome(found[number]) for number in range(len(jobs))]
+
+
+def _arrived(done: SimpleQueue[tuple[int, T | BaseException]]) -> dict[int, T | BaseException]:
+    """The next result, waited for a tick."""
+    try:
+        return dict([done.get(timeout=TICK)])
+    except Empty:
+        return {}
+
+
+def _outcome(result: T | BaseException) -> T | DownloadFailed:
+    if isinstance(result, BaseException) and not isinstance(result, DownloadFailed):
+        raise result
+    return result
+
+
+def _check_room(jobs: Sequence[Job], known: Mapping[str, Remote]) -> None:
+    """Raise BadValue when what is still to come does not fit on a disk."""
+    wanted: dict[int, tuple[Path, int]] = {}
+    for job in jobs:
+        if job.target is None:
+            continue
+        remote = known[job.asset.id]
+        part = part_of(job.target, remote)
+        lacking = (remote.size or job.asset.size or 0) - (part.stat().st_size if part.exists() else 0)
+        folder = next(folder for folder in job.target.absolute().parents if folder.is_dir())
+        first, sum_so_far = wanted.get(folder.stat().st_dev, (job.target.parent, 0))
+        wanted[folder.stat().st_dev] = (first, sum_so_far + max(lacking, 0))
+    for folder, count in wanted.values():
+        there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.is_dir())
+        free = shutil.disk_usage(there).free
+        if count and count + ROOM_LEFT > free:
+            raise BadValue(
+                f"{in_words(count)} are to come into {folder} and {in_words(ROOM_LEFT)} should stay free, "
+                f"but the disk has {in_words(free)}: make room, or name another folder with --to"
+            )
+
+
+def _report(assets: Sequence[Asset], failed: Mapping[str, str]) -> str:
+    """What did not come and why, the first few in words, and how to go on."""
+    lacking = [asset for asset in assets if asset.id in failed]
+    first = "; ".join(f"{asset.name} ({failed[asset.id]})" for asset in lacking[:FEW])
+    more = f"; and {len(lacking) - FEW} more" if len(lacking) > FEW else ""
+    return (
+        f"{len(lacking)} of {len(assets)} files did not come: {first}{more}; "
+        f"`{fetch_command(lacking)}` goes on where it stopped"
+    )
+
+
+def in_words(count: int) -> str:
+    """A number of bytes in the unit that suits it."""
+    value, unit = float(count), "bytes"
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            break
+        value /= 1000
+    return f"{count} bytes" if unit == "bytes" else f"{value:.1f} {unit}"
