@@ -14,12 +14,12 @@ from typing import NoReturn
 
 from .. import __version__
 from ..pipelines.errors import Interrupted, UserError
-from .commands import nodes, prompt, run, workflows
+from .commands import assets, doctor, nodes, prompt, run, workflows
 from .commands.common import FAILED, INTERRUPTED, REFUSED, TERMINATED
 from .console import Console
 from .results import RunError
 
-COMMANDS = (run, prompt, workflows, nodes)
+COMMANDS = (run, prompt, workflows, nodes, assets, doctor)
 
 
 class Terminated(BaseException):

@@ -8,6 +8,7 @@ from typing import Any
 from .results import Event
 
 LINES_PER_NODE = 5
+TENTHS = 10
 
 
 class Console:
@@ -55,6 +56,35 @@ class Console:
             self._bar.write(text, file=sys.stderr)
         else:
             print(text, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """End the bar that is shown."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class Transfer:
+    """Shows how much of all files has come: a bar on a terminal, a line at each tenth in a pipe."""
+
+    def __init__(self, words: str) -> None:
+        self._words = words
+        self._bar: Any = None
+        self._last = -1
+        self._bars = sys.stderr.isatty()
+
+    def show(self, have: int, total: int) -> None:
+        """Show that `have` of `total` bytes are there; fewer than before when some were thrown away."""
+        if self._bars:
+            from tqdm import tqdm  # type: ignore[import-untyped,unused-ignore]
+
+            if self._bar is None:
+                self._bar = tqdm(desc=self._words, file=sys.stderr, unit="B", unit_scale=True)
+            self._bar.total = total
+            self._bar.update(have - self._bar.n)
+        elif (share := have * TENTHS // max(total, 1)) != self._last:
+            self._last = share
+            print(f"{self._words}: {have:,} of {total:,} bytes", file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """End the bar that is shown."""

@@ -1,0 +1,159 @@
+"""`assets`: the files of others: which are needed, which are there, and fetching the rest."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ...pipelines import stages
+from ...pipelines.errors import BadValue
+from ...pipelines.host import POCKET
+from ...pipelines.model_paths import model_roots
+from ..console import Console, Transfer
+from ..workflow_files import bundled
+from .common import OK, FoldersHost, add_command, host_of, host_options, show
+
+IN_HUB = "hub"
+TIMEOUT_VARIABLE = "HF_HUB_DOWNLOAD_TIMEOUT"
+OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+TRUE = ("1", "ON", "YES", "TRUE")
+NAMES = "a workflow, a mode such as B01, a group such as inpaint, a preset, a file, or all"
+
+
+def add(commands: Any) -> None:
+    """Add the command to a parser's commands."""
+    assets = commands.add_parser("assets", help="list and fetch model files", description="List and fetch model files.")
+    actions = assets.add_subparsers(required=True, metavar="ACTION")
+    listing = add_command(actions, "list", list_assets, "list the files that modes need, and which are there")
+    listing.add_argument("names", nargs="*", metavar="MODE", help=f"{NAMES} (default: all)")
+    host_options(listing)
+    fetching = add_command(actions, "fetch", fetch_assets, "fetch the files that modes need and that are not there")
+    fetching.add_argument("names", nargs="+", metavar="MODE", help=NAMES)
+    fetching.add_argument("--to", type=Path, metavar="DIR", help="the models folder to fetch into")
+    fetching.add_argument("--force", action="store_true", help="fetch what is there already, too")
+    fetching.add_argument("--offline", action="store_true", help="only say what is missing (as with HF_HUB_OFFLINE=1)")
+    fetching.add_argument("--jobs", type=int, default=4, metavar="N", help="files at a time; default: 4")
+    fetching.add_argument("--timeout", type=float, metavar="SECONDS", help=f"default: ${TIMEOUT_VARIABLE}, else 10")
+    host_options(fetching)
+    where = add_command(actions, "where", where_assets, "show which folders are looked in, and which file is taken")
+    where.add_argument("names", nargs="*", metavar="MODE|FILE", help=f"{NAMES} (default: all)")
+    host_options(where)
+
+
+def list_assets(options: argparse.Namespace, console: Console) -> int:
+    """`assets list`: one row per file."""
+    host = host_of(options, console)
+    rows = [_row(found) for found in stages.assets.find_all(host, meant(host, options.names or ["all"]))]
+    columns = ("name", "kind", "state", "size_in_words", "needed", "licence")
+    table = [[str(row[column]) for column in columns] for row in rows]
+    for row in rows:
+        del row["state"], row["size_in_words"], row["needed"]
+    show(options, rows, in_columns([["FILE", "FOLDER", "WHERE", "SIZE", "NEEDED BY", "LICENCE"], *table]))
+    return OK
+
+
+def fetch_assets(options: argparse.Namespace, console: Console) -> int:
+    """`assets fetch`: what is not there yet; prints the paths of what came."""
+    host = host_of(options, console)
+    jobs = _jobs(host, options)
+    if not jobs:
+        show(options, [], ["all files are there"])
+        return OK
+    if options.offline or any(os.environ.get(name, "").upper() in TRUE for name in OFFLINE_VARIABLES):
+        raise stages.fetch.offline([job.asset for job in jobs])
+    for note in dict.fromkeys(f"{job.asset.name}: {job.asset.note}" for job in jobs if job.asset.note):
+        console.notice(note)
+    connection = stages.fetch.connection(_timeout(options))
+    transfer = Transfer(f"fetching {len(jobs)} file{'s' if len(jobs) > 1 else ''}")
+    try:
+        paths = stages.fetch.fetch(jobs, connection, transfer.show, max(options.jobs, 1))
+    finally:
+        transfer.close()
+    show(options, {name: str(path) for name, path in paths.items()}, [str(path) for path in paths.values()])
+    return OK
+
+
+def where_assets(options: argparse.Namespace, console: Console) -> int:
+    """`assets where`: the folders of each kind, and under them the files that are taken from them."""
+    host = host_of(options, console)
+    found = stages.assets.find_all(host, meant(host, options.names or ["all"]))
+    report: dict[str, Any] = {}
+    lines = []
+    for kind in dict.fromkeys(one.asset.kind for one in found):
+        folders = [] if kind == IN_HUB else host.folders_of(kind)
+        files = {one.asset.name: str(one.path) if one.path else None for one in found if one.asset.kind == kind}
+        report[kind] = {"folders": [str(folder) for folder in folders], "files": files}
+        lines += [kind, *(f"  {folder}{'' if folder.is_dir() else ' (is not there)'}" for folder in folders)]
+        lines += [f"    {name} -> {path or 'missing'}" for name, path in files.items()]
+    show(options, report, lines)
+    return OK
+
+
+def meant(host: FoldersHost, names: Sequence[str]) -> list[Any]:
+    """The files that names mean: those of bundled workflows by their modes, and what the stage knows."""
+    modes = {about.name: about.mode for about in bundled() if about.mode}
+    return list(stages.assets.meant(host, names, modes))
+
+
+def _jobs(host: FoldersHost, options: argparse.Namespace) -> list[Any]:
+    """What is to be fetched, and to where. The pocket model's files do not count as being there."""
+    jobs = []
+    for asset in meant(host, options.names):
+        path = _there(host, asset, options.to)
+        if path is None or (options.force and asset.kind != IN_HUB):
+            jobs.append(stages.fetch.Job(asset, _target(host, asset, options.to)))
+    return jobs
+
+
+def _there(host: FoldersHost, asset: Any, to: Path | None) -> Path | None:
+    if to is not None and asset.kind != IN_HUB:
+        return next(filter(None, (stages.assets.find_in(root, asset) for root in model_roots(to))), None)
+    found: Path | None = stages.assets.find(host, asset)
+    return None if found is not None and POCKET in found.resolve().parents else found
+
+
+def _target(host: FoldersHost, asset: Any, to: Path | None) -> Path | None:
+    if asset.kind == IN_HUB:
+        return None
+    own = [folder for folder in host.folders_of(asset.kind) if POCKET not in folder.resolve().parents]
+    folder: Path = model_roots(to)[0] / asset.kind if to else next(iter(own), Path("models") / asset.kind)
+    return folder / str(asset.name)
+
+
+def _timeout(options: argparse.Namespace) -> float:
+    given = options.timeout if options.timeout is not None else os.environ.get(TIMEOUT_VARIABLE, "10")
+    try:
+        if (seconds := float(given)) > 0:
+            return seconds
+    except ValueError:
+        pass
+    raise BadValue(f"the timeout is {given!r}: give a number of seconds above 0")
+
+
+def _row(found: Any) -> dict[str, Any]:
+    asset = found.asset
+    needed = stages.assets.needed_by(asset)
+    return {
+        "id": asset.id,
+        "name": asset.name,
+        "kind": asset.kind,
+        "there": found.path is not None,
+        "path": None if found.path is None else str(found.path),
+        "size": found.size,
+        "source": asset.source,
+        "licence": asset.licence,
+        "note": asset.note,
+        "needed_by": needed,
+        "state": "missing" if found.path is None else found.path,
+        "size_in_words": "" if found.size is None else stages.fetch.in_words(found.size),
+        "needed": ", ".join(name for name in needed if not name[1:].isdigit()),
+    }
+
+
+def in_columns(table: Sequence[Sequence[str]]) -> list[str]:
+    """The rows of a table, in columns as wide as they need be."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
