@@ -78,6 +78,9 @@ def _adaptive_attempts(denoise: Denoise, x: Tensor, sigmas: Sequence[float]) -> 
         low, high = _second_and_third(denoise, x, eps, s, t)
         delta = (R_TOL * torch.maximum(low.abs(), previous.abs())).clamp(min=A_TOL)
         error = float(torch.linalg.norm((low - high) / delta) / x.numel() ** 0.5)
+        if not math.isfinite(error):  # no step size would ever be accepted again
+            yield denoised, high
+            return
         factor = 1 + math.atan((1 / (error + 1e-8)) ** (1 / 3) - 1)
         h *= factor
         if factor >= ACCEPT:

@@ -10,12 +10,14 @@ from ..errors import MissingFile
 from ..host import Host, files_of
 from ..models import clip as clips
 from ..models.embeddings import SUFFIXES, Embedding, embedding_names, read_embedding
+from ..models.soundness import require_finite
 from ..types import Clip, Prompt, SamplingSettings
 
 Conditioning = list[list[Any]]
 
 PROMPT, CLIP_SKIP = "fooocus_prompt", "fooocus_clip_skip"  # what the positive side keeps, for the picture's text
 EMBEDDINGS = "embeddings"
+SOFTER = "leave out embeddings, or lower the weights of words and LoRAs"
 
 
 def encode(host: Host, clip: Clip, prompt: Prompt, settings: SamplingSettings) -> tuple[Conditioning, Conditioning]:
@@ -41,7 +43,9 @@ def encode_texts(
     for encoder in clip.encoders:
         encoder.network.merge(encoder.patches)
     tokens, pooled = clips.encode_texts(clip, texts, pool_top_k, device, embeddings)
-    return [[tokens.cpu(), {"pooled_output": pooled.cpu()}]]
+    networks = [(clip.name, encoder.network.module) for encoder in clip.encoders]
+    read = [require_finite(part.cpu(), "the encoded text", networks, SOFTER) for part in (tokens, pooled)]
+    return [[read[0], {"pooled_output": read[1]}]]
 
 
 def find_embeddings(host: Host, clip: Clip, texts: Iterable[str]) -> dict[str, Embedding]:

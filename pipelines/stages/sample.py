@@ -11,19 +11,21 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import BadValue
 from ..functional import guidance, latents, noise, samplers, sigmas
 from ..functional.stepping import Callback, Denoise
 from ..host import Host
 from ..models import interposer as interposers
+from ..models.soundness import require_finite
 from ..settings import MAX_SEED
 from ..types import Family, Hint, Info, Model, RefinerSwitch, SamplingSettings
 from . import encode, network, plan, refine
 from .vae import FAMILY
 
 Latent = dict[str, Any]
+LESS = "lower guidance_scale, sharpness or the weights of the LoRAs"
 REFINER_SIGMAS = 1.4  # times the schedule, where the refiner begins from noise of its own
 
 
@@ -43,7 +45,8 @@ def sample(
 
     Each picture of a batch has its own seed, counting up, and gets what it would get alone. `sigmas` replaces the
     schedule of the settings. A model with a refiner hands over to it, and the hints of `control` end there. Raises
-    BadValue for sockets that don't fit the model and for settings out of range.
+    BadValue for sockets that don't fit the model and for settings out of range, and BadFile or BadValue when the
+    result is no number.
     """
     levels = plan.schedule(model, settings, denoise) if sigmas is None else checked_sigmas(sigmas)
     plan.check_names(settings)
@@ -52,7 +55,8 @@ def sample(
     raw = checked_samples(latent, model, final if way == "refiner" else model)
     seeds = plan.seeds_of(latent, seed)
     job = Job(host, model, positive, negative, settings, raw, levels, seeds, denoise, control)
-    return {**latent, "samples": WAYS[way](job).cpu(), FAMILY: family_of_latents(final)}
+    made = require_finite(WAYS[way](job).cpu(), "the sampled latent", asked_networks(model), LESS)
+    return {**latent, "samples": made, FAMILY: family_of_latents(final)}
 
 
 def account(
@@ -243,6 +247,12 @@ def finisher(model: Model, way: refine.Route) -> Model:
     return model if way == "base" or model.switch is None else model.switch.refiner.model
 
 
+def asked_networks(model: Model) -> list[tuple[str, nn.Module]]:
+    """The networks that a model may ask, by the names of their files."""
+    models = [model] if model.switch is None else [model, model.switch.refiner.model]
+    return [(one.name, one.network.module) for one in models]
+
+
 def family_of_latents(model: Model) -> Family:
     """Whose VAE decodes the model's latents: SD 1.5's or SDXL's."""
     return "sd15" if model.family == "sd15" else "sdxl"
@@ -257,6 +267,8 @@ def checked_samples(latent: Latent, model: Model, first: Model) -> Tensor:
             f"the latent has the shape {tuple(samples.shape)}, the model takes (B, {channels}, h, w): make it with "
             "the aspect ratio node or the VAE encode node"
         )
+    if not samples.isfinite().all():
+        raise BadValue("the latent wired in holds NaN or infinity: look at the node that made it")
     if latent.get(FAMILY, family_of_latents(first)) != family_of_latents(first):
         raise BadValue(
             f"the latent is one of {latent[FAMILY]}'s VAE, and at this denoise strength {first.name} begins, which "

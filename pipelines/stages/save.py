@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -34,6 +35,14 @@ Embed = dict[str, str]
 DEFAULT_PREFIX = "Fooocus"
 LARGEST_SIDE = {"png": 2**31 - 1, "jpeg": 65535, "webp": 16383}
 LARGEST_JPEG_EXIF = 65533
+ANOTHER_FOLDER = "choose another output folder"
+WAYS_OUT = {
+    errno.ENOSPC: "make room on that disk, or choose another output folder",
+    errno.EDQUOT: "make room, or choose another output folder",
+    errno.EFBIG: "it is larger than a file may be there: choose another output folder or format",
+    errno.ENAMETOOLONG: "choose a shorter file name",
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR), ANOTHER_FOLDER),
+}
 SOFTWARE = ExifTags.Base.Software
 GRAPH_TAG, FURTHER_TAGS = ExifTags.Base.Model, ExifTags.Base.Make
 
@@ -144,6 +153,8 @@ def to_uint8(images: Any, notice: Callable[[str], None] = lambda text: None) -> 
     tensor = images.detach().cpu().float().numpy() if hasattr(images, "detach") else np.asarray(images, np.float32)
     if tensor.ndim != 4 or tensor.shape[3] not in (3, 4) or 0 in tensor.shape[:3]:
         raise BadValue(f"pictures to save should be (B, H, W, 3), not {tuple(tensor.shape)}")
+    if np.isnan(tensor).all(axis=(1, 2, 3)).any():
+        raise BadValue("a picture to save holds no number at all, only NaN: look at the node that made it")
     if np.isnan(tensor).any():
         notice("the picture holds values that are not numbers: they are saved as black")
         tensor = np.nan_to_num(tensor, nan=0.0)
@@ -191,10 +202,16 @@ def write_whole(folder: Path, name: str, suffix: str, save: Callable[[IO[bytes]]
         return _move_to_next(temporary, folder, name, suffix)
     except (OSError, ValueError) as error:
         cause = (error.strerror if isinstance(error, OSError) else "") or str(error)
-        raise UserError(f"a picture can't be saved in {folder}: {cause}") from error
+        raise UserError(f"a picture can't be saved in {folder}: {cause}{way_out(error)}") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def way_out(error: Exception) -> str:
+    """What to do about a file that can't be written; '' when the cause says it all."""
+    advice = WAYS_OUT.get(getattr(error, "errno", None) or 0)
+    return f"; {advice}" if advice else ""
 
 
 def _move_to_next(temporary: Path, folder: Path, name: str, suffix: str) -> Path:

@@ -10,9 +10,11 @@ from torch import Tensor
 from ..errors import BadValue
 from ..host import Host
 from ..models import vae as vaes
+from ..models.soundness import require_finite
 from ..types import Family, Vae
 
 Latent = dict[str, Any]
+CHANNELS = 4
 FAMILY = "fooocus_family"  # in a latent: whose VAE it is of
 BYTES_PER_PIXEL = 2 * 1024  # of activations, per pixel and byte of the dtype
 
@@ -21,15 +23,30 @@ def decode(host: Host, vae: Vae | Any, latent: Latent, tiled: bool = False) -> T
     """Pictures (B, H, W, 3), 0…1, float32 on the CPU, from a latent's `samples`.
 
     A latent that a refiner finished is decoded with the refiner's VAE, where that is another. `vae` may also be
-    ComfyUI's own, which decodes by itself. Raises BadValue for a latent of another family's VAE.
+    ComfyUI's own, which decodes by itself. Raises BadValue for a latent of another family's VAE or shape, and BadFile
+    or BadValue when the picture is no number.
     """
-    samples = latent["samples"]
     if not isinstance(vae, Vae):
-        decoded: Tensor = vae.decode(samples)
+        decoded: Tensor = vae.decode(latent["samples"])
         return decoded
+    samples = checked_samples(latent)
     vae = of_family(vae, latent.get(FAMILY, vae.family))
     device = ready(host, vae, pixels=64 * samples.shape[-2] * samples.shape[-1])
-    return vaes.decode(vae, samples.to(device), tiled).cpu()
+    picture = vaes.decode(vae, samples.to(device), tiled).cpu()
+    return require_finite(picture, "the decoded picture", [(vae.name, vae.network.module)], "decode in float32")
+
+
+def checked_samples(latent: Latent) -> Tensor:
+    """The latent's samples (B, 4, h, w). Raises BadValue for another shape, and for NaN."""
+    samples: Tensor = latent["samples"]
+    if samples.ndim != 4 or samples.shape[1] != CHANNELS or not samples.numel():
+        raise BadValue(
+            f"the latent has the shape {tuple(samples.shape)}, the VAE takes (B, {CHANNELS}, h, w): wire in one of "
+            "SDXL or SD 1.5"
+        )
+    if not samples.isfinite().all():
+        raise BadValue("the latent wired in holds NaN or infinity: look at the node that made it")
+    return samples
 
 
 def encode(host: Host, vae: Vae | Any, image: Tensor, seed: int = 0, tiled: bool = False) -> Latent:

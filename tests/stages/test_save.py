@@ -30,6 +30,7 @@ from PIL import Image
 
 TEXTS = ["a red fox", "a café, 狐 in snow 🦊", 'two\nlines: "quoted"', "lone \ud800 surrogate"]
 GRAPH = {"1": {"class_type": "FooocusPrompt", "inputs": {"text": "狐"}}}
+ADVICE = "make room on that disk, or choose another output folder"
 EXTRA = {"workflow": {"nodes": [], "name": "狐"}, "further": [1]}
 
 
@@ -56,8 +57,16 @@ def test_pixels_are_cut_off_not_rounded() -> None:
 
 def test_values_that_are_no_numbers_are_told() -> None:
     told: list[str] = []
-    assert to_uint8(np.full((1, 1, 1, 3), np.nan), told.append).max() == 0
+    images = np.array([np.nan, 1.0, 1.0], np.float32).reshape(1, 1, 1, 3)
+    assert to_uint8(images, told.append).tolist() == [[[[0, 255, 255]]]]
     assert "not numbers" in told[0]
+
+
+def test_a_picture_without_a_number_is_refused(tmp_path: Path) -> None:
+    images = torch.cat([picture(), torch.full_like(picture(), torch.nan)])
+    with pytest.raises(BadValue, match="holds no number at all, only NaN"):
+        save_pictures(host(tmp_path), images, "x")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 3), (1, 8, 8), (1, 8, 8, 1), (0, 8, 8, 3), (1, 0, 8, 3), (1, 3, 8, 8, 3)])
@@ -273,7 +282,7 @@ def test_a_failure_leaves_nothing(
     assert list((tmp_path / "out").iterdir()) == []
     if isinstance(error, OSError):
         assert isinstance(caught.value, UserError)
-        assert str(caught.value) == f"a picture can't be saved in {tmp_path / 'out'}: No space left on device"
+        assert str(caught.value) == f"a picture can't be saved in {tmp_path / 'out'}: No space left on device; {ADVICE}"
 
 
 def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
