@@ -1,4 +1,4 @@
-"""Pictures in, pictures out: resizing."""
+"""Pictures in, pictures out: resizing, edges, structure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from fooocus_stages.preprocessors import geometry
+from fooocus_stages.preprocessors import canny, cpds, geometry
 
 from . import reference_inputs
 from .golden import Case, assert_same_picture, each_case
@@ -48,3 +48,20 @@ def test_size_class(case: Case) -> None:
     golden = case.output("image")
     stride = resized.shape[0] // golden.shape[0]  # the larger golden pictures are thinned out
     assert_same_picture(resized[::stride, ::stride], golden)
+
+
+@each_case("images", lambda case: kind(case) == "pyracanny")
+def test_pyramid_canny(case: Case) -> None:
+    edges = canny.pyramid_canny(picture_of(case), case.params["low"], case.params["high"])
+    assert_same_picture(torch.from_numpy(edges), grey(case.output("image")), within=0)
+
+
+@each_case("images", lambda case: kind(case) == "cpds")
+def test_structure(case: Case) -> None:
+    structure = cpds.structure(picture_of(case))
+    assert_same_picture(torch.from_numpy(structure), grey(case.output("image")), within=0)
+
+
+def grey(golden: torch.Tensor) -> torch.Tensor:
+    """A golden map as (H, W), whether it was kept with a channel or without."""
+    return golden if golden.ndim == 2 else golden[..., 0]
