@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pixel_unshuffle
+from torch.nn.functional import interpolate, pad, pixel_unshuffle
 
 from ..errors import BadFile
 from .files import Weights, read_content
@@ -84,8 +84,15 @@ class Upscaler(nn.Module):
         return self.enlarged // self.unshuffle
 
     def forward(self, x: Tensor) -> Tensor:
-        first = self.conv_first(pixel_unshuffle(x, self.unshuffle) if self.unshuffle > 1 else x)
-        return self.head(first + self.conv_body(self.body(first)))
+        height, width = (side * self.enlarged // self.unshuffle for side in x.shape[-2:])
+        first = self.conv_first(self._unshuffled(x))
+        return self.head(first + self.conv_body(self.body(first)))[..., :height, :width]
+
+    def _unshuffled(self, x: Tensor) -> Tensor:
+        if self.unshuffle == 1:
+            return x
+        right, below = (-side % self.unshuffle for side in (x.shape[-1], x.shape[-2]))
+        return pixel_unshuffle(pad(x, (0, right, 0, below), mode="replicate"), self.unshuffle)
 
     def head(self, features: Tensor) -> Tensor:
         """Trunk features (B, C, h, w) at full size, in strips of rows so that few activations of that size live."""
