@@ -59,9 +59,13 @@ def call(
     waiting: Waiting,
     before: Callable[[int], None] = lambda index: None,
     blocked: Callable[[Any], Any] = lambda blocker: blocker,
+    into: list[Any] | None = None,
 ) -> list[Any]:
-    """What each call returns: a value, a task still under way, or what `blocked` makes of a blocker in its way."""
-    returned: list[Any] = []
+    """What each call returns: a value, a task still under way, or what `blocked` makes of a blocker in its way.
+
+    It is put into the list `into` as it comes, so that a call that fails does not take the earlier ones with it.
+    """
+    returned: list[Any] = [] if into is None else into
     for index, arguments in enumerate(slices(inputs, takes_lists)):
         blocker = blocker_in(arguments, takes_lists)
         if blocker is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -15,7 +14,7 @@ from typing import NoReturn
 from .. import __version__
 from ..pipelines.errors import Interrupted, UserError
 from .commands import assets, doctor, nodes, prompt, run, workflows
-from .commands.common import FAILED, INTERRUPTED, REFUSED, TERMINATED
+from .commands.common import FAILED, INTERRUPTED, REFUSED, TERMINATED, lines_of, show
 from .console import Console
 from .results import RunError
 
@@ -34,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.act(options, console))
     except (KeyboardInterrupt, Interrupted):
-        return _ended(console, "interrupted", INTERRUPTED)
+        return _ended(options, console, "interrupted", INTERRUPTED)
     except Terminated:
-        return _ended(console, "terminated", TERMINATED)
+        return _ended(options, console, "terminated", TERMINATED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
@@ -59,16 +58,22 @@ def _told(options: argparse.Namespace, console: Console, error: Exception) -> in
     console.close()
     if options.debug:
         traceback.print_exception(error)
-    if options.json:
-        print(json.dumps({"error": str(error)}, ensure_ascii=False), flush=True)
+    _report(options, console, str(error))
     print(f"error: {error}", file=sys.stderr)
     return REFUSED if isinstance(error, UserError) else FAILED
 
 
-def _ended(console: Console, word: str, code: int) -> int:
+def _ended(options: argparse.Namespace, console: Console, word: str, code: int) -> int:
     console.close()
+    _report(options, console, word)
     print(word, file=sys.stderr)
     return code
+
+
+def _report(options: argparse.Namespace, console: Console, word: str) -> None:
+    """Say on stdout what a run had saved before it ended; as JSON with the word for its end."""
+    saved = {"outputs": console.outputs} if console.outputs else {}
+    show(options, {"error": word, **saved}, lines_of(console.outputs))
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

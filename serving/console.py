@@ -15,6 +15,7 @@ class Console:
     """Shows nodes as they begin, their steps, and notices. Close it before anything else is printed."""
 
     def __init__(self) -> None:
+        self.outputs: list[dict[str, Any]] = []  # what a run that did not end well had to show by then
         self._node = ""
         self._bar: Any = None
         self._last = 0

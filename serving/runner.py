@@ -21,12 +21,14 @@ class Runner:
     """Runs graphs over a mapping of node classes, and keeps results and instances from one run to the next.
 
     `on_event` is told what happens; an exception from it ends the run, and `Interrupted` comes through as it is.
+    `results` is what the latest run has given so far, also when it has failed.
     """
 
     def __init__(self, registry: Mapping[str, type[Any]], on_event: Callable[[Event], None] | None = None) -> None:
         self.classes = registry
         self.on_event = on_event
         self.cache = Cache()
+        self.results = Results()
 
     def run(
         self,
@@ -40,6 +42,7 @@ class Runner:
         BadGraph names every wrong input before anything runs. The given graph is left as it is.
         """
         registry = Registry(self.classes)
+        self.results = Results()
         checked = validate(graph, registry, targets)
         return _Run(self, registry, checked.graph, extra_pnginfo, outputs).run(checked.targets)
 
@@ -68,7 +71,7 @@ class _Run:
         self.under_way: dict[str, list[Any]] = {}
         self.expanding: dict[str, Returned] = {}
         self.cached: dict[str, bool] = {}
-        self.results = Results()
+        self.results = runner.results
 
     def run(self, targets: Sequence[str]) -> Results:
         try:
@@ -79,6 +82,7 @@ class _Run:
             while self.schedule:
                 self._advance()
         finally:
+            self._note_unfinished()
             self.results.cached = list(self.cached)
             self.waiting.close()
         return self.results
@@ -177,13 +181,15 @@ class _Run:
             return
         self._tell("start", node_id)
         self.results.executed.append(node_id)
-        self.under_way[node_id] = call(
+        self.under_way[node_id] = []
+        call(
             getattr(instance, declared.cls.FUNCTION),
             inputs,
             declared.takes_lists,
             self.waiting,
             before=lambda index: self._tell("call", node_id, index),
             blocked=lambda blocker: self._blocked(node_id, blocker),
+            into=self.under_way[node_id],
         )
 
     def _gather(self, node_id: str, declared: Declaration) -> tuple[dict[str, Sequence[Any]], set[str]]:
@@ -263,6 +269,16 @@ class _Run:
             self.results.ui[node_id] = entry.ui
         if node_id in self.wanted:
             self.results.outputs[node_id] = entry.outputs
+
+    def _note_unfinished(self) -> None:
+        """Keep what the finished calls of nodes that did not finish have to show."""
+        for node_id, values in self.under_way.items():
+            shown: dict[str, list[Any]] = {}
+            for ui in (value["ui"] for value in values if isinstance(value, dict) and "ui" in value):
+                for key, more in ui.items():
+                    shown.setdefault(key, []).extend(more)
+            if shown:
+                self.results.ui[node_id] = shown
 
     def _tell(self, kind: EventKind, node_id: str, detail: Any = None) -> None:
         if self.on_event is not None:

@@ -91,6 +91,12 @@ def show(options: argparse.Namespace, data: Any, lines: Sequence[str]) -> None:
     sys.stdout.flush()
 
 
+def lines_of(outputs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the nodes have to show, a line each: the paths of files, and texts."""
+    shown = [output.get("path", output.get("text")) for output in outputs]
+    return [str(one) for one in shown if one is not None]
+
+
 def _check_device(device: str | None) -> None:
     if device is not None and device.split(":")[0] not in ("cpu", "cuda", "mps"):
         raise BadValue(f"--device {device!r} is not a device; choose cpu, cuda, cuda:0 and so on, or mps")

@@ -19,7 +19,7 @@ from ..remote import connected
 from ..results import Results
 from ..runner import Runner
 from ..workflow_files import read_workflow
-from .common import OK, REGISTRY, add_command, host_of, host_options, show
+from .common import OK, REGISTRY, add_command, host_of, host_options, lines_of, show
 
 
 def add(commands: Any) -> None:
@@ -44,8 +44,7 @@ def run_workflow(options: argparse.Namespace, console: Console) -> int:
     report = {"workflow": options.workflow}
     report |= run_here(options, console, graph) if options.comfyui is None else run_there(options, console, graph)
     console.close()
-    shown = [output.get("path", output.get("text")) for output in report["outputs"]]
-    show(options, report, [str(one) for one in shown if one is not None])
+    show(options, report, lines_of(report["outputs"]))
     return OK
 
 
@@ -57,7 +56,11 @@ def run_here(options: argparse.Namespace, console: Console, graph: Graph) -> dic
         runner = Runner(REGISTRY, console.event)
         seeds = [(node_id, slot) for node_id, node in graph.items() for slot in _seed_outputs(node)]
         start = time.perf_counter()
-        results = runner.run(graph, outputs={node_id for node_id, _ in seeds})
+        try:
+            results = runner.run(graph, outputs={node_id for node_id, _ in seeds})
+        except BaseException:
+            console.outputs = outputs_of(runner.results, graph, host)
+            raise
         seconds = time.perf_counter() - start
     given = [seed for node_id, slot in seeds for seed in _values(results, node_id, slot)]
     return _report(outputs_of(results, graph, host), seconds, results, given)

@@ -197,3 +197,23 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
         f"{' '.join(COMMAND)} nodes | head -n 1", shell=True, cwd=tmp_path, capture_output=True, text=True
     )
     assert result.stderr == ""
+
+
+THREE = {
+    "1": {"class_type": "LoadImage", "inputs": {"image": "a.gif"}},
+    "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "good"}},
+    "3": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "a/../../bad"}},
+}
+
+
+def test_what_was_saved_before_a_failure_is_told(folder: Path) -> None:
+    Image.new("RGB", (5, 3)).save(folder / "a.gif", save_all=True, append_images=[Image.new("RGB", (5, 3), (9, 9, 9))])
+    (folder / "w.json").write_text(json.dumps(THREE))
+    paths = ["outputs/good_00001_.png", "outputs/good_00002_.png"]
+    result = cli(folder, "run", "w.json")
+    assert (result.returncode, result.stdout.splitlines()) == (2, paths)
+    assert "error: node 3 (SaveImage): the file name prefix" in result.stderr
+    result = cli(folder, "run", "w.json", "--json", "-o", "more")
+    told = json.loads(result.stdout)
+    assert told["error"].startswith("node 3 (SaveImage): the file name prefix")
+    assert [output["path"] for output in told["outputs"]] == ["more/good_00001_.png", "more/good_00002_.png"]
