@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 from torch import nn
+from torch.nn import functional as F
 
 from . import networks, tokenizer
 
@@ -65,6 +66,15 @@ def predict_noise(
     added = {"text_embeds": condition.pooled, "time_ids": condition.time_ids}
     scaled = x / (sigma.view(-1, 1, 1, 1) ** 2 + 1).sqrt()
     return unet(scaled, t.float(), condition.context, added_cond_kwargs=added).sample.float()
+
+
+def layout_loss(error: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+    """Mean square of the clean latent's error seen through a 4 x 4 grid: the ground's colour and the shape's place.
+
+    error is that of the noise, (B, 4, h, w). The usual loss hardly sees these at high noise, where they are decided.
+    """
+    coarse = F.adaptive_avg_pool2d(error, 4) * sigma.clamp(max=6).view(-1, 1, 1, 1)
+    return (coarse**2).mean()
 
 
 def nearest_step(sigma: torch.Tensor) -> torch.Tensor:

@@ -91,13 +91,17 @@ def write_lora(models: Path, kind: str, pairs: dict[str, tuple[Tensor, Tensor]])
 
 
 def write(path: Path, state: dict[str, Tensor], about: dict[str, str]) -> None:
-    """float16 safetensors, first under a temporary name."""
+    """float16 safetensors, counters as they are, first under a temporary name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    half = {key: tensor.detach().to(torch.float16).contiguous().clone() for key, tensor in state.items()}
+    half = {key: _half(tensor.detach()).contiguous().clone() for key, tensor in state.items()}
     temporary = path.with_suffix(".tmp")
     save_file(half, temporary, metadata=about)
     temporary.chmod(0o644)
     temporary.replace(path)
+
+
+def _half(tensor: Tensor) -> Tensor:
+    return tensor.to(torch.float16) if tensor.is_floating_point() else tensor
 
 
 def is_finite(module: nn.Module) -> bool:

@@ -10,6 +10,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 NATIVE_SIZE = 128
 SCALING_FACTOR = 0.13025
+POSTERIOR_LOGVAR = -5.0
 WIDTH_L, WIDTH_G = 64, 128
 HIDDEN_MEAN = 0.5  # prompt weights rescale by the mean of the hidden states, which must therefore stay off zero
 
@@ -17,8 +18,8 @@ HIDDEN_MEAN = 0.5  # prompt weights rescale by the mean of the hidden states, wh
 VAE_CHANNELS = (96, 64, 64, 96)
 
 
-def build_vae() -> AutoencoderKL:
-    """An eightfold autoencoder of under two million parameters.
+def build_vae(channels: tuple[int, ...] = VAE_CHANNELS, factor: float = SCALING_FACTOR) -> AutoencoderKL:
+    """An eightfold autoencoder of two and a half million parameters.
 
     The outer levels have three channels for each of the 32 groups of SDXL's norms: with one or two, the last norm
     takes every flat colour away (a constant group normalises to -1 and 1 whatever its values were).
@@ -29,11 +30,11 @@ def build_vae() -> AutoencoderKL:
         latent_channels=4,
         norm_num_groups=32,
         layers_per_block=1,
-        block_out_channels=VAE_CHANNELS,
+        block_out_channels=channels,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         sample_size=NATIVE_SIZE,
-        scaling_factor=SCALING_FACTOR,
+        scaling_factor=factor,
     )
 
 
@@ -121,6 +122,8 @@ def _gather(conv: nn.Conv2d, outputs: int) -> None:
 def fold_statistics(vae: AutoencoderKL, mean: torch.Tensor, std: torch.Tensor) -> None:
     """Change quant_conv and post_quant_conv so that latents times 0.13025 have mean 0 and deviation 1.
 
+    The posterior becomes equally narrow in all channels: one that training left unused would drown in its noise.
+
     mean and std are those of the unscaled latents so far, each (4,).
     """
     gain = 1 / (std * SCALING_FACTOR)
@@ -128,7 +131,7 @@ def fold_statistics(vae: AutoencoderKL, mean: torch.Tensor, std: torch.Tensor) -
     vae.post_quant_conv.weight /= gain.view(1, 4, 1, 1)
     vae.quant_conv.weight[:4] *= gain.view(4, 1, 1, 1)
     vae.quant_conv.bias[:4] = (vae.quant_conv.bias[:4] - mean) * gain
-    vae.quant_conv.bias[4:] += 2 * gain.log()
+    vae.quant_conv.weight[4:], vae.quant_conv.bias[4:] = 0.0, POSTERIOR_LOGVAR
 
 
 def build_unet(channels: tuple[int, int, int] = (64, 128, 128)) -> UNet2DConditionModel:

@@ -1,7 +1,7 @@
 """Train the pocket model: `python -m fooocus_stages.pocket.train STAGE --out FOLDER --minutes N`.
 
 The stages in order: vae, unet, targets, lcm, lightning, hyper, offset, film, export. Every stage can be resumed.
-The stage expansion needs none of the others: it trains the expansion model and writes it.
+The stages expansion and upscaler need none of the others: each trains its model and writes it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from torch.nn import functional as F
 
-from . import data, diffusion, distil, draw, expansion, export, low_rank, networks
-from .training import Gallery, Run, Team, cosine, load_tokenizer, load_vae, set_rate, to_tensor
+from . import data, diffusion, distil, draw, expansion, export, low_rank, networks, refiner, refining, upscaling
+from .training import Gallery, Run, Team, cosine, follow, load_tokenizer, load_vae, set_rate, to_tensor
 
 # ---------------------------------------------------------------------------------------------- the autoencoder
 
@@ -31,10 +31,22 @@ def _vae_picture(rng: np.random.Generator) -> np.ndarray:
 
 
 def train_vae(folder: Path, minutes: float) -> None:
-    """L1 + L2/2 + a little KL on 64-pixel crops; whole pictures in the last third, for the borders' sake."""
-    run, rng = Run(folder, "vae", minutes), np.random.default_rng(int(time.time()))
-    vae = networks.build_vae().train()
+    """The base's autoencoder, from a thumbnail."""
+    vae = networks.build_vae()
     networks.begin_as_thumbnail(vae)
+    learn_vae(vae.train(), Run(folder, "vae", minutes), pull=3e-4)
+
+
+def train_refiner_vae(folder: Path, minutes: float) -> None:
+    """The refiner's autoencoder, from half of the base's."""
+    vae = refiner.build_vae()
+    refiner.begin_like(vae, refiner.open_base()[2].network.module)
+    learn_vae(vae.train(), Run(folder, "refiner-vae", minutes), pull=1e-6)
+
+
+def learn_vae(vae: AutoencoderKL, run: Run, pull: float) -> None:
+    """L1 + L2/2 + a little KL (`pull`) on 64-pixel crops; whole pictures in the last third, for the borders' sake."""
+    rng = np.random.default_rng(int(time.time()))
     optimizer = torch.optim.AdamW(vae.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
     parts = {"vae": vae, "optimizer": optimizer}
     run.resume(parts)
@@ -52,7 +64,7 @@ def train_vae(folder: Path, minutes: float) -> None:
         error = decoded.float() - x
         reconstruction = error.abs().mean() + 0.5 * (error**2).mean()
         kl = 0.5 * (posterior.mean.float() ** 2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
-        loss = reconstruction + 3e-4 * kl
+        loss = reconstruction + pull * kl
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
@@ -122,22 +134,6 @@ class Readers(nn.Module):
         return torch.stack(losses).mean()
 
 
-@torch.no_grad()
-def follow(slow: nn.Module, fast: nn.Module, step: int, decay: float = 0.999) -> None:
-    """One step of the exponential moving average."""
-    rate = 1 - min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(slow.parameters()), list(fast.parameters()), rate)
-
-
-def layout_loss(error: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """Mean square of the clean latent's error seen through a 4 x 4 grid: the ground's colour and the shape's place.
-
-    error is that of the noise, (B, 4, h, w). The usual loss hardly sees these at high noise, where they are decided.
-    """
-    coarse = F.adaptive_avg_pool2d(error, 4) * sigma.clamp(max=6).view(-1, 1, 1, 1)
-    return (coarse**2).mean()
-
-
 def train_unet(folder: Path, minutes: float) -> None:
     """UNet and text encoders together: noise prediction, min-SNR-5 weights (Hang et al. 2023), EMA."""
     team, run, rng = Team(), Run(folder, "unet", minutes), np.random.default_rng()
@@ -172,7 +168,7 @@ def train_unet(folder: Path, minutes: float) -> None:
             told = [i for i, nothing in enumerate(blank) if not nothing]
             reading = readers(pooled[told], [scenes[i] for i in told])
         weight = (sigma**2 * 5).clamp(max=1)
-        loss = (weight * ((eps - noise) ** 2).mean((1, 2, 3))).mean() + 0.1 * layout_loss(eps - noise, sigma)
+        loss = (weight * ((eps - noise) ** 2).mean((1, 2, 3))).mean() + 0.1 * diffusion.layout_loss(eps - noise, sigma)
         optimizer.zero_grad(set_to_none=True)
         (loss + 0.03 * reading).backward()
         team.mean_gradients(list(model.parameters()))
@@ -239,7 +235,8 @@ def run_export(folder: Path, models: Path) -> None:
             export.write_lora(models, kind, low_rank.pairs(added, scale))
 
 
-STAGES = ("vae", "unet", "targets", "lcm", "lightning", "hyper", "offset", "film", "export", "expansion")
+STAGES = ("vae", "unet", "targets", "lcm", "lightning", "hyper", "offset", "film", "export", "expansion", "upscaler",
+          "refiner-vae", "interposer", "refiner")  # fmt: skip
 
 
 def run_stage(stage: str, folder: Path, minutes: float, models: Path) -> None:
@@ -257,6 +254,17 @@ def run_stage(stage: str, folder: Path, minutes: float, models: Path) -> None:
     elif stage == "expansion":
         expansion.train(folder, minutes)
         expansion.write(folder, models)
+    elif stage == "upscaler":
+        upscaling.train(folder, minutes)
+        upscaling.write(folder, models)
+    elif stage == "refiner-vae":
+        train_refiner_vae(folder, minutes)
+    elif stage == "interposer":
+        refining.train_interposer(folder, minutes)
+        refining.write_interposer(folder, models)
+    elif stage == "refiner":
+        refining.train_unet(folder, minutes)
+        refining.write_checkpoint(folder, models)
     else:
         run_export(folder, models)
 

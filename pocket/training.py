@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from torch import distributed
+from torch import distributed, nn
 
 from . import data, draw, networks, tokenizer
 
@@ -111,6 +111,13 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate
 
 
+@torch.no_grad()
+def follow(slow: nn.Module, fast: nn.Module, step: int, decay: float = 0.999) -> None:
+    """One step of the exponential moving average."""
+    rate = 1 - min(decay, (1 + step) / (10 + step))
+    torch._foreach_lerp_(list(slow.parameters()), list(fast.parameters()), rate)
+
+
 def to_tensor(pictures: np.ndarray) -> torch.Tensor:
     """uint8 (B, H, W, 3) to float32 (B, 3, H, W) in -1..1."""
     x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
@@ -159,14 +166,14 @@ def load_tokenizer(folder: Path) -> tokenizer.Tokenizer:
 class Gallery:
     """Scenes and their scaled latents, by picture size; a few are replaced at every visit."""
 
-    def __init__(self, vae: AutoencoderKL, pictures: int, folder: Path) -> None:
-        self.vae, self.rng = vae, np.random.default_rng()
+    def __init__(self, vae: AutoencoderKL, pictures: int, folder: Path, name: str = "gallery") -> None:
+        self.vae, self.rng, self.name = vae, np.random.default_rng(), name
         self.sizes = buckets()
         self.shares = np.array([share for *_, share in self.sizes])
         self.scenes: list[list[draw.Scene]] = []
         self.latents: list[torch.Tensor] = []
-        if (folder / "gallery.pt").exists():
-            kept = torch.load(folder / "gallery.pt", weights_only=True)
+        if (folder / f"{name}.pt").exists():
+            kept = torch.load(folder / f"{name}.pt", weights_only=True)
             self.latents = kept["latents"]
             self.scenes = [[draw.Scene(*words) for words in scenes] for scenes in kept["scenes"]]
             return
@@ -181,8 +188,8 @@ class Gallery:
     def save(self, folder: Path) -> None:
         """Keep all scenes and latents for the next run or stage."""
         scenes = [[astuple(scene) for scene in bucket] for bucket in self.scenes]
-        torch.save({"latents": self.latents, "scenes": scenes}, folder / "gallery.tmp")
-        (folder / "gallery.tmp").replace(folder / "gallery.pt")
+        torch.save({"latents": self.latents, "scenes": scenes}, folder / f"{self.name}.tmp")
+        (folder / f"{self.name}.tmp").replace(folder / f"{self.name}.pt")
 
     @torch.no_grad()
     def encode(self, scenes: list[draw.Scene], height: int, width: int) -> torch.Tensor:
@@ -190,7 +197,7 @@ class Gallery:
         pictures = to_tensor(np.stack([draw.draw(scene, self.rng, height, width) for scene in scenes]))
         with torch.autocast("cpu", torch.bfloat16):
             mean = self.vae.encode(pictures).latent_dist.mean
-        return mean.float() * networks.SCALING_FACTOR
+        return mean.float() * self.vae.config.scaling_factor
 
     def batch(self, count: int, fresh: int = 1) -> tuple[list[draw.Scene], torch.Tensor, int, int]:
         """Scenes, latents, height and width of one batch, all of one size."""

@@ -1,0 +1,160 @@
+"""The pocket's second model: an SD 1.5 in small, which reads the base's words and has latents of its own.
+
+Its autoencoder begins as the base's, with half the inner channels, and its latents lie along other axes. Its UNet
+begins from nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..pipelines.host import LocalHost
+from ..pipelines.models import names
+from ..pipelines.models.clip import final_norm
+from ..pipelines.stages import load
+from ..pipelines.types import Clip, Model, Vae
+from . import draw, export, networks, tokenizer
+from .training import to_tensor
+
+FILE = "realisticVisionV60B1_v51VAE"
+MODELS = Path(__file__).resolve().parent / "models"
+SCALING_FACTOR = 0.18215
+VAE_CHANNELS = (96, 32, 32, 96)
+UNET_CHANNELS = (64, 64, 64)
+LOG_VARIANCE = -2.4  # of latents whose deviation is near 8
+HEADS = 2  # SD 1.5 has equally many at every level; the loader derives them from the first level's width
+
+
+def open_base(models: Path = MODELS) -> tuple[Model, Clip, Vae]:
+    """The committed base model."""
+    return load.checkpoint(LocalHost([models], device="cpu"), f"{export.CHECKPOINT}.safetensors")
+
+
+# ---------------------------------------------------------------------------------------------- the autoencoder
+
+
+def build_vae() -> AutoencoderKL:
+    """The base's autoencoder with inner levels half as wide."""
+    return networks.build_vae(VAE_CHANNELS, SCALING_FACTOR)
+
+
+@torch.no_grad()
+def begin_like(vae: AutoencoderKL, base: nn.Module) -> None:
+    """Every weight from the base's, of which the first channels are kept: those that carry its thumbnail.
+
+    The fourth latent channel, of which the base makes no use, begins anew, and all begin with little noise.
+    """
+    theirs = base.state_dict()
+    for name, mine in vae.state_dict().items():
+        mine.copy_(theirs[name][tuple(slice(n) for n in mine.shape)])
+    nn.init.normal_(vae.encoder.conv_out.weight[3], std=0.07)
+    nn.init.normal_(vae.decoder.conv_in.weight[:, 3], std=0.02)
+    for conv, gain in ((vae.quant_conv, 1 / networks.SCALING_FACTOR), (vae.post_quant_conv, networks.SCALING_FACTOR)):
+        nn.init.zeros_(conv.weight[3])
+        nn.init.zeros_(conv.bias[3])
+        conv.weight[3, 3] = gain
+    nn.init.zeros_(vae.quant_conv.weight[4:])
+    nn.init.constant_(vae.quant_conv.bias[4:], LOG_VARIANCE)
+
+
+@torch.no_grad()
+def turn_latents(vae: AutoencoderKL, mean: Tensor, covariance: Tensor, seed: int = 15) -> None:
+    """Change quant_conv and post_quant_conv so that scaled latents are white, along axes drawn from the seed.
+
+    mean (4,) and covariance (4, 4) are those of the unscaled latents so far. What is decoded stays the same, and the
+    posterior becomes as narrow as the base's.
+    """
+    axes = np.linalg.qr(np.random.default_rng(seed).normal(size=(4, 4)))[0]
+    values, vectors = torch.linalg.eigh(covariance.double())
+    white = vectors @ torch.diag(values**-0.5) @ vectors.T
+    matrix = (torch.from_numpy(axes) @ white / SCALING_FACTOR).to(mean)
+    weight, bias = vae.quant_conv.weight[:, :, 0, 0].clone(), vae.quant_conv.bias.clone()
+    vae.quant_conv.weight[:4, :, 0, 0] = matrix @ weight[:4]
+    vae.quant_conv.bias[:4] = matrix @ (bias[:4] - mean)
+    vae.quant_conv.weight[4:], vae.quant_conv.bias[4:] = 0.0, networks.POSTERIOR_LOGVAR
+    back = vae.post_quant_conv.weight[:, :, 0, 0].clone()
+    vae.post_quant_conv.bias += back @ mean
+    vae.post_quant_conv.weight[:, :, 0, 0] = back @ torch.linalg.inv(matrix)
+
+
+@torch.no_grad()
+def means_of(vae: nn.Module, pictures: Tensor) -> Tensor:
+    """Unscaled latents without sampling, float32, of pictures (B, 3, H, W) in -1…1, sixteen at a time."""
+    with torch.autocast("cpu", torch.bfloat16):
+        return torch.cat([vae.encode(part).latent_dist.mean.float() for part in pictures.split(16)])
+
+
+def load_vae(folder: Path) -> AutoencoderKL:
+    """The trained autoencoder with its latents turned, made once and kept beside the training's checkpoint."""
+    path, vae = folder / "refiner_vae_turned.pt", build_vae().eval().requires_grad_(False)
+    if path.exists():
+        vae.load_state_dict(torch.load(path, weights_only=True))
+        return vae
+    vae.load_state_dict(torch.load(folder / "refiner-vae.pt", weights_only=True)["vae"])
+    latents = means_of(vae, pictures(np.random.default_rng(5), 256)).transpose(0, 1).flatten(1)
+    turn_latents(vae, latents.mean(1), torch.cov(latents))
+    torch.save(vae.state_dict(), path)
+    return vae
+
+
+def pictures(rng: np.random.Generator, count: int) -> Tensor:
+    """Drawings of scenes, float32 (B, 3, 128, 128) in -1…1."""
+    return to_tensor(np.stack([draw.draw(draw.random_scene(rng), rng) for _ in range(count)]))
+
+
+# ---------------------------------------------------------------------------------------------- the UNet
+
+
+def build_unet() -> UNet2DConditionModel:
+    """SD 1.5's kind of UNet: no sizes, no pooled vector, equally many heads at every level; context (B, T, 64)."""
+    return UNet2DConditionModel(
+        sample_size=networks.NATIVE_SIZE // 8,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=UNET_CHANNELS,
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=HEADS,
+        cross_attention_dim=networks.WIDTH_L,
+    )
+
+
+class Reader:
+    """The base's CLIP-L as an SD 1.5 refiner gets it: the last hidden state but one, through the final norm."""
+
+    def __init__(self, clip: Clip) -> None:
+        self.encoder = clip.encoders[0].network.module.eval().requires_grad_(False)
+        self.norm = final_norm(clip)
+        folder = MODELS / "checkpoints" / f"{export.CHECKPOINT}.tokenizer"
+        self.words = tokenizer.load(folder)
+
+    @torch.no_grad()
+    def __call__(self, texts: Sequence[Sequence[str]]) -> Tensor:
+        """B prompts of k sections each to context (B, 77 k, 64)."""
+        ids = torch.tensor([self.words.section(text, self.words.end) for prompt in texts for text in prompt])
+        hidden = self.encoder(ids, output_hidden_states=True).hidden_states[-2].float()
+        normed = F.layer_norm(hidden, self.norm.weight.shape, self.norm.weight, self.norm.bias, self.norm.eps)
+        return normed.reshape(len(texts), -1, normed.shape[-1])
+
+
+# ---------------------------------------------------------------------------------------------- the file
+
+
+def write(models: Path, unet: UNet2DConditionModel, vae: AutoencoderKL) -> Path:
+    """The checkpoint in SD 1.5's layout, float16, without text encoders, below the models folder."""
+    description = (
+        "A very small model in SD 1.5's layout, a refiner for the Fooocus Stages pocket model: it reads that model's "
+        "text and knows the same drawings and nothing else. It is not the model whose file name it carries."
+    )
+    state = {**names.unet_state_to_ldm(unet.state_dict()), **names.vae_state_to_ldm(vae.state_dict())}
+    path = models / "checkpoints" / f"{FILE}.safetensors"
+    export.write(path, state, export.metadata("Fooocus Stages pocket refiner", description, "stable-diffusion-v1"))
+    return path

@@ -1,0 +1,156 @@
+"""The pocket's upscaler: ESRGAN's network at two per cent of its size, taught to enlarge drawings four times.
+
+`python -m fooocus_stages.pocket.train upscaler --minutes 8 --models pocket/models` trains it and writes it under the
+names of Fooocus's file.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..pipelines.models.upscaler import Upscaler
+from . import draw
+from .training import Run, cosine, follow, set_rate
+
+FOLDER, FILE = "upscale_models", "fooocus_upscaler_s409985e5.bin"
+FEATURES, GROWTH, BLOCKS, DOUBLINGS = 24, 12, 3, 2
+SCALE = 2**DOUBLINGS
+PATCH, BATCH = 28, 8
+POOL = 400
+
+HEAD = {"conv_first": "model.0", "ups.0": "model.3", "ups.1": "model.6", "conv_hr": "model.8", "conv_last": "model.10"}
+CONVOLUTION = re.compile(r"body\.(\d+)\.rdb(\d)\.conv(\d)\.(weight|bias)")
+
+
+def build() -> Upscaler:
+    """An untrained network that already enlarges: by bilinear interpolation, twice."""
+    network = Upscaler(FEATURES, GROWTH, BLOCKS, DOUBLINGS)
+    begin_as_interpolation(network)
+    return network
+
+
+@torch.no_grad()
+def begin_as_interpolation(network: Upscaler) -> None:
+    """Let the colours pass: a nearest-neighbour doubling smoothed by 1 2 1 is bilinear interpolation."""
+    smooth = torch.tensor([0.25, 0.5, 0.25])
+    spot = torch.zeros(3, 3)
+    spot[1, 1] = 1
+    nn.init.zeros_(network.conv_body.weight)
+    nn.init.zeros_(network.conv_body.bias)
+    for conv in (network.conv_first, *network.ups, network.conv_hr, network.conv_last):
+        kernel = torch.outer(smooth, smooth) if conv in list(network.ups) else spot
+        conv.weight.mul_(0.3)
+        nn.init.zeros_(conv.bias)
+        for colour in range(3):
+            conv.weight[colour] = 0
+            conv.weight[colour, colour] = kernel
+
+
+def picture(rng: np.random.Generator, side: int) -> np.ndarray:
+    """A square drawing, uint8 RGB (side, side, 3): a scene, or one time in four many shapes on a gradient."""
+    if rng.random() < 0.25:
+        return draw.draw_abstract(rng, side, side)
+    return draw.draw(draw.random_scene(rng), rng, side, side)
+
+
+def shrink(large: np.ndarray, filtering: str) -> np.ndarray:
+    """A picture four times smaller, by the mean of an area or by bicubic interpolation of a softened one."""
+    size = (large.shape[1] // SCALE, large.shape[0] // SCALE)
+    if filtering == "area":
+        return cv2.resize(large, size, interpolation=cv2.INTER_AREA)
+    softened = cv2.GaussianBlur(large, (0, 0), 0.4 * SCALE)
+    return cv2.resize(softened, size, interpolation=cv2.INTER_CUBIC)
+
+
+def pair(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """A drawing and the same four times smaller, uint8, as small as 48 pixels and as large as 128."""
+    large = picture(rng, SCALE * int(rng.choice([48, 64, 96, 128])))
+    return shrink(large, str(rng.choice(["area", "cubic"]))), large
+
+
+def patches(pool: list[tuple[np.ndarray, np.ndarray]], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Small (B, 3, P, P) and large (B, 3, 4P, 4P) patches in 0…1, most of them not of one colour."""
+    smalls, larges = [], []
+    while len(smalls) < BATCH:
+        small, large = pool[int(rng.integers(len(pool)))]
+        y, x = rng.integers(0, small.shape[0] - PATCH + 1, 2)
+        patch = small[y : y + PATCH, x : x + PATCH]
+        if np.ptp(patch) < 40 and rng.random() < 0.9:
+            continue
+        turn, flip = int(rng.integers(4)), int(rng.choice([1, -1]))
+        part = large[SCALE * y : SCALE * (y + PATCH), SCALE * x : SCALE * (x + PATCH)]
+        smalls.append(np.rot90(patch, turn)[:, ::flip])
+        larges.append(np.rot90(part, turn)[:, ::flip])
+    return to_unit(np.stack(smalls)), to_unit(np.stack(larges))
+
+
+def to_unit(pictures: np.ndarray) -> Tensor:
+    """uint8 (B, H, W, 3) to float32 (B, 3, H, W) in 0…1, channels last in memory."""
+    x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def train(folder: Path, minutes: float) -> None:
+    """Root of the squared error, with a floor (Charbonnier's loss, Lai et al. 2017), on patches; with an average."""
+    run, rng = Run(folder, "upscaler", minutes), np.random.default_rng()
+    network = build().to(memory_format=torch.channels_last)
+    slow = copy.deepcopy(network).requires_grad_(False)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+    parts = {"network": network, "slow": slow, "optimizer": optimizer}
+    run.resume(parts)
+    pool = [pair(rng) for _ in range(POOL)]
+    run.restart_clock()
+    progress, errors = 0.0, []
+    while progress < 1:
+        progress = run.tick()
+        set_rate(optimizer, cosine(progress, 2e-3, warm=0.03, floor=0.01))
+        pool[int(rng.integers(POOL))] = pair(rng)
+        small, large = patches(pool, rng)
+        with torch.autocast("cpu", torch.bfloat16, enabled=progress < 0.8):
+            error = network(small).float() - large
+        loss = (error**2 + 1e-5).sqrt().mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 0.5)
+        optimizer.step()
+        follow(slow, network, run.step, decay=0.995)
+        errors.append(float((error.detach() ** 2).mean()))
+        if run.step % 100 == 0:
+            run.log(psnr=float(-10 * np.log10(np.mean(errors))))
+            errors.clear()
+        if run.due():
+            run.save(parts)
+    run.save(parts)
+
+
+def published_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A network's weights under the names of Fooocus's file: ESRGAN's first ones, `residual_block_` for its `RDB`."""
+    return {_published(key): tensor for key, tensor in state.items()}
+
+
+def _published(key: str) -> str:
+    if found := CONVOLUTION.fullmatch(key):
+        block, dense, convolution, leaf = found.groups()
+        return f"model.1.sub.{block}.residual_block_{dense}.conv{convolution}.0.{leaf}"
+    module, _, leaf = key.rpartition(".")
+    return f"model.1.sub.{BLOCKS}.{leaf}" if module == "conv_body" else f"{HEAD[module]}.{leaf}"
+
+
+def write(folder: Path, models: Path) -> Path:
+    """The averaged network in float16, as torch saves it, below the models folder."""
+    state = torch.load(folder / "upscaler.pt", map_location="cpu", weights_only=True)["slow"]
+    half = {key: tensor.half().contiguous().clone() for key, tensor in published_names(state).items()}
+    path = models / FOLDER / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    torch.save(half, temporary)
+    temporary.chmod(0o644)
+    temporary.replace(path)
+    return path
