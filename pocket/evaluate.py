@@ -2,25 +2,28 @@
 
 `python -m fooocus_stages.pocket.evaluate --performance Speed --count 200` prints how often the judge finds the
 background, the shape's colour and its position right, and the seconds that one picture takes alone.
+`... evaluate refiner --at 0.4 0.8` does the same with the refiner taking over after those shares of the steps, and
+`... evaluate upscale` compares the upscaler with bicubic interpolation.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
+from ..pipelines.functional.latents import from_uint8, to_uint8
 from ..pipelines.host import LocalHost
-from ..pipelines.settings import PERFORMANCES
-from ..pipelines.stages import encode, load, plan, sample, vae
+from ..pipelines.settings import DEFAULT_REFINER, DEFAULT_UPSCALER, PERFORMANCES
+from ..pipelines.stages import encode, load, plan, refine, sample, upscale, vae
 from ..pipelines.stages.prompt import compose_with
 from ..pipelines.types import Clip, Model, Prompt, SamplingSettings, Vae
-from . import draw
+from . import draw, upscaling
 
 MODELS = Path(__file__).resolve().parent / "models"
 CHECKPOINT = "juggernautXL_v8Rundiffusion.safetensors"
@@ -63,6 +66,13 @@ def open_studio(models: Path, performance: str, loras: list[tuple[str, float]]) 
     settings, wanted = plan.performance(performance, SamplingSettings(), load.add_loras((), loras))
     model, clip = load.apply_loras(host, model, clip, wanted)
     return Studio(host, model, clip, autoencoder, settings)
+
+
+def with_refiner(studio: Studio, at: float) -> Studio:
+    """The same with the refiner, which takes over after the share `at` of the steps."""
+    found = refine.load_refiner(studio.host, DEFAULT_REFINER)
+    model, autoencoder = refine.with_refiner(studio.host, studio.model, studio.vae, found, at)
+    return replace(studio, model=model, vae=autoencoder)
 
 
 def paint(studio: Studio, prompts: list[Prompt], seed: int, width: int, height: int) -> np.ndarray:
@@ -125,9 +135,44 @@ def seconds_alone(studio: Studio, width: int, height: int) -> float:
     return min(times)
 
 
+def gains(host: LocalHost, kind: str, count: int, seed: int = 4321) -> np.ndarray:
+    """PSNR in dB of drawings of 256 pixels enlarged from 64, by the upscaler and by bicubic interpolation: (n, 2).
+
+    The kind is "scenes", of the unseen split, or "abstract": many shapes on a gradient. They are made small by area
+    and by bicubic interpolation in turn.
+    """
+    network, rng = upscale.load(host, DEFAULT_UPSCALER), np.random.default_rng(seed)
+    found = []
+    for i in range(count):
+        scene = draw.random_scene(rng, unseen=True)
+        large = draw.draw(scene, rng, 256, 256) if kind == "scenes" else draw.draw_abstract(rng, 256, 256)
+        small = upscaling.shrink(large, ("area", "cubic")[i % 2])
+        ours = to_uint8(upscale.enlarge(host, network, from_uint8(torch.from_numpy(small)[None])))[0].numpy()
+        theirs = np.asarray(Image.fromarray(small).resize((256, 256), Image.Resampling.BICUBIC))
+        found.append((psnr(ours, large), psnr(theirs, large)))
+    return np.array(found)
+
+
+def psnr(picture: np.ndarray, truth: np.ndarray) -> float:
+    """Peak signal to noise in dB between uint8 pictures."""
+    return float(10 * np.log10(255**2 / ((picture.astype(float) - truth.astype(float)) ** 2).mean()))
+
+
+def report_gains(models: Path, count: int) -> None:
+    """Print the upscaler's PSNR beside that of bicubic interpolation."""
+    for kind in ("scenes", "abstract"):
+        ours, theirs = gains(LocalHost([models]), kind, count).T
+        print(
+            f"{count} {kind}: {ours.mean():.1f} dB, bicubic {theirs.mean():.1f} dB; "
+            f"better on {100 * (ours > theirs).mean():.0f} %, at worst {(ours - theirs).min():+.1f} dB"
+        )
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=("captions", "refiner", "upscale"), default="captions")
+    parser.add_argument("--at", type=float, nargs="+", default=[0.4, 0.8], help="when the refiner takes over")
     parser.add_argument("--models", type=Path, default=MODELS)
     parser.add_argument("--performance", choices=list(PERFORMANCES), default="Speed")
     parser.add_argument("--count", type=int, default=200)
@@ -138,10 +183,17 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(128, 128), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--keep", type=Path, help="write the pictures into one PNG")
     a = parser.parse_args()
+    if a.what == "upscale":
+        report_gains(a.models, a.count)
+        return
     studio = open_studio(a.models, a.performance, [(name, float(weight)) for name, weight in a.lora])
-    tally = evaluate(studio, a.count, a.styles, a.negative, *a.size, a.batch, a.keep)
-    print(f"{a.performance}, {tally.total} unseen captions: {tally}")
-    print(f"one {a.size[0]}x{a.size[1]} picture: {seconds_alone(studio, *a.size):.1f} s")
+    studios = {"": studio}
+    if a.what == "refiner":
+        studios = {f", refiner from {at:g}": with_refiner(studio, at) for at in a.at}
+    for name, each in studios.items():
+        tally = evaluate(each, a.count, a.styles, a.negative, *a.size, a.batch, a.keep)
+        print(f"{a.performance}{name}, {tally.total} unseen captions: {tally}")
+        print(f"one {a.size[0]}x{a.size[1]} picture: {seconds_alone(each, *a.size):.1f} s", flush=True)
 
 
 if __name__ == "__main__":
