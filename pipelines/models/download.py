@@ -13,7 +13,7 @@ import re
 import shutil
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
@@ -248,7 +248,12 @@ def _alone(part: Path) -> Iterator[None]:
     lock = FileLock(f"{part}.lock", timeout=0)
     try:
         with lock:
-            yield
-            Path(lock.lock_file).unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                if not _size(part):
+                    part.unlink(missing_ok=True)
+                with suppress(OSError):  # Windows keeps it while it is open
+                    Path(lock.lock_file).unlink()
     except Timeout:
         raise DownloadFailed(f"another process is fetching it: {part} is locked") from None

@@ -10,7 +10,7 @@ from ..errors import MissingFile, UnknownName, UserError
 from ..host import Host, find_file
 from ..models.assets import HUB_CACHE, Asset, catalogue
 from ..models.tokenizer import find_vocabulary
-from ..settings import DEFAULT_VAE, NO_FILE, PERFORMANCES
+from ..settings import PERFORMANCES
 from . import presets
 
 PRESET = "preset:"
@@ -142,15 +142,19 @@ def _meant(host: Host, name: str, workflows: Sequence[str]) -> Sequence[Asset]:
 
 
 def _of_preset(host: Host, name: str) -> list[Asset]:
-    """The files of the catalogue that a preset names, with those that any text to image needs."""
-    recipe = presets.of_preset(host, name)
+    """The files of the catalogue that a preset names, with those that any text to image needs.
+
+    Read as it stands, since a preset can't be chosen while its styles lack.
+    """
+    keys = {**presets.read(host, "default"), **presets.read(host, name)}
+    loras = [part for entry in keys.get("default_loras", ()) for part in entry if isinstance(part, str)]
+    mode = PERFORMANCES.get(str(keys.get("default_performance")))
     asked = [
-        ("checkpoints", recipe.checkpoint),
-        ("checkpoints", recipe.refiner),
-        ("vae", recipe.vae),
-        *(("loras", lora.name) for lora in recipe.loras),
-        ("loras", PERFORMANCES[recipe.settings.performance].lora),
+        ("checkpoints", keys.get("default_model")),
+        ("checkpoints", keys.get("default_refiner")),
+        ("vae", keys.get("default_vae")),
+        *(("loras", lora) for lora in [*loras, mode.lora if mode else ""]),
     ]
-    named = [catalogue().known(kind, file) for kind, file in asked if file not in ("", NO_FILE, DEFAULT_VAE)]
+    named = [catalogue().known(kind, file) for kind, file in asked if isinstance(file, str)]
     shared = [asset for group in SHARED for asset in catalogue().of(group)]
     return [*(asset for asset in named if asset), *shared]

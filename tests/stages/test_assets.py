@@ -1,0 +1,122 @@
+"""What modes need, what is there, and what to run for the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fooocus_stages.pipelines.errors import MissingFile, UnknownName
+from fooocus_stages.pipelines.host import POCKET, LocalHost
+from fooocus_stages.pipelines.models.assets import catalogue
+from fooocus_stages.pipelines.stages import assets, fetch, presets
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> LocalHost:
+    return LocalHost(models=[tmp_path])
+
+
+def put(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"123")
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        (
+            "preset:lightning",
+            {"juggernautXL_v8Rundiffusion.safetensors", "sdxl_lightning_4step_lora.safetensors"},
+        ),
+        (
+            "sai",
+            {
+                "sd_xl_base_1.0_0.9vae.safetensors",
+                "sd_xl_refiner_1.0_0.9vae.safetensors",
+                "sd_xl_offset_example-lora_1.0.safetensors",
+            },
+        ),
+        ("pony_v6", {"ponyDiffusionV6XL.safetensors", "ponyDiffusionV6XL_vae.safetensors"}),
+        ("default", {"juggernautXL_v8Rundiffusion.safetensors", "sd_xl_offset_example-lora_1.0.safetensors"}),
+    ],
+)
+def test_a_preset_means_the_files_that_it_names(host: LocalHost, name: str, files: set[str]) -> None:
+    meant = assets.meant(host, [name])
+    assert {asset.name for asset in meant if asset.kind in ("checkpoints", "loras", "vae")} == files
+    assert {"styles", "hub"} < {asset.kind for asset in meant}
+
+
+def test_every_bundled_preset_can_be_asked_for(host: LocalHost) -> None:
+    for name in presets.names(host):
+        assert [a for a in assets.meant(host, [f"preset:{name}"]) if a.kind == "checkpoints"], name
+
+
+def test_names_are_taken_together_and_workflows_by_their_modes(host: LocalHost) -> None:
+    meant = assets.meant(host, ["mine", "upscale", "lcm-lora", "U05"], {"mine": "U05"})
+    assert [asset.id for asset in meant] == ["upscaler", "lcm-lora"]
+    with pytest.raises(UnknownName, match=r"unknown workflow, mode, group, preset or file 'min' \(did you mean 'mine'"):
+        assets.meant(host, ["min"], {"mine": "U05"})
+
+
+def test_files_are_found_under_their_other_names_and_folders(host: LocalHost, tmp_path: Path) -> None:
+    put(tmp_path, "vae_approx/vaeapp_sd15.pt", "sdxl_styles/sdxl_styles_sai.json", "loras/x/SDXL_LCM_lora.safetensors")
+    found = {one.asset.id: one for one in assets.find_all(host, catalogue().of("all"))}
+    there = {
+        name: one.path.relative_to(tmp_path).as_posix()
+        for name, one in found.items()
+        if one.path and "clip" not in name
+    }
+    assert there == {
+        "lcm-lora": "loras/x/SDXL_LCM_lora.safetensors",
+        "preview-sd15": "vae_approx/vaeapp_sd15.pt",
+        "styles-sai": "sdxl_styles/sdxl_styles_sai.json",
+    }
+    assert found["lcm-lora"].size == 3
+    assert found["upscaler"].size == 33_636_613
+    assert found["juggernaut"].size is None
+
+
+def test_what_a_mode_lacks_and_what_it_does_without(host: LocalHost, tmp_path: Path) -> None:
+    need = assets.needs(host, "B02")
+    assert [a.id for a in need.lacking if a.kind != "hub"] == ["juggernaut", "offset-lora", "lightning-lora"]
+    assert {reason for _, reason in need.without} >= {"previews are drawn with fixed colours"}
+    put(tmp_path, "checkpoints/juggernautXL_v8Rundiffusion.safetensors")
+    put(tmp_path, "loras/sd_xl_offset_example-lora_1.0.safetensors")
+    lacking = [a for a in assets.needs(host, "B02").lacking if a.kind != "hub"]
+    assert assets.fetch_command(lacking) == "fooocus-stages assets fetch lightning"
+    assert assets.needs(host, "no mode").lacking == ()
+    assert assets.needs(host, "no mode").command == ""
+
+
+def test_the_pocket_model_lacks_nothing_for_text_to_image() -> None:
+    pocket = LocalHost(models=[POCKET])
+    for mode in ("B01", "B02", "B03", "B06", "B08"):
+        assert assets.needs(pocket, mode).lacking == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "hint"),
+    [
+        ("loras", "sdxl_lightning_4step_lora.safetensors", "run `fooocus-stages assets fetch lightning`"),
+        ("checkpoints", "juggernautXL_v8Rundiffusion", "run `fooocus-stages assets fetch juggernautXL_v8Rundiffusion`"),
+        ("upscale_models", "fooocus_upscaler_s409985e5.bin", "run `fooocus-stages assets fetch upscale`"),
+        ("inpaint", "inpaint.fooocus.patch", "run `fooocus-stages assets fetch inpaint-v1`"),
+        ("loras", "mine.safetensors", ""),
+    ],
+)
+def test_a_missing_file_says_how_to_get_it(tmp_path: Path, kind: str, name: str, hint: str) -> None:
+    assert assets.how_to_get(kind, name) == hint
+    host = LocalHost(models=[tmp_path], hint=assets.how_to_get)
+    with pytest.raises(MissingFile) as error:
+        host.find(kind, name)
+    assert str(error.value).endswith(f"; looked in: {tmp_path / kind}{'; ' + hint if hint else ''}")
+
+
+def test_offline_names_what_is_missing() -> None:
+    one, both = catalogue().of("lightning"), catalogue().of("refiner")
+    assert str(fetch.offline(one)) == (
+        "offline, and 1 file is missing: loras/sdxl_lightning_4step_lora.safetensors; "
+        "run `fooocus-stages assets fetch lightning` where there is a network, or copy them into the models folder"
+    )
+    assert str(fetch.offline(both)).startswith("offline, and 2 files are missing: checkpoints/realisticVision")
