@@ -30,9 +30,9 @@ def _unseen(have: int, total: int) -> None:
     """Where progress goes when nobody looks."""
 
 
-def connection(timeout: float) -> Connection:
-    """How to reach others, with that many seconds without a byte; the rest as usual."""
-    return Connection(timeout=timeout)
+def connection(timeout: float, endpoint: str | None = None) -> Connection:
+    """How to reach others: seconds without a byte, and a mirror of the hub in place of the hub; the rest as usual."""
+    return Connection(timeout=timeout, endpoint=endpoint)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from ..workflow_files import bundled
 from .common import OK, FoldersHost, add_command, host_of, host_options, show
 
 IN_HUB = "hub"
+MIRROR_VARIABLE = "HF_ENDPOINT"
 TIMEOUT_VARIABLE = "HF_HUB_DOWNLOAD_TIMEOUT"
 OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 TRUE = ("1", "ON", "YES", "TRUE")
@@ -66,7 +67,7 @@ def fetch_assets(options: argparse.Namespace, console: Console) -> int:
         raise stages.fetch.offline([job.asset for job in jobs])
     for note in dict.fromkeys(f"{job.asset.name}: {job.asset.note}" for job in jobs if job.asset.note):
         console.notice(note)
-    connection = stages.fetch.connection(_timeout(options))
+    connection = stages.fetch.connection(_timeout(options), os.environ.get(MIRROR_VARIABLE))
     transfer = Transfer(f"fetching {len(jobs)} file{'s' if len(jobs) > 1 else ''}")
     try:
         paths = stages.fetch.fetch(jobs, connection, transfer.show, max(options.jobs, 1))

@@ -65,10 +65,11 @@ class FileServer:
             return answer(request, int(manner))
         size = len(served.body) + 10 * (manner == "more") - 10 * (manner == "less")
         digest = hashlib.sha256(served.body).hexdigest()
-        if hub:
+        if hub and not request.path.startswith(CDN):
             linked = {"X-Linked-Size": str(size), "X-Linked-Etag": f'"{digest}"', "X-Repo-Commit": "0" * 40}
             return answer(request, 302, {"Location": f"{self.url}{CDN}{request.path}", **linked})
-        return answer(request, 200, {"Content-Length": str(size), "ETag": f'"{digest[:20]}"'})
+        commit = {"X-Repo-Commit": "0" * 40} if hub else {}
+        return answer(request, 200, {"Content-Length": str(size), "ETag": f'"{digest[:20]}"', **commit})
 
     def get(self, request: BaseHTTPRequestHandler) -> None:
         hub, served = self._served(request)
