@@ -36,4 +36,4 @@ def _edges(picture: Picture, size: tuple[int, int], low: int, high: int) -> NDAr
     """1 where a colour of the picture scaled to size (width, height) has an edge, else 0: (height, width, 3)."""
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
     edges = cv2.merge([cv2.Canny(channel, low, high) for channel in cv2.split(small)])
-    return cast(NDArray[np.uint8], edges) >> 7
+    return cast(NDArray[np.uint8], edges >> 7)

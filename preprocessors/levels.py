@@ -13,7 +13,8 @@ def stretched(values: NDArray[np.float32], low: float, high: float) -> NDArray[n
     """
     first, last = np.percentile(values, (low, high))
     if first == last:
-        return np.where(values > first, np.uint8(255), np.uint8(0))
+        black_and_white: NDArray[np.uint8] = np.where(values > first, np.uint8(255), np.uint8(0))
+        return black_and_white
     values -= np.float32(first)
     values /= np.float32(last) - np.float32(first)
     values *= np.float32(255)

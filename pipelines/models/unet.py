@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,16 +26,23 @@ class Condition:
     time_ids: tuple[float, ...] | None = None
 
 
+Residuals = Callable[[Tensor, Tensor, Mapping[str, Any]], Mapping[str, Any]]
+"""The UNet's latents, timesteps and further arguments -> arguments that add to its skips and its middle."""
+
+
 @torch.no_grad()
-def predict(unet: nn.Module, x_in: Tensor, t: float, sides: Sequence[Condition]) -> list[Tensor]:
+def predict(
+    unet: nn.Module, x_in: Tensor, t: float, sides: Sequence[Condition], residuals: Residuals | None = None
+) -> list[Tensor]:
     """The network's output for each side, (B, 4, h, w) float32 in the order of `sides`.
 
     `x_in` (B, 4, h, w) is the latent already divided by √(σ² + σd²), `t` the timestep. Sides run in one batch, their
     tokens repeated to equal length, unless that would repeat one more than four times (Fooocus
-    ldm_patched/modules/samplers.py: calc_cond_uncond_batch).
+    ldm_patched/modules/samplers.py: calc_cond_uncond_batch). `residuals` finds what is added inside, from the same
+    input.
     """
     if len(sides) > 1 and not batchable([side.tokens.shape[1] for side in sides]):
-        return [output for side in sides for output in predict(unet, x_in, t, [side])]
+        return [output for side in sides for output in predict(unet, x_in, t, [side], residuals)]
     parameter = next(unet.parameters())
     many, batch = len(sides), len(x_in)
 
@@ -49,13 +56,14 @@ def predict(unet: nn.Module, x_in: Tensor, t: float, sides: Sequence[Condition])
             "text_embeds": stacked([side.pooled for side in sides if side.pooled is not None]),
             "time_ids": torch.cat(ids),
         }
-    output = cast(Any, unet)(
-        x_in.to(parameter).repeat(many, 1, 1, 1),
-        torch.full((many * batch,), t, dtype=torch.float32, device=parameter.device),
-        encoder_hidden_states=stacked(tiled_tokens([side.tokens for side in sides])),
-        added_cond_kwargs=added,
-        return_dict=False,
-    )[0]
+    x = x_in.to(parameter).repeat(many, 1, 1, 1)
+    timesteps = torch.full((many * batch,), t, dtype=torch.float32, device=parameter.device)
+    given: dict[str, Any] = {
+        "encoder_hidden_states": stacked(tiled_tokens([side.tokens for side in sides])),
+        "added_cond_kwargs": added,
+        "return_dict": False,
+    }
+    output = cast(Any, unet)(x, timesteps, **given, **(residuals(x, timesteps, given) if residuals else {}))[0]
     return list(output.float().chunk(many))
 
 

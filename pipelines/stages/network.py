@@ -18,7 +18,7 @@ from ..functional.stepping import Denoise
 from ..host import Host
 from ..models import unet
 from ..types import Hint, Model, SamplingSettings
-from . import preview
+from . import preview, steering
 
 Conditioning = list[list[Any]]
 BYTES_PER_CELL = 8 * 1024  # of activations, per latent cell and byte of the dtype
@@ -30,7 +30,7 @@ def ready(host: Host, model: Model, shape: torch.Size, control: Sequence[Hint] =
     module = model.network.module
     cells = 2 * shape[0] * shape[-2] * shape[-1]
     itemsize = next(module.parameters()).element_size()
-    device = host.load("unet", module, memory=cells * BYTES_PER_CELL * itemsize)
+    device = host.load("unet", module, *steering.modules_of(control), memory=cells * BYTES_PER_CELL * itemsize)
     model.network.merge(model.patches)
     return device
 
@@ -72,13 +72,15 @@ def guided(
     sides = [side_of(positive, model, "positive", sizes_of(model, settings, shape, False), shape[0], device)]
     if not guidance.without_negative(settings.cfg):
         sides += [side_of(negative, model, "negative", sizes_of(model, settings, shape, True), shape[0], device)]
+    steered = steering.steering(model, control, sampling, shape)
     dtype = next(model.network.module.parameters()).dtype
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
         host.check_interrupted()
         t = sampling.timestep(sigma)
         x_in = sampling.scaled_input(x, sigma)
-        outputs = unet.predict(model.network.module, x_in, t, [side.at(t, settings.adm_end) for side in sides])
+        conditions = [side.at(t, settings.adm_end) for side in sides]
+        outputs = unet.predict(model.network.module, x_in, t, conditions, steering.residuals(steered, sigma))
         estimates = [sampling.denoised(x, output, sigma) for output in outputs]
         return guidance.combine(
             x,
