@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import MissingFile, UnknownName, UserError
 from ..host import Host, find_file
-from ..models.assets import HUB_CACHE, Asset, catalogue
+from ..models.assets import ALL, HUB_CACHE, Asset, catalogue
 from ..models.tokenizer import find_vocabulary
 from ..settings import PERFORMANCES
 from . import presets
@@ -74,14 +74,21 @@ def find(host: Host, asset: Asset) -> Path | None:
     return None
 
 
+def find_all(host: Host, assets: Iterable[Asset]) -> list[Found]:
+    """Each of the files with where it lies; the vocabulary, which takes a while to read, is looked for once."""
+    wanted = list(assets)
+    words = _vocabulary(host) if any(asset.kind == HUB_CACHE for asset in wanted) else None
+    return [Found(asset, words if asset.kind == HUB_CACHE else find(host, asset)) for asset in wanted]
+
+
+def everything(host: Host) -> list[Found]:
+    """Every file of the catalogue with where it lies."""
+    return find_all(host, catalogue().of(ALL))
+
+
 def vocabulary(beside: Path | None = None) -> str:
     """Where CLIP's vocabulary is found, for the checkpoint `beside` or for any. Raises MissingFile and BadFile."""
     return find_vocabulary(beside).source
-
-
-def find_all(host: Host, assets: Iterable[Asset]) -> list[Found]:
-    """Each of the files with where it lies."""
-    return [Found(asset, find(host, asset)) for asset in assets]
 
 
 def find_in(folder: Path, asset: Asset) -> Path | None:
@@ -94,10 +101,11 @@ def find_in(folder: Path, asset: Asset) -> Path | None:
     return None
 
 
-def needs(host: Host, mode: str) -> Need:
-    """What lacks for a mode of the endpoints; a mode that the catalogue does not know needs nothing."""
+def needs(mode: str, found: Iterable[Found]) -> Need:
+    """What a mode of the endpoints needs of the files that lack among those looked for; nothing for unknown modes."""
     wanted = catalogue().modes.get(mode, ())
-    missing = [asset for asset in meant(host, wanted) if find(host, asset) is None]
+    needed = catalogue().of(mode) if wanted else ()
+    missing = [one.asset for one in found if one.path is None and one.asset in needed]
     reasons = [(asset, catalogue().optional(asset, wanted)) for asset in missing]
     return Need(tuple(a for a, reason in reasons if not reason), tuple((a, r) for a, r in reasons if r))
 

@@ -17,7 +17,7 @@ from ...pipelines import stages
 from ...pipelines.errors import UserError
 from ...pipelines.host import files_of
 from ..console import Console
-from ..workflow_files import bundled
+from ..workflow_files import About, bundled
 from .common import OK, REFUSED, FoldersHost, add_command, host_of, host_options, show
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
@@ -52,7 +52,8 @@ def examine(options: argparse.Namespace, console: Console) -> int:
         "workflows": [],
     }
     sound = all(library["ok"] for library in libraries) and "error" not in report["device"]
-    report["workflows"] = [_workflow(host, about, sound) for about in bundled()]
+    found = stages.assets.everything(host)
+    report["workflows"] = [_workflow(about, found, sound) for about in bundled()]
     report["ok"] = any(workflow["ok"] for workflow in report["workflows"])
     show(options, report, list(_lines(report)))
     return OK if report["ok"] else REFUSED
@@ -128,10 +129,10 @@ def _vocabulary() -> dict[str, Any]:
         return {"source": None, "problem": str(error)}
 
 
-def _workflow(host: FoldersHost, about: Any, sound: bool) -> dict[str, Any]:
+def _workflow(about: About, found: Any, sound: bool) -> dict[str, Any]:
     """Whether a bundled workflow can run now, and what lacks."""
     try:
-        need = stages.assets.needs(host, about.mode)
+        need = stages.assets.needs(about.mode, found)
     except UserError as error:
         return {
             "name": about.name,
@@ -154,7 +155,8 @@ def _workflow(host: FoldersHost, about: Any, sound: bool) -> dict[str, Any]:
 def _lines(report: dict[str, Any]) -> Iterable[str]:
     yield f"fooocus-stages {report['fooocus_stages']}, Python {report['python']}"
     for library in report["libraries"]:
-        yield f"  {library['name']} {library['version'] or ''}{_aside(library['problem'])}".rstrip()
+        words = (library["name"], library["version"], f"({library['problem']})" if library["problem"] else "")
+        yield "  " + " ".join(filter(None, words))
     yield from _lines_of_device(report["device"], report["memory"])
     yield "folders"
     for row in report["folders"]:
@@ -188,7 +190,3 @@ def _lines_of_workflow(row: dict[str, Any]) -> Iterable[str]:
         yield f"       lacks {', '.join(row['lacks'])}" + (f"; run `{row['command']}`" if row["command"] else "")
     for reason in row["without"] if row["ok"] else ():
         yield f"       {reason}"
-
-
-def _aside(text: str) -> str:
-    return f" ({text})" if text else ""

@@ -1,7 +1,7 @@
 """What is shown while a run goes on."""
 
 import pytest
-from fooocus_stages.serving.console import Console
+from fooocus_stages.serving.console import Console, Transfer
 from fooocus_stages.serving.results import Event
 
 
@@ -37,3 +37,26 @@ def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     assert "5 Sampler: 100%" in err
     assert "10/10" in err
     assert "note: a stand-in is used\n" in err
+
+
+def transfer() -> None:
+    shown = Transfer("fetching 2 files")
+    for have in (0, 10, 11, 200, 150, 1000):
+        shown.show(have, 1000)
+    shown.close()
+
+
+def test_bytes_are_lines_in_a_pipe(capfd: pytest.CaptureFixture[str]) -> None:
+    transfer()
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err.splitlines() == [f"fetching 2 files: {n} of 1,000 bytes" for n in ("0", "200", "150", "1,000")]
+
+
+def test_bytes_are_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    transfer()
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "fetching 2 files: 100%" in err
+    assert "1.00k/1.00k" in err

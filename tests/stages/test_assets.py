@@ -78,21 +78,21 @@ def test_files_are_found_under_their_other_names_and_folders(host: LocalHost, tm
 
 
 def test_what_a_mode_lacks_and_what_it_does_without(host: LocalHost, tmp_path: Path) -> None:
-    need = assets.needs(host, "B02")
+    need = assets.needs("B02", assets.everything(host))
     assert [a.id for a in need.lacking if a.kind != "hub"] == ["juggernaut", "offset-lora", "lightning-lora"]
     assert {reason for _, reason in need.without} >= {"previews are drawn with fixed colours"}
     put(tmp_path, "checkpoints/juggernautXL_v8Rundiffusion.safetensors")
     put(tmp_path, "loras/sd_xl_offset_example-lora_1.0.safetensors")
-    lacking = [a for a in assets.needs(host, "B02").lacking if a.kind != "hub"]
+    lacking = [a for a in assets.needs("B02", assets.everything(host)).lacking if a.kind != "hub"]
     assert assets.fetch_command(lacking) == "fooocus-stages assets fetch lightning"
-    assert assets.needs(host, "no mode").lacking == ()
-    assert assets.needs(host, "no mode").command == ""
+    assert assets.needs("no mode", assets.everything(host)).lacking == ()
+    assert assets.needs("no mode", assets.everything(host)).command == ""
 
 
 def test_the_pocket_model_lacks_nothing_for_text_to_image() -> None:
     pocket = LocalHost(models=[POCKET])
     for mode in ("B01", "B02", "B03", "B06", "B08"):
-        assert assets.needs(pocket, mode).lacking == ()
+        assert assets.needs(mode, assets.everything(pocket)).lacking == ()
 
 
 @pytest.mark.parametrize(
