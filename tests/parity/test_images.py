@@ -1,4 +1,4 @@
-"""Pictures in, pictures out: resizing, edges, structure."""
+"""Pictures in, pictures out: resizing, edges, structure, masks and their filling."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from fooocus_stages.preprocessors import canny, cpds, geometry
+from fooocus_stages.preprocessors import canny, cpds, geometry, inpaint_fill, masks
 
 from . import reference_inputs
 from .golden import Case, assert_same_picture, each_case
@@ -65,3 +65,37 @@ def test_structure(case: Case) -> None:
 def grey(golden: torch.Tensor) -> torch.Tensor:
     """A golden map as (H, W), whether it was kept with a channel or without."""
     return golden if golden.ndim == 2 else golden[..., 0]
+
+
+def mask_of(case: Case) -> np.ndarray:
+    """The mask that a case starts from."""
+    height, width = (int(side) for side in case.name.split("-")[1].split("x"))
+    return reference_inputs.blob_mask(height, width, case.params["k" if kind(case) == "mask" else "mask_k"])
+
+
+@each_case("images", lambda case: kind(case) == "mask")
+def test_the_masks_agree(case: Case) -> None:
+    assert torch.equal(torch.from_numpy(mask_of(case)), case.output("mask"))
+
+
+@each_case("images", lambda case: kind(case) == "fill")
+def test_fill(case: Case) -> None:
+    assert torch.equal(torch.from_numpy(inpaint_fill.fill(picture_of(case), mask_of(case))), case.output("image"))
+
+
+@each_case("images", lambda case: kind(case) == "soft_mask")
+def test_soft_mask(case: Case) -> None:
+    assert torch.equal(torch.from_numpy(masks.soft(mask_of(case))), case.output("mask"))
+
+
+@each_case("images", lambda case: kind(case) == "area")
+def test_area(case: Case) -> None:
+    assert list(masks.first_area(mask_of(case))) == case.params["initial"]
+    area = masks.area_of(mask_of(case), case.params["respective_field"])
+    assert list(area) == case.output("area").tolist()
+
+
+@each_case("images", lambda case: kind(case) == "erode_or_dilate")
+def test_erode_or_dilate(case: Case) -> None:
+    changed = masks.erode_or_dilate(mask_of(case), case.params["amount"])
+    assert torch.equal(torch.from_numpy(changed), case.output("mask"))
