@@ -132,7 +132,7 @@ def write(folder: Path, models_folder: Path) -> Path:
     target.mkdir(parents=True, exist_ok=True)
     merges = json.loads(tokenizer.to_str())["model"]["merges"]
     ids = dict(sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]))
-    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
+    lines = ["#version: 0.2", *(pair if isinstance(pair, str) else " ".join(pair) for pair in merges)]
     config = {"architectures": ["GPT2LMHeadModel"]} | {key: getattr(network.config, key) for key in CONFIG}
     _write_text(target / "config.json", json.dumps(config, indent=2) + "\n")
     _write_text(target / "vocab.json", json.dumps(ids, ensure_ascii=False))

@@ -335,7 +335,7 @@ def test_bad_settings(tmp_path: Path) -> None:
 def test_read_parameters_of_others(tmp_path: Path) -> None:
     path = tmp_path / "x.jpeg"
     exif = Image.Exif()
-    exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + "狐\nSteps: 3".encode("utf-16-be")
+    exif[0x8769] = {0x9286: b"UNICODE\0" + "狐\nSteps: 3".encode("utf-16-be")}
     Image.new("RGB", (4, 4)).save(path, exif=exif)
     assert read_parameters(path) == ("狐\nSteps: 3", "a1111")
     exif = Image.Exif()
