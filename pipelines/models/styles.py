@@ -21,8 +21,8 @@ STOCK_FILES = (
     "sdxl_styles_marc_k3nt3l.json",
 )
 HOW_TO_GET = (
-    "the styles of Fooocus are the files of its folder sdxl_styles: copy them into the models folder 'styles', "
-    "or name that folder with --styles-dir"
+    "the styles of Fooocus are the files of its folder sdxl_styles: run `fooocus-stages assets fetch styles`, "
+    "copy them into the models folder 'styles', or name that folder with --styles-dir"
 )
 LARGEST_FILE = 32 * 2**20
 HERE = Path(__file__).parent

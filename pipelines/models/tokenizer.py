@@ -174,7 +174,8 @@ def find_vocabulary(beside: Path | None = None) -> Vocabulary:
         return read_vocabulary(*cached)
     raise MissingFile(
         "CLIP's vocabulary is in none of its places (a folder MODEL.tokenizer beside the model, ComfyUI, open_clip, "
-        "the Hugging Face cache): run `pip install --no-deps open_clip_torch`"
+        "the Hugging Face cache): run `pip install --no-deps open_clip_torch`, "
+        "or `fooocus-stages assets fetch vocabulary`"
     )
 
 

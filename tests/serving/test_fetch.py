@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub.constants
+import huggingface_hub.file_download
 import pytest
 from fooocus_stages.pipelines.errors import BadValue, MissingFile
 from fooocus_stages.pipelines.models.assets import Asset
@@ -27,7 +28,11 @@ HUB = Asset("one", "loras", "one.safetensors", "none", repo="me/mine", file="dee
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    for module in (
+        huggingface_hub.constants,
+        huggingface_hub.file_download,
+    ):  # older versions have a copy in the second
+        monkeypatch.setattr(module, "HF_HUB_CACHE", str(tmp_path / "cache"), raising=False)
     with serving() as running:
         running.add("me/mine/deep/other.bin", b"good")
         yield running
