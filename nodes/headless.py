@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import warnings
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 EXAMPLES = POCKET.parent / "pictures"
+LONGEST_NAME = 200
+PROGRAMS = ("EPS", "WMF")  # formats that other programs would have to draw
 NO_ALPHA = (64, 64)  # the mask that ComfyUI gives for a picture without alpha
 
 
@@ -131,7 +134,11 @@ HEADLESS_NODES: dict[str, type[Any]] = {
 def picture_names() -> list[str]:
     """The picture files in the input folder."""
     folder = current_host().folder("input")
-    return sorted(p.name for p in folder.iterdir() if p.suffix.lower() in PICTURES) if folder.is_dir() else []
+    return (
+        sorted(p.name for p in folder.iterdir() if p.suffix.lower() in PICTURES and p.is_file())
+        if folder.is_dir()
+        else []
+    )
 
 
 def find_picture(name: str) -> Path:
@@ -142,10 +149,16 @@ def find_picture(name: str) -> Path:
     folder = current_host().folder(kind)
     plain = annotated[1] if annotated else name
     for path in (folder / plain, Path(plain), EXAMPLES / plain):
-        if plain and path.is_file():
-            return path
+        with contextlib.suppress(OSError, ValueError):  # of a name that no file can have
+            if plain and path.is_file():
+                return path
     near = did_you_mean(plain, picture_names())
-    raise MissingFile(f"picture {name!r} is not there{near}; it is looked for in {folder} and as a path")
+    raise MissingFile(f"picture {shortened(name)} is not there{near}; it is looked for in {folder} and as a path")
+
+
+def shortened(name: str) -> str:
+    """A name in a message."""
+    return repr(name) if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]!r}…"
 
 
 def check_picture(name: str | None) -> bool | str:
@@ -166,10 +179,14 @@ def opened(path: Path) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
                 most = 2 * (Image.MAX_IMAGE_PIXELS or 2**27)
+                if picture.format in PROGRAMS:
+                    raise BadFile(f"{path} is a {picture.format} drawing, not pixels; save it anew as PNG or JPEG")
                 if picture.width * picture.height * getattr(picture, "n_frames", 1) > most:
                     raise BadFile(f"{path} has more than {most} pixels in all its frames; make it smaller")
                 yield picture
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise BadFile(f"{path} is larger than is safe to open ({error}); make it smaller") from error
+    except (OSError, SyntaxError, ValueError) as error:
         raise BadFile(f"{path} is not a picture that can be read ({error}); save it anew as PNG or JPEG") from error
 
 

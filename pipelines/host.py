@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from .errors import MissingFile, did_you_mean
+from .errors import BadValue, MissingFile, did_you_mean
 from .model_paths import extra_files, folders_of_kind, model_roots, read_extra_paths
 
 if TYPE_CHECKING:
@@ -99,7 +99,8 @@ class LocalHost:
         self._extras = [extra for path in extra_paths for extra in read_extra_paths(path)]
         self._hint = hint
         self.folders = {"input": input, "output": output, "temp": output / "temp"}
-        self._device = device
+        self._named_device = device
+        self._device: torch.device | None = None
         self._on_progress = on_progress
         self._on_notice = on_notice or log.warning
         self._noticed: set[str] = set()
@@ -111,13 +112,10 @@ class LocalHost:
 
     @property
     def device(self) -> torch.device:
-        import torch
-
+        """The device that was named, else the best there is. Raises BadValue for one that is not there."""
         if self._device is None:
-            self._device = (
-                "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-            )
-        return torch.device(self._device)
+            self._device = find_device(self._named_device)
+        return self._device
 
     def names(self, kind: str) -> list[str]:
         return list(dict.fromkeys(name for folder in self.folders_of(kind) for name in files_of(kind, folder)))
@@ -175,6 +173,23 @@ class LocalHost:
 
     def folder(self, kind: Literal["input", "output", "temp"]) -> Path:
         return self.folders[kind]
+
+
+def find_device(name: str | None = None) -> torch.device:
+    """The device of that name; without one, the best there is. Raises BadValue for one that is not there."""
+    import torch
+
+    there = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    there += ["mps"] if torch.backends.mps.is_available() else []
+    there += ["cpu"]
+    try:
+        device = torch.device(name or there[0].removesuffix(":0"))
+    except RuntimeError as error:
+        raise BadValue(f"{name!r} is no device: choose one of {', '.join(there)}") from error
+    wanted = f"cuda:{device.index or 0}" if device.type == "cuda" else device.type
+    if device.type in ("cuda", "mps") and wanted not in there:
+        raise BadValue(f"device {name!r} is not there, or this torch is not made for it: choose {', '.join(there)}")
+    return device
 
 
 def files_of(kind: str, folder: Path) -> list[str]:

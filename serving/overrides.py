@@ -56,11 +56,18 @@ def title_of(node: Mapping[str, Any]) -> str:
 
 
 def read_value(text: str, info: Input) -> Any:
-    """The value that a text means for an input: itself where a text or that choice is wanted, else as JSON."""
+    """The value that a text means for an input: itself where a text or that choice is wanted, else as JSON.
+
+    Raises BadValue for a word that is neither true nor false where one of them is wanted.
+    """
+    if info.type == "BOOLEAN" and text.casefold() in ("true", "false"):
+        return text.casefold() == "true"
     wants_text = info.type == "STRING" or text in (info.choices or ())
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
+        if info.type == "BOOLEAN":
+            raise BadValue(f"input {info.name!r} is to be true or false, not {text!r}") from None
         return text
     if is_link(value):
         return value

@@ -10,6 +10,7 @@ from .declarations import Input
 
 CONVERTERS: dict[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 WORDS = {"INT": "a whole number", "FLOAT": "a number", "STRING": "a text", "BOOLEAN": "true or false"}
+NOT_LINKED = {*CONVERTERS, "COMBO", "*"}  # types of which a value can stand in a workflow
 FEW = 12
 
 
@@ -40,6 +41,8 @@ def check_value(info: Input, value: Any) -> None:
             raise Wrong(f"input {info.name!r} = {shown(value)} is above its maximum {high}; {wanted(info)}")
     except TypeError:
         raise Wrong(f"input {info.name!r} = {shown(value)} can't be compared with its range; {wanted(info)}") from None
+    if isinstance(info.type, str) and NOT_LINKED.isdisjoint(info.type.split(",")) and _is_plain(value):
+        raise Wrong(f"input {info.name!r} = {shown(value)} can't be written into a workflow; {wanted(info)}")
     choices = info.choices
     if choices is None:
         return
@@ -48,6 +51,10 @@ def check_value(info: Input, value: Any) -> None:
         if one not in choices:
             near = did_you_mean(one, map(str, choices)) if isinstance(one, str) else ""
             raise Wrong(f"input {info.name!r} = {shown(one)} is not one of its choices{near}; {wanted(info)}")
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def wanted(info: Input) -> str:

@@ -22,7 +22,10 @@ from .lora_config import scales
 from .lora_entries import WEIGHT, Entries, grouped, understand
 from .lora_family import TITLES, family_of
 from .lora_names import OF_TEXT, UNUSED, plain, text_names, unet_names
+from .names import UNET
 from .network import WeightPatch
+
+FIRST_OF_CHECKPOINT = UNET + "input_blocks.0.0.weight"
 
 
 class Target:
@@ -57,8 +60,11 @@ class Target:
 def read_lora(path: Path) -> dict[str, Any]:
     """The entries of a LoRA or inpaint-patch file, with the scales that PEFT keeps beside them.
 
-    Raises BadFile, MissingFile.
+    Raises BadFile, also for a whole checkpoint, and MissingFile.
     """
+    with open_weights(path) as weights:
+        if FIRST_OF_CHECKPOINT in weights.shapes:
+            raise BadFile(f"{path.name} is a checkpoint, not a LoRA: choose it where checkpoints are loaded")
     state = read_state(path)
     if any(".lora_A." in key or ".hada_w1_b" in key or ".lokr_" in key for key in state):
         with open_weights(path) as weights:
