@@ -17,7 +17,8 @@ from .training import Gallery, Run, cosine, follow, set_rate, to_tensor
 
 FOLDER, FILE = "vae_approx", "xl-to-v1_interposer-v4.0"
 WIDTH, BLOCKS = 20, 4
-PAIRS = 640
+PAIRS = 384
+BATCH = 20
 
 
 def build_interposer() -> Interposer:
@@ -130,13 +131,13 @@ def train_unet(folder: Path, minutes: float) -> None:
     parts = {"unet": unet, "slow": slow, "optimizer": optimizer}
     run.resume(parts)
     read = refiner.Reader(refiner.open_base()[1])
-    gallery = Gallery(refiner.load_vae(folder), 1400, folder, "refiner_gallery")
+    gallery = Gallery(refiner.load_vae(folder), 900, folder, "refiner_gallery")
     run.restart_clock()
     progress, losses = 0.0, []
     while progress < 1:
         progress = run.tick()
         set_rate(optimizer, cosine(progress, 1.5e-3, warm=0.02, floor=0.01))
-        scenes, x0, _, _ = gallery.batch(32, fresh=int(run.step % 8 == 0))
+        scenes, x0, _, _ = gallery.batch(BATCH, fresh=int(run.step % 10 == 0))
         sections = np.random.default_rng(run.step).choice([1, 2, 3, 4], p=(0.8, 0.12, 0.05, 0.03))
         context = read(texts_for(scenes, rng, int(sections)))
         t = draw_levels(len(scenes))
