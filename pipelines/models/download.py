@@ -113,6 +113,8 @@ def _head(url: str, headers: Mapping[str, str], connection: Connection) -> Remot
             if "X-Linked-Size" in there.headers:
                 return _remote(own, headers, there.headers, whole=False)
             at = urllib.parse.urljoin(at, there.headers.get("Location", ""))
+            if not at.startswith(("https://", "http://")):
+                raise DownloadFailed(f"{url} leads to {at}") from there
         except DownloadFailed as failed:
             if failed.status in NOT_FOR_HEAD:
                 return Remote(own, headers)
@@ -243,7 +245,7 @@ def _drop(part: Path, told: Told) -> int:
 @contextmanager
 def _alone(part: Path) -> Iterator[None]:
     """Nobody else writes the file meanwhile; raises DownloadFailed when somebody does."""
-    from filelock import FileLock, Timeout  # comes with torch and with huggingface_hub
+    from filelock import FileLock, Timeout
 
     lock = FileLock(f"{part}.lock", timeout=0)
     try:

@@ -38,10 +38,9 @@ class Need:
     lacking: tuple[Asset, ...]
     without: tuple[tuple[Asset, str], ...]
 
-    @property
-    def command(self) -> str:
+    def command(self, folders: str = "") -> str:
         """The one command that fetches what must be there; '' when nothing lacks."""
-        return fetch_command(self.lacking)
+        return fetch_command(self.lacking, folders)
 
 
 def meant(host: Host, names: Iterable[str], workflows: Mapping[str, str] | None = None) -> list[Asset]:
@@ -110,10 +109,13 @@ def needs(mode: str, found: Iterable[Found]) -> Need:
     return Need(tuple(a for a, reason in reasons if not reason), tuple((a, r) for a, r in reasons if r))
 
 
-def fetch_command(assets: Sequence[Asset]) -> str:
-    """The command that fetches these files, or as much more as makes them of use; '' for none."""
+def fetch_command(assets: Sequence[Asset], folders: str = "") -> str:
+    """The command that fetches these files, or as much more as makes them of use; '' for none.
+
+    `folders`: the words that name the folders of models, such as '--models DIR'.
+    """
     words = dict.fromkeys(catalogue().word_for(asset) for asset in assets)
-    return " ".join([COMMAND, *words]) if words else ""
+    return " ".join(filter(None, [COMMAND, *words, folders])) if words else ""
 
 
 def _vocabulary(host: Host) -> Path | None:
@@ -126,10 +128,10 @@ def _vocabulary(host: Host) -> Path | None:
     return None
 
 
-def how_to_get(kind: str, name: str) -> str:
+def how_to_get(kind: str, name: str, folders: str = "") -> str:
     """What to run when the file that a stage asks for is not there; '' when it is not in the catalogue."""
     asset = catalogue().known(kind, name)
-    return f"run `{fetch_command([asset])}`" if asset else ""
+    return f"run `{fetch_command([asset], folders)}`" if asset else ""
 
 
 def _meant(host: Host, name: str, workflows: Sequence[str]) -> Sequence[Asset]:

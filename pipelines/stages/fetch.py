@@ -44,9 +44,13 @@ class Job:
 
 
 def fetch(
-    jobs: Sequence[Job], connection: Connection | None = None, progress: Progress = _unseen, at_once: int = AT_ONCE
+    jobs: Sequence[Job],
+    connection: Connection | None = None,
+    progress: Progress = _unseen,
+    at_once: int = AT_ONCE,
+    folders: str = "",
 ) -> dict[str, Path]:
-    """Fetch the files, `at_once` (≥ 1) at a time; returns their paths by id.
+    """Fetch the files, `at_once` (≥ 1) at a time; returns their paths by id. `folders`: as in `fetch_command`.
 
     A file that fails does not keep the others from coming. Raises BadValue when the disk has no room for all, and
     MissingFile with counts, names, reasons and the command that goes on. KeyboardInterrupt leaves what has come so far
@@ -69,16 +73,16 @@ def fetch(
     )
     results = {**outcomes, **{job.asset.id: outcome for job, outcome in zip(coming, came, strict=True)}}
     if failed := {name: str(result) for name, result in results.items() if isinstance(result, DownloadFailed)}:
-        raise MissingFile(_report([job.asset for job in jobs], failed))
+        raise MissingFile(_report([job.asset for job in jobs], failed, folders))
     return {name: result for name, result in results.items() if isinstance(result, Path)}
 
 
-def offline(assets: Sequence[Asset]) -> MissingFile:
+def offline(assets: Sequence[Asset], folders: str = "") -> MissingFile:
     """What to say of missing files where there is no network."""
     names = ", ".join(f"{asset.kind}/{asset.name}" for asset in assets)
     return MissingFile(
         f"offline, and {len(assets)} file{'s are' if len(assets) > 1 else ' is'} missing: {names}; "
-        f"run `{fetch_command(assets)}` where there is a network, or copy them into the models folder"
+        f"run `{fetch_command(assets, folders)}` where there is a network, or copy them into the models folder"
     )
 
 
@@ -186,14 +190,14 @@ def _check_room(jobs: Sequence[Job], known: Mapping[str, Remote]) -> None:
             )
 
 
-def _report(assets: Sequence[Asset], failed: Mapping[str, str]) -> str:
+def _report(assets: Sequence[Asset], failed: Mapping[str, str], folders: str) -> str:
     """What did not come and why, the first few in words, and how to go on."""
     lacking = [asset for asset in assets if asset.id in failed]
     first = "; ".join(f"{asset.name} ({failed[asset.id]})" for asset in lacking[:FEW])
     more = f"; and {len(lacking) - FEW} more" if len(lacking) > FEW else ""
     return (
         f"{len(lacking)} of {len(assets)} files did not come: {first}{more}; "
-        f"`{fetch_command(lacking)}` goes on where it stopped"
+        f"`{fetch_command(lacking, folders)}` goes on where it stopped"
     )
 
 

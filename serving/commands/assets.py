@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ...pipelines.host import POCKET
 from ...pipelines.model_paths import model_roots
 from ..console import Console, Transfer
 from ..workflow_files import bundled
-from .common import OK, FoldersHost, add_command, host_of, host_options, show
+from .common import OK, FoldersHost, add_command, folders_again, host_of, host_options, show
 
 IN_HUB = "hub"
 MIRROR_VARIABLE = "HF_ENDPOINT"
@@ -64,13 +65,13 @@ def fetch_assets(options: argparse.Namespace, console: Console) -> int:
         show(options, [], ["all files are there"])
         return OK
     if options.offline or any(os.environ.get(name, "").upper() in TRUE for name in OFFLINE_VARIABLES):
-        raise stages.fetch.offline([job.asset for job in jobs])
+        raise stages.fetch.offline([job.asset for job in jobs], _folders(options))
     for note in dict.fromkeys(f"{job.asset.name}: {job.asset.note}" for job in jobs if job.asset.note):
         console.notice(note)
     connection = stages.fetch.connection(_timeout(options), os.environ.get(MIRROR_VARIABLE))
     transfer = Transfer(f"fetching {len(jobs)} file{'s' if len(jobs) > 1 else ''}")
     try:
-        paths = stages.fetch.fetch(jobs, connection, transfer.show, max(options.jobs, 1))
+        paths = stages.fetch.fetch(jobs, connection, transfer.show, max(options.jobs, 1), _folders(options))
     finally:
         transfer.close()
     show(options, {name: str(path) for name, path in paths.items()}, [str(path) for path in paths.values()])
@@ -97,6 +98,12 @@ def meant(host: FoldersHost, names: Sequence[str]) -> list[Any]:
     """The files that names mean: those of bundled workflows by their modes, and what the stage knows."""
     modes = {about.name: about.mode for about in bundled() if about.mode}
     return list(stages.assets.meant(host, names, modes))
+
+
+def _folders(options: argparse.Namespace) -> str:
+    """The options that name folders, for the command that goes on."""
+    to = shlex.join(["--to", str(options.to)]) if options.to else ""
+    return " ".join(filter(None, [folders_again(options), to]))
 
 
 def _jobs(host: FoldersHost, options: argparse.Namespace) -> list[Any]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +75,23 @@ def host_of(options: argparse.Namespace, console: Console) -> FoldersHost:
         if not folder.is_dir():
             raise MissingFile(f"folder {folder} is not there; name one that is")
     settings: dict[str, Any] = {"models": models or [Path("models")], "on_progress": console.progress}
-    settings |= {"extra_model_paths": options.extra_model_paths or (), "hint": stages.assets.how_to_get}
+    settings |= {
+        "extra_model_paths": options.extra_model_paths or (),
+        "hint": partial(stages.assets.how_to_get, folders=folders_again(options)),
+    }
     if "workflow" in options:
         settings |= {"output": options.output, "input": options.input_dir}
     if "device" in options:
         settings |= {"device": options.device}
         _check_device(options.device)
     return FoldersHost({k: f for k, f in first.items() if f}, on_notice=console.notice, **settings)
+
+
+def folders_again(options: argparse.Namespace) -> str:
+    """The options that name folders of models, to be given to another command; the pocket's has nothing to fetch."""
+    words = [word for name in options.models or () if name != "pocket" for word in ("--models", name)]
+    words += [word for path in options.extra_model_paths or () for word in ("--extra-model-paths", str(path))]
+    return shlex.join(words)
 
 
 def show(options: argparse.Namespace, data: Any, lines: Sequence[str]) -> None:

@@ -18,7 +18,7 @@ from ...pipelines.errors import UserError
 from ...pipelines.host import files_of
 from ..console import Console
 from ..workflow_files import About, bundled
-from .common import OK, REFUSED, FoldersHost, add_command, host_of, host_options, show
+from .common import OK, REFUSED, FoldersHost, add_command, folders_again, host_of, host_options, show
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
 OTHER_NAMES = {"opencv-python-headless": ("opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")}
@@ -53,7 +53,7 @@ def examine(options: argparse.Namespace, console: Console) -> int:
     }
     sound = all(library["ok"] for library in libraries) and "error" not in report["device"]
     found = stages.assets.everything(host)
-    report["workflows"] = [_workflow(about, found, sound) for about in bundled()]
+    report["workflows"] = [_workflow(about, found, sound, folders_again(options)) for about in bundled()]
     report["ok"] = any(workflow["ok"] for workflow in report["workflows"])
     show(options, report, list(_lines(report)))
     return OK if report["ok"] else REFUSED
@@ -129,7 +129,7 @@ def _vocabulary() -> dict[str, Any]:
         return {"source": None, "problem": str(error)}
 
 
-def _workflow(about: About, found: Any, sound: bool) -> dict[str, Any]:
+def _workflow(about: About, found: Any, sound: bool, folders: str) -> dict[str, Any]:
     """Whether a bundled workflow can run now, and what lacks."""
     try:
         need = stages.assets.needs(about.mode, found)
@@ -148,7 +148,7 @@ def _workflow(about: About, found: Any, sound: bool) -> dict[str, Any]:
         "ok": sound and not need.lacking,
         "lacks": [f"{asset.kind}/{asset.name}" for asset in need.lacking],
         "without": list(dict.fromkeys(reason for _, reason in need.without)),
-        "command": need.command,
+        "command": need.command(folders),
     }
 
 

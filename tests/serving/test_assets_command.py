@@ -14,8 +14,11 @@ from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
+from fooocus_stages.pipelines.errors import MissingFile
 from fooocus_stages.pipelines.host import POCKET
 from fooocus_stages.serving import cli
+from fooocus_stages.serving.commands.common import host_of
+from fooocus_stages.serving.console import Console
 
 from .file_server import FileServer, serving
 
@@ -144,6 +147,20 @@ def test_offline_says_what_is_missing(
         "lightning extreme-speed` where there is a network, or copy them into the models folder\n"
     )
     assert server.files[f"mashb1t/misc/{LIGHTNING}"].ranges == []
+
+
+def test_the_command_that_goes_on_names_the_same_folders(server: FileServer, tmp_path: Path, assets: Run) -> None:
+    (tmp_path / "my models").mkdir()
+    (tmp_path / "x.yaml").touch()
+    folders = ["--models", "my models", "--models", "pocket", "--extra-model-paths", "x.yaml"]
+    shown = "`fooocus-stages assets fetch extreme-speed --models 'my models' --extra-model-paths x.yaml"
+    assert f"{shown} --to there` goes" in assets("fetch", LCM, *folders, "--to", "there", server=server).err
+    assert f"{shown}` where there" in assets("fetch", LCM, *folders, "--offline", server=server).err
+    host = host_of(cli.parser().parse_args(["assets", "list", *folders]), Console())
+    with pytest.raises(
+        MissingFile, match=r"run `fooocus-stages assets fetch ponyDiffusionV6XL --models 'my models' --e"
+    ):
+        host.find("checkpoints", "ponyDiffusionV6XL")
 
 
 def test_the_terms_of_files_are_told_before_they_come(server: FileServer, tmp_path: Path, assets: Run) -> None:

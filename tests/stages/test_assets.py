@@ -86,7 +86,7 @@ def test_what_a_mode_lacks_and_what_it_does_without(host: LocalHost, tmp_path: P
     lacking = [a for a in assets.needs("B02", assets.everything(host)).lacking if a.kind != "hub"]
     assert assets.fetch_command(lacking) == "fooocus-stages assets fetch lightning"
     assert assets.needs("no mode", assets.everything(host)).lacking == ()
-    assert assets.needs("no mode", assets.everything(host)).command == ""
+    assert assets.needs("no mode", assets.everything(host)).command() == ""
 
 
 def test_the_pocket_model_lacks_nothing_for_text_to_image() -> None:
@@ -107,6 +107,7 @@ def test_the_pocket_model_lacks_nothing_for_text_to_image() -> None:
 )
 def test_a_missing_file_says_how_to_get_it(tmp_path: Path, kind: str, name: str, hint: str) -> None:
     assert assets.how_to_get(kind, name) == hint
+    assert assets.how_to_get(kind, name, "--models x") == hint[:-1] + " --models x`" * bool(hint)
     host = LocalHost(models=[tmp_path], hint=assets.how_to_get)
     with pytest.raises(MissingFile) as error:
         host.find(kind, name)
