@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Role = Literal["unet", "vae", "text", "upscaler"]
 Preview = Callable[[], "Image.Image"]
-Hint = Callable[[str, str], str]
+HowToGet = Callable[[str, str], str]
 """(kind, name) of a file that is not there -> how to get it; '' when nothing is known."""
 
 MODEL_SUFFIXES = {".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".patch"}
@@ -92,7 +92,7 @@ class LocalHost:
         on_progress: Callable[[int, int], None] | None = None,
         on_notice: Callable[[str], None] | None = None,
         extra_model_paths: Sequence[Path] = (),
-        hint: Hint | None = None,
+        hint: HowToGet | None = None,
     ) -> None:
         self.roots = [root for folder in models for root in model_roots(folder)]
         extra_paths = [*extra_files(models), *extra_model_paths]
@@ -201,7 +201,7 @@ def files_of(kind: str, folder: Path) -> list[str]:
     return [name for name in found if Path(name).suffix.lower() in suffixes]
 
 
-def find_file(kind: str, name: str, folders: Sequence[Path], hint: Hint | None = None) -> Path:
+def find_file(kind: str, name: str, folders: Sequence[Path], hint: HowToGet | None = None) -> Path:
     """The first file that `name` means: as a path, as a file name, as a stem; letter case counts only at first.
 
     Raises MissingFile, with the nearest names, the folders looked in and the hint for it.
