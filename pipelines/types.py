@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from .models.control_lora import ControlNet
+    from .models.inpaint_patch import InpaintEngine
     from .models.network import Network, WeightPatch
     from .models.tokenizer import ClipTokenizer
 
@@ -72,7 +73,7 @@ class FreeU:
 class Model:
     """A UNet with what has been asked of it. `home` is a models folder to look in first, `native_size` the side in
     pixels that the network was trained for, `vae_name` the VAE that was chosen with it, `text_norm` the final norm of
-    its checkpoint's CLIP-L."""
+    its checkpoint's CLIP-L. `inpaint` is apart from `patches`, since no refiner gets it."""
 
     network: Network
     family: Family
@@ -86,6 +87,7 @@ class Model:
     freeu: FreeU | None = None
     text_norm: nn.LayerNorm | None = None
     switch: RefinerSwitch | None = None
+    inpaint: InpaintEngine | None = None
 
     @property
     def latent_scale(self) -> float:
@@ -182,3 +184,32 @@ class Info:
     height: int
     prompt: Prompt | None = None
     clip_skip: int | None = None
+
+
+@dataclass(frozen=True)
+class InpaintRegion:
+    """The part of pictures that is painted anew, in the size that it is worked on.
+
+    `image` (B, H, W, 3) in 0…1 are the whole pictures, `area` the rows (from, to) and columns (from, to) of the part,
+    `soft` (B, H, W) how much of the new picture shows. `crop` (B, h, w, 3) is the part, `mask` (B, h, w) its mask, 0 or
+    1 = repaint.
+    """
+
+    image: Tensor
+    area: tuple[int, int, int, int]
+    soft: Tensor
+    crop: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a picture beside its latent: unscaled latents (1 or B, 4, h, w).
+
+    `latents` stay outside the mask; `masked` are those of the picture with its hole painted grey, for an inpaint
+    engine; `swapped` those that stay once a refiner with a VAE of its own has taken over.
+    """
+
+    latents: Tensor
+    masked: Tensor | None = None
+    swapped: Tensor | None = None

@@ -5,7 +5,11 @@ Masks (B, 1, h, w), 1 = repaint. `known` (B, C, h, w) are the clean latents of t
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
+
+from .stepping import Denoise
 
 
 def with_known_region(x: Tensor, sigma: float, known: Tensor, mask: Tensor, noise: Tensor) -> Tensor:
@@ -16,3 +20,16 @@ def with_known_region(x: Tensor, sigma: float, known: Tensor, mask: Tensor, nois
 def keep_known_region(denoised: Tensor, known: Tensor, mask: Tensor) -> Tensor:
     """The estimate that the sampler gets: D·m + z_0·(1 − m)."""
     return denoised * mask + known * (1 - mask)
+
+
+def holding(denoise: Denoise, known: Tensor, mask: Tensor, fresh: Callable[[], Tensor]) -> Denoise:
+    """`denoise` that is shown the known region in new noise at every call, and gives it back as it is.
+
+    `fresh` draws the next unit noise (B, C, h, w), where x is.
+    """
+
+    def held(x: Tensor, sigma: float) -> Tensor:
+        seen = with_known_region(x, sigma, known, mask, fresh())
+        return keep_known_region(denoise(seen, sigma), known, mask)
+
+    return held

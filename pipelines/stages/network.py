@@ -16,7 +16,8 @@ from ..functional.adm import SizeIds, refiner_ids, size_ids
 from ..functional.model_sampling import ModelSampling
 from ..functional.stepping import Denoise
 from ..host import Host
-from ..models import unet
+from ..models import inpaint_patch, unet
+from ..models.network import WeightPatch
 from ..types import Hint, Model, SamplingSettings
 from . import preview, steering
 
@@ -31,14 +32,21 @@ def ready(host: Host, model: Model, shape: torch.Size, control: Sequence[Hint] =
     cells = 2 * shape[0] * shape[-2] * shape[-1]
     itemsize = next(module.parameters()).element_size()
     device = host.load("unet", module, *steering.modules_of(control), memory=cells * BYTES_PER_CELL * itemsize)
-    model.network.merge(model.patches)
+    model.network.merge(weights_of(model))
     return device
 
 
+def weights_of(model: Model) -> tuple[WeightPatch, ...]:
+    """All that is merged into the network: its LoRAs, then the inpaint engine's patch."""
+    return model.patches if model.inpaint is None else (*model.patches, model.inpaint.patch)
+
+
 @contextmanager
-def attached(model: Model, control: Sequence[Hint] = ()) -> Iterator[None]:
-    """All that hangs on the network beside its weights, while the context lasts."""
-    with unet.freeu_attached(model.network.module, model.freeu):
+def attached(model: Model, control: Sequence[Hint] = (), inpaint: Tensor | None = None) -> Iterator[None]:
+    """All that hangs on the network beside its weights, while the context lasts. `inpaint`: what the engine's head
+    adds."""
+    module = model.network.module
+    with inpaint_patch.head_attached(module, inpaint), unet.freeu_attached(module, model.freeu):
         yield
 
 

@@ -74,15 +74,28 @@ def load_refiner(host: Host, name: str) -> Refiner:
     return Refiner(found.model, found.vae)
 
 
+def in_effect(model: Model, settings: SamplingSettings) -> Model:
+    """The model with the refiner that it has in a run with these settings.
+
+    The distilled performance modes leave out the one that was chosen. A model with an inpaint engine and no refiner
+    hands over to itself without the engine and FreeU (Fooocus synthesize_refiner_model).
+    """
+    mode = PERFORMANCES.get(settings.performance)
+    switch = None if mode is not None and mode.distilled else model.switch
+    if switch is None and (engine := model.inpaint) is not None:
+        plain = replace(model, inpaint=None, switch=None, freeu=None)
+        switch = RefinerSwitch(Refiner(plain), engine.at, engine.method)
+    return replace(model, switch=switch)
+
+
 def route(model: Model, settings: SamplingSettings, denoise: float) -> Route:
     """Which models run, and how one follows the other.
 
-    The distilled performance modes leave the refiner out. An SD 1.5 refiner takes over by way of the VAE when the
-    picture is drawn anew; otherwise one of the two runs alone, the base when more is drawn than it would leave over.
+    An SD 1.5 refiner takes over by way of the VAE when the picture is drawn anew; otherwise one of the two runs alone,
+    the base when more is drawn than it would leave over.
     """
-    switch = model.switch
-    mode = PERFORMANCES.get(settings.performance)
-    if switch is None or (mode is not None and mode.distilled):
+    switch = in_effect(model, settings).switch
+    if switch is None:
         return "base"
     if switch.refiner.vae is None:
         return switch.method

@@ -6,7 +6,7 @@ Fooocus modules/core.py: ksampler; modules/default_pipeline.py: process_diffusio
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ from ..models import interposer as interposers
 from ..models.soundness import require_finite
 from ..settings import MAX_SEED
 from ..types import Family, Hint, Info, Model, RefinerSwitch, SamplingSettings
-from . import encode, network, plan, refine
+from . import encode, known, network, plan, refine
 from .vae import FAMILY
 
 Latent = dict[str, Any]
@@ -44,17 +44,19 @@ def sample(
     """Sample a latent (`samples` (B, 4, h, w), unscaled; zeros to begin from nothing); the result is a new dict.
 
     Each picture of a batch has its own seed, counting up, and gets what it would get alone. `sigmas` replaces the
-    schedule of the settings. A model with a refiner hands over to it, and the hints of `control` end there. Raises
-    BadValue for sockets that don't fit the model and for settings out of range, and BadFile or BadValue when the
-    result is no number.
+    schedule of the settings. A model with a refiner hands over to it, and the hints of `control` end there. Where a
+    latent's `noise_mask` is 0 it stays as it is; a model with an inpaint engine needs one. Raises BadValue for sockets
+    that don't fit the model and for settings out of range, and BadFile or BadValue when the result is no number.
     """
+    model = refine.in_effect(model, settings)
     levels = plan.schedule(model, settings, denoise) if sigmas is None else checked_sigmas(sigmas)
     plan.check_names(settings)
     way = refine.route(model, settings, denoise)
     final = finisher(model, way)
     raw = checked_samples(latent, model, final if way == "refiner" else model)
     seeds = plan.seeds_of(latent, seed)
-    job = Job(host, model, positive, negative, settings, raw, levels, seeds, denoise, control)
+    hold = known.hold_of(latent, raw, model)
+    job = Job(host, model, positive, negative, settings, raw, levels, seeds, denoise, control, hold)
     made = require_finite(WAYS[way](job).cpu(), "the sampled latent", asked_networks(model), LESS)
     return {**latent, "samples": made, FAMILY: family_of_latents(final)}
 
@@ -82,6 +84,7 @@ class Job:
     seeds: list[int]
     denoise: float
     control: tuple[Hint, ...] = ()
+    hold: known.Hold | None = None
 
     @property
     def switch(self) -> RefinerSwitch:
@@ -90,6 +93,12 @@ class Job:
     @property
     def switch_step(self) -> int:
         return refine.switch_step(self.switch, self.settings.steps)
+
+    def attached(self) -> AbstractContextManager[None]:
+        """All that hangs on the job's network while it is asked."""
+        form = network.latent_format(self.model, self.settings)
+        feature = self.hold.feature(self.model, form) if self.hold is not None else None
+        return network.attached(self.model, self.control, feature)
 
     def for_refiner(self) -> Job:
         """The same with the refiner in the model's place, and what it gets of the conditioning."""
@@ -109,7 +118,7 @@ class Chance:
 def alone(job: Job) -> Tensor:
     """One model from the first step to the last."""
     device = network.ready(job.host, job.model, job.raw.shape, job.control)
-    with network.attached(job.model, job.control):
+    with job.attached():
         return leg(job, asked(job, device), chance_of(job, device), network.watcher(job.host, job.model))
 
 
@@ -126,7 +135,7 @@ def joint(job: Job) -> Tensor:
     present, refined = asked(job, device), asked(second, device)
     look = network.watcher(job.host, job.model)
     with ExitStack() as base:
-        base.enter_context(network.attached(job.model, job.control))
+        base.enter_context(job.attached())
 
         def watch(i: int, total: int, denoised: Tensor, x: Tensor) -> None:
             nonlocal present
@@ -144,12 +153,12 @@ def separate(job: Job) -> Tensor:
     second, at, total = job.for_refiner(), job.switch_step, len(job.levels) - 1
     device = network.ready(job.host, job.model, job.raw.shape, job.control)
     chance, watch = chance_of(job, device), network.watcher(job.host, job.model, total=total)
-    with network.attached(job.model, job.control):
+    with job.attached():
         halfway = leg(replace(job, levels=sigmas.cut(job.levels, last=at)), asked(job, device), chance, watch)
     network.ready(job.host, second.model, job.raw.shape)
     second = replace(second, raw=halfway, levels=sigmas.cut(job.levels, start=at))
     no_noise = replace(chance, start=torch.zeros_like(chance.start))
-    with network.attached(second.model):
+    with second.attached():
         watch = network.watcher(job.host, second.model, first=at, total=total)
         return leg(second, asked(second, device), no_noise, watch)
 
@@ -164,15 +173,17 @@ def by_latents(job: Job) -> Tensor:
     device = network.ready(job.host, job.model, job.raw.shape, job.control)
     chance, watch = chance_of(job, device), network.watcher(job.host, job.model, total=total)
     last = LastNoise(asked(job, device))
-    with network.attached(job.model, job.control):
+    with job.attached():
         clean = leg(replace(job, levels=sigmas.cut(job.levels, last=at, full_denoise=True)), last, chance, watch)
     if interposer is not None:
         interposer.to(job.host.load("vae", interposer))
         clean = interposers.convert(interposer, clean).to(clean)
     network.ready(job.host, second.model, job.raw.shape)
     levels = sigmas.cut(plan.schedule(second.model, job.settings, job.denoise), start=at) * REFINER_SIGMAS
-    second = replace(second, raw=clean, levels=levels, seeds=[(seed + 1) % (MAX_SEED + 1) for seed in job.seeds])
-    with network.attached(second.model):
+    seeds = [(seed + 1) % (MAX_SEED + 1) for seed in job.seeds]
+    hold = job.hold.swapped(interposer) if job.hold is not None else None
+    second = replace(second, raw=clean, levels=levels, seeds=seeds, hold=hold)
+    with second.attached():
         watch = network.watcher(job.host, second.model, first=at, total=total)
         return leg(second, asked(second, device), last.moved(chance, chance_of(second, device)), watch)
 
@@ -214,6 +225,8 @@ def asked(job: Job, device: torch.device) -> Denoise:
 def leg(job: Job, denoise: Denoise, chance: Chance, watch: Callback) -> Tensor:
     """Raw latents after the job's levels, where the network is; `denoise` asks the network."""
     form = network.latent_format(job.model, job.settings)
+    if job.hold is not None:
+        denoise = job.hold.around(denoise, form, job.seeds, chance.start.device)
     x = samplers.sample(
         job.settings.sampler,
         denoise,
