@@ -164,10 +164,20 @@ class ControlHint:
 
 @dataclass(frozen=True)
 class ImageHint:
-    """A picture that the cross-attention reads beside the prompt."""
+    """Pictures that the cross-attentions read beside the prompt while the run is before `stop_at`, a share of the
+    timesteps.
 
+    `positive` and `negative`: what each side of guidance reads, a key and a value (1 or B, n, C) for every
+    cross-attention of the UNet that the file `adapter` is made for. `together` with the prompt in one softmax, as
+    Fooocus does, or apart from it, as IP-Adapter does.
+    """
+
+    positive: tuple[tuple[Tensor, Tensor], ...]
+    negative: tuple[tuple[Tensor, Tensor], ...]
+    adapter: str = ""
     weight: float = 0.6
     stop_at: float = 0.5
+    together: bool = True
 
 
 Hint = ControlHint | ImageHint

@@ -44,7 +44,7 @@ def joined(pictures: Sequence[KeyValue]) -> KeyValue:
 
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
     """softmax(q·kᵀ/√d)·v in each head: (B, m, C) and (B, n, C) to (B, m, C)."""
-    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    q, k, v = (x.view(len(x), -1, heads, x.shape[-1] // heads).transpose(1, 2) for x in (query, key, value))
     return scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 

@@ -54,14 +54,15 @@ def load_clip_vision(path: Path, dtype: torch.dtype) -> ClipVision:
         parts = vision_parts(weights)
         if "vision_model.embeddings.class_embedding" not in parts:
             raise BadFile(f"{path.name} holds no CLIP vision encoder: choose {VIT_H}")
-        config = CLIPVisionConfig(**explained(path, _config, _shapes(weights, parts)))
+        settings = explained(path, _config, _shapes(weights, parts))
+        config = CLIPVisionConfig(**settings)
         module = build(lambda: CLIPVisionModelWithProjection(config))
         fill(module, weights, parts, to_dtype(dtype), "the vision encoder")
     for owner in module.modules():
         if "position_ids" in dict(owner.named_buffers(recurse=False)):
             positions = weights.shapes[parts["vision_model.embeddings.position_embedding.weight"].key][0]
             owner.register_buffer("position_ids", torch.arange(positions)[None], persistent=False)
-    return ClipVision(path.name, module, config.image_size, config.hidden_size)
+    return ClipVision(path.name, module, settings["image_size"], settings["hidden_size"])
 
 
 def normalised(pixels: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class ImageAdapter(nn.Module):
     def __init__(self, settings: Mapping[str, int], widths: Iterable[int]) -> None:
         super().__init__()
         self.resampler = Resampler(**settings)
-        self.embed, self.out = settings["embed"], settings["out"]
+        self.embed, self.queries, self.out = settings["embed"], settings["queries"], settings["out"]
         self.widths = tuple(widths)
         self.to_k = nn.ModuleList(nn.Linear(self.out, width, bias=False) for width in self.widths)
         self.to_v = nn.ModuleList(nn.Linear(self.out, width, bias=False) for width in self.widths)
@@ -85,10 +85,11 @@ def load_negative(path: Path, adapter: ImageAdapter) -> Tensor:
     tokens = read_state(path).get("data")
     if not isinstance(tokens, Tensor) or tokens.ndim != 3 or not tokens.is_floating_point():
         raise BadFile(f"{path.name} does not hold the negative tokens of image prompts: choose {NEGATIVE}")
-    if tokens.shape[0] != 1 or tokens.shape[2] != adapter.out:
+    wanted = (1, adapter.queries, adapter.out)
+    if tokens.shape != wanted:
         raise BadFile(
-            f"{path.name} holds negative tokens of shape {tuple(tokens.shape)}, the adapter reads (1, n, "
-            f"{adapter.out}): choose the file that belongs to it"
+            f"{path.name} holds negative tokens of shape {tuple(tokens.shape)}, the adapter reads {wanted}: choose the "
+            "file that belongs to it"
         )
     if not tokens.isfinite().all():
         raise BadFile(f"{path.name} holds NaN or infinity: download it again")

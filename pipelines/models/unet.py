@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..functional import freeu as freeu_maths
 from ..functional.latents import batchable, tiled_tokens
 from ..types import FreeU
+from . import attention
 
 
 @dataclass(frozen=True)
@@ -32,17 +33,26 @@ Residuals = Callable[[Tensor, Tensor, Mapping[str, Any]], Mapping[str, Any]]
 
 @torch.no_grad()
 def predict(
-    unet: nn.Module, x_in: Tensor, t: float, sides: Sequence[Condition], residuals: Residuals | None = None
+    unet: nn.Module,
+    x_in: Tensor,
+    t: float,
+    sides: Sequence[Condition],
+    residuals: Residuals | None = None,
+    readings: attention.Readings | None = None,
 ) -> list[Tensor]:
     """The network's output for each side, (B, 4, h, w) float32 in the order of `sides`.
 
     `x_in` (B, 4, h, w) is the latent already divided by √(σ² + σd²), `t` the timestep. Sides run in one batch, their
     tokens repeated to equal length, unless that would repeat one more than four times (Fooocus
     ldm_patched/modules/samplers.py: calc_cond_uncond_batch). `residuals` finds what is added inside, from the same
-    input.
+    input; `readings` are the pictures that all sides read.
     """
     if len(sides) > 1 and not batchable([side.tokens.shape[1] for side in sides]):
-        return [output for side in sides for output in predict(unet, x_in, t, [side], residuals)]
+        return [
+            output
+            for i, side in enumerate(sides)
+            for output in predict(unet, x_in, t, [side], residuals, readings and readings.side(i))
+        ]
     parameter = next(unet.parameters())
     many, batch = len(sides), len(x_in)
 
@@ -63,7 +73,9 @@ def predict(
         "added_cond_kwargs": added,
         "return_dict": False,
     }
-    output = cast(Any, unet)(x, timesteps, **given, **(residuals(x, timesteps, given) if residuals else {}))[0]
+    inside = residuals(x, timesteps, given) if residuals else {}
+    with attention.reading(unet, readings):
+        output = cast(Any, unet)(x, timesteps, **given, **inside)[0]
     return list(output.float().chunk(many))
 
 

@@ -19,7 +19,7 @@ from ..host import Host
 from ..models import inpaint_patch, unet
 from ..models.network import WeightPatch
 from ..types import Hint, Model, SamplingSettings
-from . import preview, steering
+from . import image_reading, preview, steering
 
 Conditioning = list[list[Any]]
 BYTES_PER_CELL = 8 * 1024  # of activations, per latent cell and byte of the dtype
@@ -81,6 +81,7 @@ def guided(
     if not guidance.without_negative(settings.cfg):
         sides += [side_of(negative, model, "negative", sizes_of(model, settings, shape, True), shape[0], device)]
     steered = steering.steering(model, control, sampling, shape)
+    look = image_reading.reading(model, control, len(sides), shape[0], device)
     dtype = next(model.network.module.parameters()).dtype
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
@@ -88,7 +89,9 @@ def guided(
         t = sampling.timestep(sigma)
         x_in = sampling.scaled_input(x, sigma)
         conditions = [side.at(t, settings.adm_end) for side in sides]
-        outputs = unet.predict(model.network.module, x_in, t, conditions, steering.residuals(steered, sigma))
+        p = guidance.progress(t, dtype)
+        residuals = steering.residuals(steered, sigma)
+        outputs = unet.predict(model.network.module, x_in, t, conditions, residuals, look(p))
         estimates = [sampling.denoised(x, output, sigma) for output in outputs]
         return guidance.combine(
             x,
@@ -97,7 +100,7 @@ def guided(
             settings.cfg,
             settings.sharpness,
             settings.adaptive_cfg,
-            guidance.progress(t, dtype),
+            p,
         )
 
     return denoise

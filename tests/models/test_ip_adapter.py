@@ -125,7 +125,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_negative_tokens_are_read_in_float32(tmp_path: Path) -> None:
-    tokens = torch.randn(1, 7, OUT).half()
+    tokens = torch.randn(1, QUERIES, OUT).half()
     save_file({"data": tokens}, tmp_path / "a.safetensors")
     assert torch.equal(load_negative(tmp_path / "a.safetensors", adapter(WIDTHS)), tokens.float())
 
@@ -141,9 +141,10 @@ def test_negative_tokens_are_read_in_float32(tmp_path: Path) -> None:
         ({"data": torch.zeros(1, 4, OUT, dtype=torch.int32)}, "does not hold the negative tokens"),
         (
             {"data": torch.zeros(1, 4, 2048)},
-            "holds negative tokens of shape (1, 4, 2048), the adapter reads (1, n, 32)",
+            "holds negative tokens of shape (1, 4, 2048), the adapter reads (1, 4, 32)",
         ),
         ({"data": torch.zeros(2, 4, OUT)}, "holds negative tokens of shape (2, 4, 32)"),
+        ({"data": torch.zeros(1, 7, OUT)}, "holds negative tokens of shape (1, 7, 32)"),
         ({"data": torch.full((1, 4, OUT), torch.nan)}, "holds NaN or infinity"),
     ],
 )

@@ -1,0 +1,80 @@
+"""Pictures as prompts: the tokens of each, and whole runs with one and with several."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from fooocus_stages.pipelines.host import LocalHost
+from fooocus_stages.pipelines.models.ip_adapter import ImageAdapter, load_adapter
+from fooocus_stages.pipelines.stages import sample
+from fooocus_stages.pipelines.types import ImageHint
+
+from . import nano
+from .golden import Case, assert_near, assert_relative_rms, cases, each_case
+from .reference_inputs import tensor
+from .test_text_to_image import settings_of, sides_of, start_of
+
+HOST = LocalHost(device="cpu")
+
+
+@each_case("image_prompt")
+def test_tokens(case: Case) -> None:
+    for i, link in enumerate(case.params["chain"]):
+        tokens = adapter(link["adapter"])(case.inputs(f"clip_vision_penultimate{i}"))
+        assert_near(tokens, case.output(f"tokens{i}"), of_max=1e-4)
+
+
+@each_case("image_prompt")
+def test_with_image_prompts(case: Case) -> None:
+    assert_relative_rms(run(case, hints(case)), case.output("latent"))
+
+
+@each_case("image_prompt", lambda case: case == cases("image_prompt")[-1])
+def test_the_order_of_a_chain_does_not_matter(case: Case) -> None:
+    assert_relative_rms(run(case, hints(case)[::-1]), case.output("latent"))
+
+
+@each_case("image_prompt", lambda case: case == cases("image_prompt")[0])
+def test_a_batch_with_a_picture_each_is_what_each_is_alone(case: Case) -> None:
+    (hint,) = hints(case)
+    maps = adapter(case.params["chain"][0]["adapter"])
+    second = maps.keys_and_values(tensor("another picture", [1, 16, 2048], 0.0, 1.0))
+    both = tuple(
+        (torch.cat([k, k2]), torch.cat([v, v2])) for (k, v), (k2, v2) in zip(hint.positive, second, strict=True)
+    )
+    together = run(case, (ImageHint(both, hint.negative, weight=hint.weight),), batch=2)
+    assert_relative_rms(together[:1], case.output("latent"))
+    alone = run(case, (ImageHint(second, hint.negative, weight=hint.weight),), seed=case.params["seed"] + 1)
+    assert_relative_rms(together[1:], alone)
+
+
+@cache
+def adapter(name: str) -> ImageAdapter:
+    """A nano adapter, from a .bin file with the two dictionaries of the published ones."""
+    path = nano.folder() / f"{name}_sdxl_vit-h.bin"
+    halves: dict[str, dict[str, torch.Tensor]] = {"image_proj": {}, "ip_adapter": {}}
+    for key, value in nano.untagged(f"nano-{name}").items():
+        half, _, rest = key.partition(".")
+        halves[half][rest] = value
+    torch.save(halves, path)
+    return load_adapter(path, torch.float32)
+
+
+def hints(case: Case) -> tuple[ImageHint, ...]:
+    """The case's chain; every adapter maps the same negative tokens."""
+    negative = tensor("ip_negative/data", [1, 16, 2048], 0.0, 1.0)
+    made = []
+    for i, link in enumerate(case.params["chain"]):
+        maps = adapter(link["adapter"])
+        tokens = maps(case.inputs(f"clip_vision_penultimate{i}"))
+        sides = maps.keys_and_values(tokens), maps.keys_and_values(negative)
+        made.append(ImageHint(*sides, link["adapter"], link["weight"], link["stop"]))
+    return tuple(made)
+
+
+def run(case: Case, control: tuple[ImageHint, ...], batch: int = 1, seed: int | None = None) -> torch.Tensor:
+    """The case's latent on the nano model."""
+    args = (*sides_of(case), start_of(case, batch), settings_of(case), case.params["seed"] if seed is None else seed)
+    samples: torch.Tensor = sample.sample(HOST, nano.sdxl().model, *args, control=control)["samples"]
+    return samples
