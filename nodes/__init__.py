@@ -1,5 +1,6 @@
 """What a person can place on the canvas: every node id with its class and its title, in menu order."""
 
+from .control import FooocusControl, FooocusCpds, FooocusFaceCrop, FooocusLoadControl, FooocusPyraCanny
 from .loaders import FooocusApplyLoras, FooocusFreeU, FooocusLoadCheckpoint, FooocusLora, FooocusLoraStack
 from .output import FooocusSaveImage
 from .prompt import FooocusEncodePrompt, FooocusExpandPrompt, FooocusPrompt, FooocusStyles
@@ -30,6 +31,11 @@ NODE_CLASS_MAPPINGS = {
     "FooocusExpandPrompt": FooocusExpandPrompt,
     "FooocusPrompt": FooocusPrompt,
     "FooocusEncodePrompt": FooocusEncodePrompt,
+    "FooocusPyraCanny": FooocusPyraCanny,
+    "FooocusCpds": FooocusCpds,
+    "FooocusFaceCrop": FooocusFaceCrop,
+    "FooocusLoadControl": FooocusLoadControl,
+    "FooocusControl": FooocusControl,
     "FooocusPerformance": FooocusPerformance,
     "FooocusSamplingSettings": FooocusSamplingSettings,
     "FooocusAspectRatio": FooocusAspectRatio,
@@ -58,6 +64,11 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "FooocusExpandPrompt": "Fooocus Expand Prompt",
     "FooocusPrompt": "Fooocus Prompt",
     "FooocusEncodePrompt": "Fooocus Encode Prompt",
+    "FooocusPyraCanny": "Fooocus PyraCanny",
+    "FooocusCpds": "Fooocus CPDS",
+    "FooocusFaceCrop": "Fooocus Face Crop",
+    "FooocusLoadControl": "Fooocus Load Control",
+    "FooocusControl": "Fooocus Control",
     "FooocusPerformance": "Fooocus Performance",
     "FooocusSamplingSettings": "Fooocus Sampling Settings",
     "FooocusAspectRatio": "Fooocus Aspect Ratio",

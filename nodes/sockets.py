@@ -13,6 +13,7 @@ CONTROL_NET = "FOOOCUS_CONTROLNET"  # pipelines.models.control_lora.ControlNet
 UPSCALER = "FOOOCUS_UPSCALER"  # pipelines.models.upscaler.Upscaler
 
 ANY_VAE = "FOOOCUS_VAE,VAE"  # for inputs that only encode or decode
+LANDMARKS = "STRING,FLOAT"  # ten numbers for each face
 ANY_UPSCALER = "FOOOCUS_UPSCALER,UPSCALE_MODEL"
 
 

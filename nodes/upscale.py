@@ -13,14 +13,14 @@ from ..pipelines.settings import (
     UPSCALE_FACTORS,
     VARY_STRENGTHS,
 )
-from ..pipelines.types import Info, Model, SamplingSettings, Vae
+from ..pipelines.types import Hint, Info, Model, SamplingSettings, Vae
 from . import sockets
 from .checks import chosen_file, problem
 from .comfy import current_host
 
 SEED = {"default": 0, "min": 0, "max": MAX_SEED, "control_after_generate": True}
 STRENGTH = {"min": 0.0, "max": 1.0, "step": 0.001, "round": 0.001}
-SAMPLED = ("model", "vae", "positive", "negative", "settings")
+SAMPLED = ("model", "vae", "positive", "negative", "settings", "control")
 
 
 class FooocusVary:
@@ -177,6 +177,7 @@ class FooocusUpscale:
                 "positive": ("CONDITIONING", {**lazy, "tooltip": "What to draw."}),
                 "negative": ("CONDITIONING", {**lazy, "tooltip": "What to avoid."}),
                 "settings": (sockets.SETTINGS, {**lazy, "tooltip": "From the performance node."}),
+                "control": (sockets.CONTROL, {**lazy, "tooltip": "Control images and image prompts, chained."}),
             },
         }
 
@@ -199,6 +200,7 @@ class FooocusUpscale:
         positive: Any = None,
         negative: Any = None,
         settings: SamplingSettings | None = None,
+        control: tuple[Hint, ...] | None = None,
     ) -> tuple[Any, Info | None]:
-        sampling = stages.upscale.sampling_of(model, vae, positive, negative, settings, seed)
+        sampling = stages.upscale.sampling_of(model, vae, positive, negative, settings, seed, control or ())
         return stages.upscale.upscale(current_host(), upscaler, image, method, factor, strength, steps, sampling)

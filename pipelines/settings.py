@@ -25,6 +25,7 @@ DEFAULT_ASPECT_RATIO = "1152×896"
 DEFAULT_CHECKPOINT = "juggernautXL_v8Rundiffusion.safetensors"
 DEFAULT_REFINER = "realisticVisionV60B1_v51VAE.safetensors"
 DEFAULT_UPSCALER = "fooocus_upscaler_s409985e5.bin"
+DEFAULT_CONTROL = "control-lora-canny-rank128.safetensors"
 DEFAULT_VAE = "Default (model)"
 POCKET_CHOICE = "pocket"
 EXAMPLE_PICTURE = "example.png"  # ComfyUI's input folder comes with one of this name

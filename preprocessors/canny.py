@@ -35,5 +35,6 @@ def pyramid_canny(picture: Picture, low: int = 64, high: int = 128) -> NDArray[n
 def _edges(picture: Picture, size: tuple[int, int], low: int, high: int) -> NDArray[np.uint8]:
     """1 where a colour of the picture scaled to size (width, height) has an edge, else 0: (height, width, 3)."""
     small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    edges = cv2.merge([cv2.Canny(channel, low, high) for channel in cv2.split(small)])
-    return cast(NDArray[np.uint8], edges >> 7)
+    edges = cast(Picture, cv2.merge([cv2.Canny(channel, low, high) for channel in cv2.split(small)]))
+    ones: NDArray[np.uint8] = edges >> np.uint8(7)
+    return ones

@@ -31,9 +31,26 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
     ("Prompt and checkpoint", (("FooocusPrompt", 210), ("FooocusLoadCheckpoint", 720))),
     (
         "Model and picture",
-        (("FooocusApplyLoras", 340), ("FooocusRefinerSwitch", 540), ("LoadImage", 780), ("FooocusLoadUpscaler", 1180)),
+        (
+            ("FooocusApplyLoras", 340),
+            ("FooocusRefinerSwitch", 540),
+            ("LoadImage", 780),
+            ("FooocusLoadUpscaler", 1180),
+            ("FooocusLoadControl", 1180),
+        ),
     ),
-    ("Text and size", (("FooocusEncodePrompt", 100), ("FooocusAspectRatio", 450), ("FooocusVary", 450))),
+    (
+        "Text and size",
+        (
+            ("FooocusEncodePrompt", 100),
+            ("FooocusAspectRatio", 450),
+            ("FooocusVary", 450),
+            ("FooocusPyraCanny", 780),
+            ("FooocusCpds", 780),
+            ("FooocusFaceCrop", 780),
+            ("FooocusControl", 1000),
+        ),
+    ),
     (
         "Sampling",
         (("FooocusScheduler", 0), ("FooocusSampler", 220), ("FooocusUpscale", 220), ("FooocusUpscaleImage", 700)),

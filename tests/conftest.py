@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from fooocus_stages.nodes.comfy import use_host
 from fooocus_stages.pipelines.host import POCKET, LocalHost
+from fooocus_stages.pipelines.models import names
 from hypothesis import settings
+from torch import Tensor, nn
 
 settings.register_profile("house", deadline=None, derandomize=True)  # no test is timed, none fails by chance
 settings.load_profile("house")
@@ -22,3 +25,38 @@ def pocket_host(tmp_path: Path) -> Iterator[LocalHost]:
     )
     with use_host(host):
         yield host
+
+
+@pytest.fixture(scope="session")
+def control_lora_of() -> Callable[[nn.Module], dict[str, Tensor]]:
+    """Makes a control-LoRA in the published layout that fits a UNet, of random numbers."""
+    return _control_lora_of
+
+
+def _control_lora_of(unet: nn.Module, rank: int = 3) -> dict[str, Tensor]:
+    draw = torch.Generator().manual_seed(1)
+    state = unet.state_dict()
+    shared = {new: state[old] for old, new in names.unet_to_ldm(state).items() if not new.startswith(("out", "output"))}
+    made = {"lora_controlnet": torch.zeros(0)}
+    for name, weight in shared.items():
+        if weight.ndim > 1:
+            tail = (1,) * (weight.ndim - 2)
+            layer, (out, *rest) = name.removesuffix(".weight"), weight.shape
+            made[f"{layer}.up"] = torch.randn(out, rank, *tail, generator=draw) * 0.1
+            made[f"{layer}.down"] = torch.randn(rank, *rest, generator=draw) * 0.1
+        else:
+            made[name] = weight + torch.randn(weight.shape, generator=draw) * 0.1
+    skips = [weight.shape[0] for name, weight in shared.items() if _ends_a_skip(name)]
+    shapes = {f"zero_convs.{i}.0": (width, width, 1, 1) for i, width in enumerate([skips[0], *skips])}
+    shapes["middle_block_out.0"] = (skips[-1], skips[-1], 1, 1)
+    widths = [3, 16, 16, 32, 32, 96, 96, 256, skips[0]]
+    shapes |= {f"input_hint_block.{2 * i}": (widths[i + 1], widths[i], 3, 3) for i in range(8)}
+    for layer, shape in shapes.items():
+        made[f"{layer}.weight"] = torch.randn(shape, generator=draw) * 0.2
+        made[f"{layer}.bias"] = torch.randn(shape[0], generator=draw) * 0.2
+    return made
+
+
+def _ends_a_skip(name: str) -> bool:
+    """Whether this weight is the last of an input block that hands its result to the decoder, in ldm's order."""
+    return name.startswith("input_blocks.") and name.endswith((".out_layers.3.weight", ".op.weight"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import (
         assets,
+        control,
         encode,
         expand,
         fetch,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "assets", "encode", "expand", "fetch", "load", "plan", "presets", "prompt", "recipe", "refine", "remake",
+    "assets", "control", "encode", "expand", "fetch", "load", "plan", "presets", "prompt", "recipe", "refine", "remake",
     "sample", "save", "upscale", "vae", "vary",
 ]  # fmt: skip
 

@@ -19,7 +19,7 @@ from ..functional.tiles import tiled_scale
 from ..host import Host
 from ..models.upscaler import Upscaler, bytes_per_cell, load_upscaler
 from ..settings import DEFAULT_UPSCALER, FAST_UPSCALES, PERFORMANCES, SIZE_OF_SDXL, UPSCALE_FACTORS
-from ..types import Info, Model, SamplingSettings, Vae
+from ..types import Hint, Info, Model, SamplingSettings, Vae
 from . import network, refine, sample, sizes, vae
 from .load import find_or_pocket
 
@@ -41,6 +41,7 @@ class Sampling:
     negative: network.Conditioning
     settings: SamplingSettings
     seed: int = 0
+    control: tuple[Hint, ...] = ()
 
 
 def find(host: Host, name: str) -> Path:
@@ -60,11 +61,12 @@ def sampling_of(
     negative: network.Conditioning | None,
     settings: SamplingSettings | None,
     seed: int,
+    control: tuple[Hint, ...] = (),
 ) -> Sampling | None:
     """What sampling takes, when all of it is there."""
     if model is None or autoencoder is None or positive is None or negative is None or settings is None:
         return None
-    return Sampling(model, autoencoder, positive, negative, settings, seed)
+    return Sampling(model, autoencoder, positive, negative, settings, seed, control)
 
 
 def enlarge(host: Host, upscaler: Upscaler | Any, image: Tensor, factor: float = 0.0) -> Tensor:
@@ -126,7 +128,7 @@ def sampled_over(host: Host, what: Sampling, picture: Tensor, strength: float) -
     encoder = refine.encoding_vae(what.vae, what.model, what.settings, strength)
     latent = vae.encode(host, encoder, picture, what.seed, tiled=True)
     args = (what.model, what.positive, what.negative, latent, what.settings, what.seed)
-    done = sample.sample(host, *args, denoise=strength)
+    done = sample.sample(host, *args, denoise=strength, control=what.control)
     info = sample.account(what.model, what.positive, done, what.settings, what.seed)
     return vae.decode(host, what.vae, done, tiled=True), info
 

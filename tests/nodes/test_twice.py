@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,18 @@ import torch
 from fooocus_stages.nodes import NODE_CLASS_MAPPINGS
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.network import Network
+from fooocus_stages.pipelines.stages import load
 from fooocus_stages.serving.request import ApiGraph, GraphBuilder, Link, Node, TextToImage, text_to_image
 from fooocus_stages.serving.runner import Runner
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from safetensors.torch import save_file
 
 PRESET_SLOTS = NODE_CLASS_MAPPINGS["FooocusPreset"].RETURN_NAMES
 INFO_SLOTS = NODE_CLASS_MAPPINGS["FooocusReadInfo"].RETURN_NAMES
 
 
+LANDMARKS = "2,2 6,2 4,4 2,6 6,6"
 SAVED = {"filename_prefix": "large", "format": "png", "quality": 95, "metadata": "none"}
 
 
@@ -86,10 +90,23 @@ def every_node() -> ApiGraph:
         strength=0.5,
         seed=5,
     )
+    sampler["control"] = add_control(build, by_class)
     build.add("FooocusSaveImage", images=add_enlarged(build, varied, by_class), **SAVED)
     image = build.add("FooocusVaeDecode", latent=encoded[0], vae=[by_class["FooocusLoadCheckpoint"], 2], tiled=True)
     build.add("FooocusSaveImage", images=image[0], filename_prefix="again", format="png", quality=95, metadata="a1111")
     return graph
+
+
+def add_control(build: GraphBuilder, by_class: dict[str, str]) -> Link:
+    """Outlines of the structure of pictures cut out by five points, for the small network in the test's folder."""
+    latent, vae = [by_class["FooocusAspectRatio"], 0], [by_class["FooocusLoadCheckpoint"], 2]
+    image = build.add("FooocusVaeDecode", latent=latent, vae=vae, tiled=False)
+    face = build.add("FooocusFaceCrop", image=image[0], landmarks=LANDMARKS)
+    structure = build.add("FooocusCpds", image=face[0], width=64, height=64)
+    outlines = build.add("FooocusPyraCanny", image=structure[0], low=64, high=128)
+    network = build.add("FooocusLoadControl", control_name="control.safetensors")
+    values = {"weight": 0.5, "start_at": 0.0, "stop_at": 1.0, "softness": 0.25}
+    return build.add("FooocusControl", image=outlines[0], control_net=network[0], **values)[0]
 
 
 def add_refined(build: GraphBuilder, model: Link, by_class: dict[str, str]) -> Node:
@@ -130,8 +147,14 @@ def watched(node: Any, calls: list[str]) -> Any:
 
 
 @pytest.mark.usefixtures("pocket_host")
-def test_every_node_is_the_same_twice_and_changes_nothing(pocket_host: LocalHost) -> None:
+def test_every_node_is_the_same_twice_and_changes_nothing(
+    pocket_host: LocalHost, control_lora_of: Callable[[Any], dict[str, torch.Tensor]], tmp_path: Path
+) -> None:
     calls: list[str] = []
+    (tmp_path / "controlnet").mkdir()
+    unet = load.checkpoint(pocket_host, "pocket")[0].network.module
+    save_file(control_lora_of(unet), tmp_path / "controlnet" / "control.safetensors")
+    pocket_host.roots.append(tmp_path)
     Image.new("RGB", (8, 8)).save(pocket_host.folder("input") / "made.png", pnginfo=picture_text('{"seed": "3"}'))
     registry = {name: watched(node, calls) for name, node in NODE_CLASS_MAPPINGS.items()}
     Runner(registry).run(every_node())
