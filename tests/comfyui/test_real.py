@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -25,6 +26,12 @@ COMFYUI = os.environ.get("COMFYUI_DIR", "")
 PYTHON = os.environ.get("COMFYUI_PYTHON", sys.executable)
 PACK = Path(fooocus_stages.__file__).parent
 NAMES = sorted(path.stem for path in (PACK / "workflows" / "api").glob("*.json"))
+
+FILES = {
+    "FooocusLoadCheckpoint": "ckpt_name",
+    "FooocusLoadRefiner": "refiner_name",
+    "FooocusLoadUpscaler": "upscaler_name",
+}
 
 pytestmark = pytest.mark.skipif(not COMFYUI, reason="COMFYUI_DIR names no ComfyUI checkout")
 
@@ -60,6 +67,8 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comfy]:
     for name in ("custom_nodes", "input", "output", "temp", "models", "user"):
         (folder / name).mkdir()
     (folder / "custom_nodes" / "fooocus-stages").symlink_to(PACK)
+    for picture in (PACK / "pocket" / "pictures").iterdir():
+        shutil.copy(picture, folder / "input")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -87,8 +96,8 @@ def pocket(name: str) -> Any:
     """A bundled workflow as a person has it who chose the pocket checkpoint."""
     graph = json.loads((PACK / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
     for node in graph.values():
-        if node["class_type"] == "FooocusLoadCheckpoint":
-            node["inputs"]["ckpt_name"] = "pocket"
+        if name := FILES.get(node["class_type"]):
+            node["inputs"][name] = "pocket"
     return graph
 
 
