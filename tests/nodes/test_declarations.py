@@ -8,7 +8,19 @@ from fooocus_stages.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 NODES = list(NODE_CLASS_MAPPINGS.items())
 IDS = list(NODE_CLASS_MAPPINGS)
 OURS = "FOOOCUS_"
-NATIVE = {"IMAGE", "MASK", "LATENT", "CONDITIONING", "SIGMAS", "STRING", "INT", "FLOAT", "BOOLEAN", "VAE", "UPSCALE_MODEL"}
+NATIVE = {
+    "IMAGE",
+    "MASK",
+    "LATENT",
+    "CONDITIONING",
+    "SIGMAS",
+    "STRING",
+    "INT",
+    "FLOAT",
+    "BOOLEAN",
+    "VAE",
+    "UPSCALE_MODEL",
+}
 
 
 def inputs_of(node: Any) -> dict[str, Any]:
