@@ -77,7 +77,8 @@ def pair(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 def patches(pool: list[tuple[np.ndarray, np.ndarray]], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Small (B, 3, P, P) and large (B, 3, 4P, 4P) patches in 0…1, most of them not of one colour."""
-    smalls, larges = [], []
+    smalls: list[np.ndarray] = []
+    larges: list[np.ndarray] = []
     while len(smalls) < BATCH:
         small, large = pool[int(rng.integers(len(pool)))]
         y, x = rng.integers(0, small.shape[0] - PATCH + 1, 2)

@@ -44,6 +44,14 @@ def test_the_committed_file_is_half_precision_in_fooocus_names():
     assert load_upscaler(COMMITTED).scale == 4
 
 
+def test_a_training_can_be_begun_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(upscaling, "POOL", 4)
+    for steps in (1, 2):
+        upscaling.train(tmp_path, minutes=1e-9)  # one step
+        assert torch.load(tmp_path / "upscaler.pt", weights_only=True)["step"] == steps
+    assert load_upscaler(upscaling.write(tmp_path, tmp_path / "models")).scale == 4
+
+
 @pytest.mark.parametrize("filtering", ["area", "cubic"])
 def test_a_small_picture_is_the_large_one_at_a_quarter(filtering):
     large = draw.draw(draw.Scene("square", "red", "blue"), np.random.default_rng(2), 256, 256)
