@@ -26,6 +26,10 @@ DEFAULT_CHECKPOINT = "juggernautXL_v8Rundiffusion.safetensors"
 DEFAULT_REFINER = "realisticVisionV60B1_v51VAE.safetensors"
 DEFAULT_UPSCALER = "fooocus_upscaler_s409985e5.bin"
 DEFAULT_CONTROL = "control-lora-canny-rank128.safetensors"
+DEFAULT_IMAGE_PROMPT = "ip-adapter-plus_sdxl_vit-h.bin"
+DEFAULT_FACE_PROMPT = "ip-adapter-plus-face_sdxl_vit-h.bin"
+DEFAULT_CLIP_VISION = "clip_vision_vit_h.safetensors"
+DEFAULT_IP_NEGATIVE = "fooocus_ip_negative.safetensors"
 DEFAULT_VAE = "Default (model)"
 POCKET_CHOICE = "pocket"
 EXAMPLE_PICTURE = "example.png"  # ComfyUI's input folder comes with one of this name
@@ -44,6 +48,11 @@ VARY_STRENGTHS = {"Vary (Subtle)": 0.5, "Vary (Strong)": 0.85, CUSTOM: None}
 UPSCALE_FACTORS = {"Upscale (1.5x)": 1.5, "Upscale (2x)": 2.0, "Upscale (Fast 2x)": 2.0, CUSTOM: None}
 FAST_UPSCALES = ("Upscale (Fast 2x)",)
 SWAP_METHODS = ("joint", "separate", "vae")
+
+TOGETHER, APART = "fooocus", "ip-adapter"
+IMAGE_PROMPT_FORMULAS = (TOGETHER, APART)
+MAX_IMAGE_PROMPT_WEIGHT = 2.0
+IMAGE_PROMPT_DEFAULTS = {"ImagePrompt": (0.6, 0.5), "FaceSwap": (0.75, 0.9)}  # weight, stop
 
 MAX_SEED = 2**63 - 1
 MAX_LORAS = 5

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         encode,
         expand,
         fetch,
+        image_prompt,
         load,
         plan,
         presets,
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "assets", "control", "encode", "expand", "fetch", "load", "plan", "presets", "prompt", "recipe", "refine", "remake",
-    "sample", "save", "upscale", "vae", "vary",
+    "assets", "control", "encode", "expand", "fetch", "image_prompt", "load", "plan", "presets", "prompt", "recipe",
+    "refine", "remake", "sample", "save", "upscale", "vae", "vary",
 ]  # fmt: skip
 
 

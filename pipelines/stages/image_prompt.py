@@ -1,0 +1,185 @@
+"""Pictures as prompts: loading an adapter, and making a hint of a picture (Fooocus extras/ip_adapter.py)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from pathlib import Path
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+import torch
+from torch import Tensor
+
+from ...preprocessors import geometry
+from ..errors import BadFile, BadValue, UnknownName
+from ..functional.image_attention import KeyValue
+from ..functional.latents import from_uint8, to_uint8
+from ..host import Host
+from ..models.clip_vision import ClipVision, hidden_states, load_clip_vision, normalised
+from ..models.ip_adapter import ImagePromptModel, load_adapter, load_negative
+from ..models.soundness import require_finite
+from ..settings import (
+    DEFAULT_CLIP_VISION,
+    DEFAULT_IMAGE_PROMPT,
+    DEFAULT_IP_NEGATIVE,
+    IMAGE_PROMPT_FORMULAS,
+    MAX_IMAGE_PROMPT_WEIGHT,
+    NO_FILE,
+    TOGETHER,
+)
+from ..types import Hint, ImageHint
+from .load import find_or_pocket
+
+KIND, VISION_KIND = "controlnet", "clip_vision"
+ADAPTER_KINDS = (KIND, "ipadapter")
+REMEMBERED = 8  # pictures of an adapter whose keys and values are kept
+Keys = tuple[KeyValue, ...]
+
+_visions: WeakValueDictionary[object, ClipVision] = WeakValueDictionary()
+_known: WeakKeyDictionary[ImagePromptModel, OrderedDict[str, Keys]] = WeakKeyDictionary()
+
+
+def find(host: Host, adapter: str, vision: str, negative: str) -> tuple[Path, Path, Path | None]:
+    """The files of adapter, vision encoder and negative tokens; of these 'None' means none. Raises MissingFile."""
+    kind = next((kind for kind in ADAPTER_KINDS if adapter in host.names(kind)), KIND)
+    return (
+        find_or_pocket(host, kind, adapter, DEFAULT_IMAGE_PROMPT),
+        find_or_pocket(host, VISION_KIND, vision, DEFAULT_CLIP_VISION),
+        None if negative == NO_FILE else find_or_pocket(host, KIND, negative, DEFAULT_IP_NEGATIVE),
+    )
+
+
+def load(host: Host, adapter: str, vision: str, negative: str = DEFAULT_IP_NEGATIVE) -> ImagePromptModel:
+    """An adapter with what belongs to it. Adapters of one vision encoder share it while they live.
+
+    Raises MissingFile, and BadFile for files that are damaged, of another kind, or don't belong together.
+    """
+    adapter_path, vision_path, negative_path = find(host, adapter, vision, negative)
+    dtype = _dtype(host)
+    maps, seeing = load_adapter(adapter_path, dtype), _vision(vision_path, dtype)
+    if maps.embed != seeing.width:
+        raise BadFile(
+            f"{adapter_path.name} reads a vision encoder {maps.embed} wide, {vision_path.name} is {seeing.width} wide: "
+            f"choose the encoder that the adapter was trained with ({DEFAULT_CLIP_VISION})"
+        )
+    tokens = None if negative_path is None else load_negative(negative_path, maps)
+    return ImagePromptModel(adapter_path.name, maps, seeing, tokens)
+
+
+def prompt(
+    host: Host,
+    model: ImagePromptModel,
+    image: Tensor,
+    weight: float = 0.6,
+    stop_at: float = 0.5,
+    formula: str = TOGETHER,
+    control: tuple[Hint, ...] = (),
+) -> tuple[Hint, ...]:
+    """The hints so far, and one more: a picture (1 or B, H, W, 1, 3 or 4) in 0…1 that is read beside the prompt.
+
+    Several pictures are one each for those of a latent batch. `weight` is 0…2; at 0 the picture still takes attention
+    from the text when it is read together with it. It acts while the run is before the share `stop_at` of its
+    timesteps, and not at all at 0. Raises BadValue for values out of range and for what is no picture, UnknownName for another formula.
+    """
+    check(weight, stop_at, formula)
+    pictures = prepared(image, model.vision.size)
+    if stop_at == 0:
+        return control
+    if formula == TOGETHER and model.negative is None:
+        raise BadValue(
+            f"the formula {TOGETHER} needs the negative tokens: choose {DEFAULT_IP_NEGATIVE} in the load node, or "
+            "another formula"
+        )
+    keys = [_positive(host, model, picture) for picture in pictures]
+    positive = keys[0] if len(keys) == 1 else tuple(_stacked(pairs) for pairs in zip(*keys, strict=True))
+    hint = ImageHint(positive, _negative(host, model, formula), model.name, weight, stop_at, formula == TOGETHER)
+    return (*control, hint)
+
+
+def check(weight: float, stop_at: float, formula: str) -> None:
+    """Raise BadValue for a weight outside 0…2 or a stop outside 0…1, UnknownName for a formula that is none."""
+    if not 0 <= weight <= MAX_IMAGE_PROMPT_WEIGHT:
+        raise BadValue(f"weight is {weight}: choose one from 0 to {MAX_IMAGE_PROMPT_WEIGHT:g}")
+    if not 0 <= stop_at <= 1:
+        raise BadValue(f"stop_at is {stop_at}: choose a share between 0 and 1")
+    if formula not in IMAGE_PROMPT_FORMULAS:
+        raise UnknownName("image prompt formula", formula, IMAGE_PROMPT_FORMULAS)
+
+
+def prepared(image: Tensor, size: int) -> list[geometry.Picture]:
+    """Each picture (B, H, W, 1, 3 or 4) as RGB, stretched to a square of that many pixels. Raises BadValue."""
+    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or not image.numel():
+        raise BadValue(f"an image prompt must be a picture (B, H, W, 3), got {tuple(image.shape)}")
+    if not image.isfinite().all():
+        raise BadValue("the picture of the image prompt holds NaN or infinity: look at the node that made it")
+    pictures = [geometry.as_rgb(to_uint8(picture).cpu().numpy()) for picture in image]
+    return [geometry.resample(picture, size, size) for picture in pictures]
+
+
+def _positive(host: Host, model: ImagePromptModel, picture: geometry.Picture) -> Keys:
+    """What the positive side reads of a picture."""
+    pixels = from_uint8(torch.from_numpy(picture)).movedim(-1, 0)[None]
+    content = sha256(picture.tobytes()).hexdigest()
+    return _remembered(model, content, lambda: _keys(host, model, _tokens(host, model, normalised(pixels))))
+
+
+def _negative(host: Host, model: ImagePromptModel, formula: str) -> Keys:
+    """What the negative side reads: together with the text Fooocus's tokens, which pass the resampler by; apart from it
+    what an input of zeros looks like, as IP-Adapter was trained."""
+    given = model.negative
+    if formula == TOGETHER and given is not None:
+        return _remembered(model, "negative", lambda: _keys(host, model, given))
+    blank = torch.zeros(1, 3, model.vision.size, model.vision.size)
+    return _remembered(model, "blank", lambda: _keys(host, model, _tokens(host, model, blank)))
+
+
+def _tokens(host: Host, model: ImagePromptModel, x: Tensor) -> Tensor:
+    """The adapter's tokens (1, n, D) of a normalised picture (1, 3, size, size), on the CPU."""
+    host.check_interrupted()
+    device = host.load("unet", model.vision.module)
+    hidden = hidden_states(model.vision, x.to(device)).cpu()
+    device = host.load("unet", model.adapter)
+    tokens = model.adapter(hidden.to(device)).cpu()
+    networks = [(model.vision.name, model.vision.module), (model.name, model.adapter)]
+    return require_finite(tokens, "the image prompt", networks, "choose another picture")
+
+
+def _keys(host: Host, model: ImagePromptModel, tokens: Tensor) -> Keys:
+    """Keys and values of the tokens for every cross-attention, on the CPU."""
+    host.load("unet", model.adapter)
+    pairs = model.adapter.keys_and_values(tokens.to(next(model.adapter.parameters())))
+    return tuple((key.cpu(), value.cpu()) for key, value in pairs)
+
+
+def _remembered(model: ImagePromptModel, name: str, make: Callable[[], Keys]) -> Keys:
+    """What was made under that name for this adapter, or is made now."""
+    known = _known.setdefault(model, OrderedDict())
+    if name not in known:
+        known[name] = make()
+    known.move_to_end(name)
+    while len(known) > REMEMBERED:
+        known.popitem(last=False)
+    return known[name]
+
+
+def _stacked(pairs: Sequence[KeyValue]) -> KeyValue:
+    """One layer's keys and values of several pictures: (B, n, C)."""
+    keys, values = zip(*pairs, strict=True)
+    return torch.cat(keys), torch.cat(values)
+
+
+def _vision(path: Path, dtype: torch.dtype) -> ClipVision:
+    """The vision encoder of a file, the same for all that ask while one of them lives."""
+    state = path.stat()
+    key = (path.resolve(), state.st_mtime_ns, state.st_size, dtype)
+    found = _visions.get(key)
+    if found is None:
+        found = _visions[key] = load_clip_vision(path, dtype)
+    return found
+
+
+def _dtype(host: Host) -> torch.dtype:
+    """The UNet's dtype; float16 where that is one that networks are only stored in."""
+    dtype = host.dtype("unet")
+    return dtype if dtype in (torch.float32, torch.bfloat16, torch.float16) else torch.float16
