@@ -96,7 +96,7 @@ def controlnet_config(shapes: Shapes) -> dict[str, Any]:
         "down_block_types": tuple("CrossAttnDownBlock2D" if any(level) else "DownBlock2D" for level in layout.down),
         "mid_block_type": "UNetMidBlock2D" if layout.mid is None else "UNetMidBlock2DCrossAttn",
         "transformer_layers_per_block": [level.pop() or 1 for level in depths],
-        "cross_attention_dim": next((s[1] for key, s in shapes.items() if key.endswith("attn2.to_k.weight")), 1),
+        "cross_attention_dim": next((s[1] for key, s in shapes.items() if key.endswith("attn2.to_k.weight")), None),
         "attention_head_dim": tuple(max(1, width // HEAD_WIDTH) for width in channels),
         "use_linear_projection": any(len(s) == 2 for key, s in shapes.items() if key.endswith(".proj_in.weight")),
         "addition_embed_type": "text_time",
@@ -189,7 +189,7 @@ def _misfits_of_whole(own: Mapping[str, Tensor], unet: nn.Module) -> list[str]:
     mine = controlnet_config({name: tuple(value.shape) for name, value in own.items()})
     pairs = {
         "its channels": (mine["block_out_channels"], tuple(config.block_out_channels)),
-        "its text width": (mine["cross_attention_dim"], config.cross_attention_dim),
+        "its text width": (mine["cross_attention_dim"] or config.cross_attention_dim, config.cross_attention_dim),
         "its latent channels": (mine["in_channels"], config.in_channels),
     }
     return [f"{what} {ours} beside {theirs}" for what, (ours, theirs) in pairs.items() if ours != theirs]
