@@ -80,7 +80,8 @@ def prompt(
 
     Several pictures are one each for those of a latent batch. `weight` is 0…2; at 0 the picture still takes attention
     from the text when it is read together with it. It acts while the run is before the share `stop_at` of its
-    timesteps, and not at all at 0. Raises BadValue for values out of range and for what is no picture, UnknownName for another formula.
+    timesteps, and not at all at 0. Raises BadValue for values out of range and for what is no picture, UnknownName for
+    another formula.
     """
     check(weight, stop_at, formula)
     pictures = prepared(image, model.vision.size)

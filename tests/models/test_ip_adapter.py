@@ -10,18 +10,40 @@ import pytest
 import torch
 from diffusers.models.embeddings import IPAdapterPlusImageProjection
 from fooocus_stages.pipelines.errors import BadFile, MissingFile
-from fooocus_stages.pipelines.models.ip_adapter import load_adapter, load_negative
+from fooocus_stages.pipelines.models.ip_adapter import ImageAdapter, load_adapter, load_negative, published_state
 from fooocus_stages.pipelines.models.resampler import Resampler
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .image_prompts import EMBED, OUT, QUERIES, SETTINGS, State, adapter, adapter_state, nested
-
+State = dict[str, Tensor]
 WIDTHS = (64, 128, 128)
+EMBED, OUT, QUERIES = 64, 32, 4
+SETTINGS = {"embed": EMBED, "width": 128, "queries": QUERIES, "depth": 2, "inner": 128, "hidden": 256, "out": OUT}
 RENAMED = {
     "0.norm1": "ln0", "0.norm2": "ln1", "0.to_q": "attn.to_q", "0.to_out": "attn.to_out.0", "1.0": "ff.0",
     "1.1": "ff.1.net.0.proj", "1.3": "ff.1.net.2",
 }  # fmt: skip
+
+
+def adapter(widths: tuple[int, ...] = WIDTHS) -> ImageAdapter:
+    torch.manual_seed(0)
+    made = ImageAdapter(SETTINGS, widths).eval().requires_grad_(False)
+    made.resampler.latents.normal_()
+    return made
+
+
+def flat(made: ImageAdapter) -> State:
+    """Its weights as a safetensors file holds them."""
+    return {f"{half}.{key}": tensor for half, of_it in published_state(made).items() for key, tensor in of_it.items()}
+
+
+def nested(state: State) -> dict[str, State]:
+    """The same in the two dictionaries of a .bin file."""
+    halves: dict[str, State] = {}
+    for key, tensor in state.items():
+        half, _, rest = key.partition(".")
+        halves.setdefault(half, {})[rest] = tensor
+    return halves
 
 
 def as_diffusers(state: State) -> State:
@@ -56,8 +78,8 @@ def test_the_resampler_is_that_of_diffusers(queries: int) -> None:
 @pytest.mark.parametrize("name", ["a.bin", "a.pt", "a.safetensors"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_files_in_both_layouts_give_the_adapter(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
-    made = adapter(WIDTHS).to(dtype)
-    put(tmp_path / name, adapter_state(made))
+    made = adapter().to(dtype)
+    put(tmp_path / name, flat(made))
     loaded = load_adapter(tmp_path / name, torch.float32)
     assert loaded.widths == WIDTHS
     hidden = torch.randn(1, 5, EMBED)
@@ -71,7 +93,7 @@ def test_files_in_both_layouts_give_the_adapter(name: str, dtype: torch.dtype, t
 
 def test_layers_go_by_number_and_not_by_their_place_in_the_file(tmp_path: Path) -> None:
     made = adapter((64,) * 12)
-    put(tmp_path / "a.bin", dict(sorted(adapter_state(made).items())))
+    put(tmp_path / "a.bin", dict(sorted(flat(made).items())))
     loaded = load_adapter(tmp_path / "a.bin", torch.float32)
     tokens = torch.randn(1, QUERIES, OUT)
     for ours, theirs in zip(loaded.keys_and_values(tokens), made.keys_and_values(tokens), strict=True):
@@ -80,7 +102,7 @@ def test_layers_go_by_number_and_not_by_their_place_in_the_file(tmp_path: Path) 
 
 def changed(without: str = "", **more: Tensor) -> State:
     """The file of a small adapter without the keys that hold the text, and with others."""
-    state = {key: t for key, t in adapter_state(adapter(WIDTHS)).items() if not without or without not in key}
+    state = {key: t for key, t in flat(adapter()).items() if not without or without not in key}
     return state | {key.replace("__", "."): tensor for key, tensor in more.items()}
 
 
@@ -127,7 +149,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 def test_negative_tokens_are_read_in_float32(tmp_path: Path) -> None:
     tokens = torch.randn(1, QUERIES, OUT).half()
     save_file({"data": tokens}, tmp_path / "a.safetensors")
-    assert torch.equal(load_negative(tmp_path / "a.safetensors", adapter(WIDTHS)), tokens.float())
+    assert torch.equal(load_negative(tmp_path / "a.safetensors", adapter()), tokens.float())
 
 
 @pytest.mark.parametrize(
@@ -151,7 +173,7 @@ def test_negative_tokens_are_read_in_float32(tmp_path: Path) -> None:
 def test_other_negative_files_are_refused(state: State, message: str, tmp_path: Path) -> None:
     save_file(state, tmp_path / "a.safetensors")
     with pytest.raises(BadFile, match=re.escape(message)):
-        load_negative(tmp_path / "a.safetensors", adapter(WIDTHS))
+        load_negative(tmp_path / "a.safetensors", adapter())
 
 
 def put(path: Path, state: State) -> None:
