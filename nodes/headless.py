@@ -180,7 +180,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
             with Image.open(path) as picture:
                 most = 2 * (Image.MAX_IMAGE_PIXELS or 2**27)
                 if picture.format in PROGRAMS:
-                    raise BadFile(f"{path} is a {picture.format} drawing, not pixels; save it anew as PNG or JPEG")
+                    raise BadFile(f"{path} is a drawing ({picture.format}), not pixels; save it anew as PNG or JPEG")
                 if picture.width * picture.height * getattr(picture, "n_frames", 1) > most:
                     raise BadFile(f"{path} has more than {most} pixels in all its frames; make it smaller")
                 yield picture

@@ -44,7 +44,7 @@ def fill(module: Module, weights: Weights, parts: Mapping[str, Part], convert: C
             if _squeezed(tuple(tensor.shape)) != _squeezed(shape):
                 raise BadFile(
                     f"{weights.path.name} does not fit: {what} wants {name} of shape {shape}, "
-                    f"the file has {tuple(tensor.shape)}"
+                    f"the file has {tuple(tensor.shape)}; choose another file"
                 )
             tensor = tensor.reshape(shape)
         state[name] = _alone(convert(name, tensor).contiguous())
@@ -65,9 +65,9 @@ def explained(path: Path, derive: Callable[Given, Result], *args: Given.args, **
 def raise_for_names(path: Path, what: str, missing: Collection[str] = (), left_over: Collection[str] = ()) -> None:
     """Raise BadFile when a file fits a network only in part."""
     if missing:
-        raise BadFile(f"{path.name} is not complete: {what} lacks {counted(missing)}")
+        raise BadFile(f"{path.name} is not complete: {what} lacks {counted(missing)}; download it again")
     if left_over:
-        raise BadFile(f"{path.name} does not fit: {what} has no place for {counted(left_over)}")
+        raise BadFile(f"{path.name} does not fit: {what} has no place for {counted(left_over)}; choose another file")
 
 
 def counted(names: Collection[str], shown: int = 3) -> str:

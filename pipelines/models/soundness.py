@@ -22,8 +22,8 @@ def require_finite(result: Tensor, what: str, networks: Blamed, advice: str) -> 
     for name, module in networks:
         if weight := first_unsound(module):
             raise BadFile(
-                f"{what} came out as NaN or infinity: {name or 'the model'} is damaged, its weight {weight} holds such "
-                "values; download it again, and leave out LoRAs at extreme weights"
+                f"{what} came out as NaN or infinity: {name or 'the checkpoint'} is damaged, its weight {weight} holds "
+                "such values; download it again, and leave out LoRAs at extreme weights"
             )
     raise BadValue(f"{what} came out as NaN or infinity, though all weights are numbers: {advice}")
 

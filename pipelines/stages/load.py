@@ -11,6 +11,7 @@ from ..host import POCKET, Host, find_file
 from ..models import checkpoint as checkpoints
 from ..models import lora as lora_files
 from ..models.clip import final_norm
+from ..models.lora_family import TITLES
 from ..settings import DEFAULT_CHECKPOINT, DEFAULT_VAE, NO_FILE, POCKET_CHOICE
 from ..types import Clip, FreeU, Lora, Model, Vae
 
@@ -42,7 +43,7 @@ def checkpoint(host: Host, name: str, vae_name: str = DEFAULT_VAE, clip_skip: in
     loaded = checkpoints.load_checkpoint(path, host.dtype("unet"), host.dtype("vae"), home=home_of(path))
     if loaded.model.family != "sdxl" or loaded.clip is None:
         raise BadFile(
-            f"{path.name} is a {loaded.model.family} checkpoint"
+            f"{path.name} is a checkpoint of {TITLES[loaded.model.family]}"
             f"{'' if loaded.clip else ' without text encoders'}: choose an SDXL base checkpoint"
         )
     vae = loaded.vae if vae_path is None else checkpoints.load_vae(vae_path, host.dtype("vae"))

@@ -25,7 +25,7 @@ from . import encode, known, network, plan, refine
 from .vae import FAMILY
 
 Latent = dict[str, Any]
-LESS = "lower guidance_scale, sharpness or the weights of the LoRAs"
+LESS = "look at the conditioning wired in, or lower guidance_scale, sharpness or the weights of the LoRAs"
 REFINER_SIGMAS = 1.4  # times the schedule, where the refiner begins from noise of its own
 
 
@@ -275,7 +275,7 @@ def checked_samples(latent: Latent, model: Model, first: Model) -> Tensor:
     """The latent's samples (B, C, h, w). Raises BadValue when they don't fit the model that begins."""
     samples: Tensor = latent["samples"]
     channels = network.config_of(model).in_channels
-    if samples.ndim != 4 or samples.shape[1] != channels:
+    if samples.ndim != 4 or samples.shape[1] != channels or not samples.numel():
         raise BadValue(
             f"the latent has the shape {tuple(samples.shape)}, the model takes (B, {channels}, h, w): make it with "
             "the aspect ratio node or the VAE encode node"

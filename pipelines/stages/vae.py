@@ -55,7 +55,7 @@ def encode(host: Host, vae: Vae | Any, image: Tensor, seed: int = 0, tiled: bool
     The posterior is sampled with noise of `seed`; Fooocus takes whatever the global generator holds at that moment.
     Raises BadValue for a picture of less than 8 pixels a side. `vae` may also be ComfyUI's own.
     """
-    if image.ndim != 4 or image.shape[-1] < 3 or min(image.shape[1:3]) < 8:
+    if image.ndim != 4 or image.shape[-1] < 3 or min(image.shape[1:3]) < 8 or not len(image):
         raise BadValue(f"a picture to encode must be (B, H, W, 3) with sides of 8 or more, got {tuple(image.shape)}")
     pixels = image[..., :3]
     if not isinstance(vae, Vae):
