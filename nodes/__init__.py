@@ -1,6 +1,7 @@
 """What a person can place on the canvas: every node id with its class and its title, in menu order."""
 
 from .control import FooocusControl, FooocusCpds, FooocusFaceCrop, FooocusLoadControl, FooocusPyraCanny
+from .image_prompt import FooocusImagePrompt, FooocusLoadImagePrompt
 from .loaders import FooocusApplyLoras, FooocusFreeU, FooocusLoadCheckpoint, FooocusLora, FooocusLoraStack
 from .output import FooocusSaveImage
 from .prompt import FooocusEncodePrompt, FooocusExpandPrompt, FooocusPrompt, FooocusStyles
@@ -36,6 +37,8 @@ NODE_CLASS_MAPPINGS = {
     "FooocusFaceCrop": FooocusFaceCrop,
     "FooocusLoadControl": FooocusLoadControl,
     "FooocusControl": FooocusControl,
+    "FooocusLoadImagePrompt": FooocusLoadImagePrompt,
+    "FooocusImagePrompt": FooocusImagePrompt,
     "FooocusPerformance": FooocusPerformance,
     "FooocusSamplingSettings": FooocusSamplingSettings,
     "FooocusAspectRatio": FooocusAspectRatio,
@@ -69,6 +72,8 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "FooocusFaceCrop": "Fooocus Face Crop",
     "FooocusLoadControl": "Fooocus Load Control",
     "FooocusControl": "Fooocus Control",
+    "FooocusLoadImagePrompt": "Fooocus Load Image Prompt",
+    "FooocusImagePrompt": "Fooocus Image Prompt",
     "FooocusPerformance": "Fooocus Performance",
     "FooocusSamplingSettings": "Fooocus Sampling Settings",
     "FooocusAspectRatio": "Fooocus Aspect Ratio",

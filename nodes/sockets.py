@@ -10,6 +10,7 @@ SETTINGS = "FOOOCUS_SETTINGS"  # pipelines.types.SamplingSettings
 REFINER = "FOOOCUS_REFINER"  # pipelines.types.Refiner
 CONTROL = "FOOOCUS_CONTROL"  # tuple[pipelines.types.Hint, ...]
 CONTROL_NET = "FOOOCUS_CONTROLNET"  # pipelines.models.control_lora.ControlNet
+IMAGE_PROMPT = "FOOOCUS_IMAGE_PROMPT_MODEL"  # pipelines.models.ip_adapter.ImagePromptModel
 UPSCALER = "FOOOCUS_UPSCALER"  # pipelines.models.upscaler.Upscaler
 
 ANY_VAE = "FOOOCUS_VAE,VAE"  # for inputs that only encode or decode

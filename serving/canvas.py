@@ -37,6 +37,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
             ("LoadImage", 780),
             ("FooocusLoadUpscaler", 1180),
             ("FooocusLoadControl", 1180),
+            ("FooocusLoadImagePrompt", 1180),
         ),
     ),
     (
@@ -49,6 +50,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
             ("FooocusCpds", 780),
             ("FooocusFaceCrop", 780),
             ("FooocusControl", 1000),
+            ("FooocusImagePrompt", 1000),
         ),
     ),
     (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,12 @@ import torch
 from fooocus_stages.nodes.comfy import use_host
 from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.models import names
+from fooocus_stages.pipelines.models.ip_adapter import ImageAdapter, published_state
+from fooocus_stages.pipelines.settings import DEFAULT_CLIP_VISION, DEFAULT_IMAGE_PROMPT, DEFAULT_IP_NEGATIVE
 from hypothesis import settings
+from safetensors.torch import save_file
 from torch import Tensor, nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 settings.register_profile("house", deadline=None, derandomize=True)  # no test is timed, none fails by chance
 settings.load_profile("house")
@@ -55,6 +59,29 @@ def _control_lora_of(unet: nn.Module, rank: int = 3) -> dict[str, Tensor]:
         made[f"{layer}.weight"] = torch.randn(shape, generator=draw) * 0.2
         made[f"{layer}.bias"] = torch.randn(shape[0], generator=draw) * 0.2
     return made
+
+
+@pytest.fixture(scope="session")
+def write_image_prompt() -> Callable[[Path, Sequence[int]], None]:
+    """Writes a small image prompt adapter for cross-attentions of those widths, the vision encoder for pictures of 28
+    pixels and the negative tokens into a models folder, under their published names and of random numbers."""
+    return _write_image_prompt
+
+
+def _write_image_prompt(models: Path, widths: Sequence[int]) -> None:
+    torch.manual_seed(6)
+    sizes = {"embed": 64, "width": 128, "queries": 4, "depth": 1, "inner": 128, "hidden": 256, "out": 32}
+    config = CLIPVisionConfig(
+        hidden_size=64, intermediate_size=64, projection_dim=16, num_hidden_layers=2, num_attention_heads=1,
+        image_size=28, patch_size=14, hidden_act="gelu",
+    )  # fmt: skip
+    for kind in ("controlnet", "clip_vision"):
+        (models / kind).mkdir(parents=True, exist_ok=True)
+    adapter = ImageAdapter(sizes, widths)
+    adapter.resampler.latents.data.normal_()
+    torch.save(published_state(adapter), models / "controlnet" / DEFAULT_IMAGE_PROMPT)
+    save_file(CLIPVisionModelWithProjection(config).state_dict(), models / "clip_vision" / DEFAULT_CLIP_VISION)
+    save_file({"data": torch.randn(1, 4, 32)}, models / "controlnet" / DEFAULT_IP_NEGATIVE)
 
 
 def _ends_a_skip(name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ import pytest
 import torch
 from fooocus_stages.nodes import NODE_CLASS_MAPPINGS
 from fooocus_stages.pipelines.host import LocalHost
+from fooocus_stages.pipelines.models import attention
 from fooocus_stages.pipelines.models.network import Network
+from fooocus_stages.pipelines.settings import DEFAULT_CLIP_VISION, DEFAULT_IMAGE_PROMPT, DEFAULT_IP_NEGATIVE
 from fooocus_stages.pipelines.stages import load
 from fooocus_stages.serving.request import ApiGraph, GraphBuilder, Link, Node, TextToImage, text_to_image
 from fooocus_stages.serving.runner import Runner
@@ -106,7 +108,11 @@ def add_control(build: GraphBuilder, by_class: dict[str, str]) -> Link:
     outlines = build.add("FooocusPyraCanny", image=structure[0], low=64, high=128)
     network = build.add("FooocusLoadControl", control_name="control.safetensors")
     values = {"weight": 0.5, "start_at": 0.0, "stop_at": 1.0, "softness": 0.25}
-    return build.add("FooocusControl", image=outlines[0], control_net=network[0], **values)[0]
+    control = build.add("FooocusControl", image=outlines[0], control_net=network[0], **values)
+    files = {"adapter_name": DEFAULT_IMAGE_PROMPT, "clip_vision_name": DEFAULT_CLIP_VISION}
+    adapter = build.add("FooocusLoadImagePrompt", **files, negative_name=DEFAULT_IP_NEGATIVE)
+    values = {"weight": 0.6, "stop_at": 1.0, "formula": "fooocus"}
+    return build.add("FooocusImagePrompt", image=face[0], image_prompt=adapter[0], **values, control=control[0])[0]
 
 
 def add_refined(build: GraphBuilder, model: Link, by_class: dict[str, str]) -> Node:
@@ -148,12 +154,16 @@ def watched(node: Any, calls: list[str]) -> Any:
 
 @pytest.mark.usefixtures("pocket_host")
 def test_every_node_is_the_same_twice_and_changes_nothing(
-    pocket_host: LocalHost, control_lora_of: Callable[[Any], dict[str, torch.Tensor]], tmp_path: Path
+    pocket_host: LocalHost,
+    control_lora_of: Callable[[Any], dict[str, torch.Tensor]],
+    write_image_prompt: Callable[[Path, Sequence[int]], None],
+    tmp_path: Path,
 ) -> None:
     calls: list[str] = []
     (tmp_path / "controlnet").mkdir()
     unet = load.checkpoint(pocket_host, "pocket")[0].network.module
     save_file(control_lora_of(unet), tmp_path / "controlnet" / "control.safetensors")
+    write_image_prompt(tmp_path, attention.widths(unet))
     pocket_host.roots.append(tmp_path)
     Image.new("RGB", (8, 8)).save(pocket_host.folder("input") / "made.png", pnginfo=picture_text('{"seed": "3"}'))
     registry = {name: watched(node, calls) for name, node in NODE_CLASS_MAPPINGS.items()}
