@@ -54,6 +54,16 @@ IMAGE_PROMPT_FORMULAS = (TOGETHER, APART)
 MAX_IMAGE_PROMPT_WEIGHT = 2.0
 IMAGE_PROMPT_DEFAULTS = {"ImagePrompt": (0.6, 0.5), "FaceSwap": (0.75, 0.9)}  # weight, stop
 
+INPAINT_HEAD = "fooocus_inpaint_head.pth"
+INPAINT_PATCHES = {
+    "None": "",
+    "v1": "inpaint.fooocus.patch",
+    "v2.5": "inpaint_v25.fooocus.patch",
+    "v2.6": "inpaint_v26.fooocus.patch",
+}
+DEFAULT_ENGINE = "v2.6"
+SIDES = ("left", "top", "right", "bottom")
+
 MAX_SEED = 2**63 - 1
 MAX_LORAS = 5
 SIZE_OF_SDXL = 1024
@@ -82,4 +92,22 @@ PERFORMANCES = {
     "Extreme Speed": Performance(8, 8, "sdxl_lcm_lora.safetensors", 1.0, "lcm", "lcm"),
     "Lightning": Performance(4, 4, "sdxl_lightning_4step_lora.safetensors", 1.0, "euler", "sgm_uniform"),
     "Hyper-SD": Performance(4, 4, "sdxl_hyper_sd_4step_lora.safetensors", 0.8, "dpmpp_sde_gpu", "karras"),
+}
+
+
+@dataclass(frozen=True)
+class InpaintMode:
+    """What an inpaint mode sets; `outpaints`: whether the picture may grow (Fooocus webui.py: inpaint_mode_change)."""
+
+    engine: str = DEFAULT_ENGINE
+    strength: float = 1.0
+    respective_field: float = 0.618
+    initial_latent: bool = True
+    outpaints: bool = False
+
+
+INPAINT_MODES = {
+    "Inpaint or Outpaint (default)": InpaintMode(outpaints=True),
+    "Improve Detail (face, hand, eyes, etc.)": InpaintMode("None", strength=0.5, respective_field=0.0),
+    "Modify Content (add objects, change background, etc.)": InpaintMode(respective_field=0.0, initial_latent=False),
 }

@@ -19,17 +19,17 @@ log = logging.getLogger("fooocus_stages")
 
 
 @torch.no_grad()
-def encode(vae: Vae, image: Tensor, seed: int | None = None, tiled: bool = False) -> Tensor:
+def encode(vae: Vae, image: Tensor, seed: int | None = None, tiled: bool = False, whole: bool = False) -> Tensor:
     """Pictures (B, H, W, 3) in 0…1 to raw latents (B, 4, H/8, W/8), float32, where the autoencoder is.
 
-    Sides are cropped about the middle to multiples of 8. With `seed` the posterior is sampled, with float32 noise
-    drawn on the CPU, for each picture as for one alone; without, its mean is taken. When memory runs out, tiles are
-    used. Raises BadValue for a picture of less than 8 pixels a side.
+    Sides are cropped about the middle to multiples of 8, or, `whole`, handed over as they are. With `seed` the
+    posterior is sampled, with float32 noise drawn on the CPU, for each picture as for one alone; without, its mean is
+    taken. When memory runs out, tiles are used. Raises BadValue for a picture of less than 8 pixels a side.
     """
     pixels = centre_crop(image).movedim(-1, 1) * 2 - 1
     if not tiled:
         with _falling_back():
-            return _encode_whole(vae, pixels, _noise(seed))
+            return _encode_whole(vae, image.movedim(-1, 1) * 2 - 1 if whole else pixels, _noise(seed))
     return _encode_tiled(vae, pixels, seed)
 
 

@@ -49,11 +49,14 @@ def checked_samples(latent: Latent) -> Tensor:
     return samples
 
 
-def encode(host: Host, vae: Vae | Any, image: Tensor, seed: int = 0, tiled: bool = False) -> Latent:
-    """A latent of pictures (B, H, W, 3 or 4), 0…1, cropped about the middle to multiples of 8.
+def encode(
+    host: Host, vae: Vae | Any, image: Tensor, seed: int | None = 0, tiled: bool = False, whole: bool = False
+) -> Latent:
+    """A latent of pictures (B, H, W, 3 or 4), 0…1, cropped about the middle to multiples of 8, unless `whole`.
 
-    The posterior is sampled with noise of `seed`; Fooocus takes whatever the global generator holds at that moment.
-    Raises BadValue for a picture of less than 8 pixels a side. `vae` may also be ComfyUI's own.
+    The posterior is sampled with noise of `seed`, or its mean taken with None; Fooocus takes whatever the global
+    generator holds at that moment. Raises BadValue for a picture of less than 8 pixels a side. `vae` may also be
+    ComfyUI's own.
     """
     if image.ndim != 4 or image.shape[-1] < 3 or min(image.shape[1:3]) < 8 or not len(image):
         raise BadValue(f"a picture to encode must be (B, H, W, 3) with sides of 8 or more, got {tuple(image.shape)}")
@@ -61,7 +64,7 @@ def encode(host: Host, vae: Vae | Any, image: Tensor, seed: int = 0, tiled: bool
     if not isinstance(vae, Vae):
         return {"samples": vae.encode(pixels)}
     device = ready(host, vae, pixels=pixels.shape[1] * pixels.shape[2])
-    return {"samples": vaes.encode(vae, pixels.to(device), seed, tiled).cpu(), FAMILY: vae.family}
+    return {"samples": vaes.encode(vae, pixels.to(device), seed, tiled, whole).cpu(), FAMILY: vae.family}
 
 
 def of_family(vae: Vae, family: Family) -> Vae:

@@ -1,0 +1,201 @@
+"""Inpainting: a part of a picture is cut out, filled, encoded, painted anew and put back with a soft edge.
+
+Fooocus modules/inpaint_worker.py: InpaintWorker; modules/async_worker.py: apply_inpaint, apply_outpaint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...preprocessors import inpaint_fill
+from ...preprocessors import masks as shapes
+from ..errors import BadValue, UnknownName
+from ..functional.latents import from_uint8, grey_out, latent_mask, to_uint8
+from ..host import Host
+from ..models.inpaint_patch import SWITCH_AT, InpaintEngine, load_head, load_patch
+from ..settings import INPAINT_HEAD, INPAINT_MODES, INPAINT_PATCHES, NO_FILE, SIZE_OF_SDXL, InpaintMode
+from ..types import InpaintRegion, Known, Model, SamplingSettings, SwapMethod, Vae
+from . import masks, refine, sizes, upscale, vae
+from .known import KNOWN, MASK
+
+KIND = "inpaint"
+FILL_ABOVE = 0.99  # the strength above which nothing of the hole is left, so that it is filled
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that an inpaint run begins with; `filled` (B, h, w, 3) is the part that was encoded."""
+
+    model: Model
+    latent: vae.Latent
+    denoise: float
+    region: InpaintRegion
+    filled: Tensor
+
+
+def with_engine(host: Host, model: Model, engine: str, at: float = SWITCH_AT, method: SwapMethod = "joint") -> Model:
+    """The model with an inpaint engine: the head and the engine's patch, at work while a latent with a mask is sampled.
+
+    Without a refiner it goes on without both after the share `at` (0…1) of the steps; 1 is never. 'None' takes an
+    engine off. Raises UnknownName, MissingFile, BadFile and BadValue.
+    """
+    if engine not in INPAINT_PATCHES:
+        raise UnknownName("inpaint engine", engine, INPAINT_PATCHES)
+    if not 0 <= at <= 1:
+        raise BadValue(f"refiner_switch is {at}: choose a share of the steps between 0 and 1")
+    if engine == NO_FILE:
+        return replace(model, inpaint=None)
+    head, patch = (host.find(KIND, name, model.home) for name in (INPAINT_HEAD, INPAINT_PATCHES[engine]))
+    return replace(model, inpaint=InpaintEngine(engine, load_head(head, model), load_patch(patch, model), at, method))
+
+
+def crop(
+    host: Host,
+    image: Tensor,
+    mask: Tensor | None,
+    respective_field: float = 0.618,
+    native: int = SIZE_OF_SDXL,
+    upscaler: Any = None,
+) -> InpaintRegion:
+    """The part of pictures (B, H, W, 3) round the mask (1 or B, H, W) that is worked on, in the size class `native`.
+
+    It is a square about the mask, grown to `respective_field` (0…1) of both sides; a batch has one for all its masks. A
+    smaller part is enlarged by the upscaler first. Raises BadValue for an empty mask and for pictures too narrow.
+    """
+    pictures = masks.checked_picture(image)
+    given = masks.to_bytes(masks.mask_for(mask, pictures))
+    if not (given > shapes.LEVEL).any():
+        raise BadValue("the mask is empty: paint over what is to be repainted, or choose a side to outpaint")
+    try:
+        top, bottom, left, right = area = shapes.area_of(given.max(axis=0), respective_field)
+    except ValueError as error:
+        raise BadValue(str(error)) from error
+    part = in_working_size(host, pictures[:, top:bottom, left:right], native, upscaler)
+    cut = masks.from_bytes(list(given[:, top:bottom, left:right]))
+    fitted = masks.threshold(cut, like=part)
+    return InpaintRegion(pictures, area, masks.from_bytes([shapes.soft(one) for one in given]), part, fitted)
+
+
+def in_working_size(host: Host, part: Tensor, native: int, upscaler: Any) -> Tensor:
+    """Pictures resampled into the size class `native`, enlarged by the network first when theirs is smaller."""
+    if sizes.size_class(*part.shape[1:3]) < native:
+        if upscaler is None:
+            host.notice(
+                f"the part to inpaint, {part.shape[2]}×{part.shape[1]} pixels, is enlarged by resampling alone: wire "
+                "in an upscaler for more detail"
+            )
+        else:
+            part = upscale.enlarge(host, upscaler, part)
+    return sizes.to_size_class(part, native)
+
+
+def fill(image: Tensor, mask: Tensor) -> Tensor:
+    """Pictures (B, H, W, 3) with their holes filled from what is round them. Raises BadValue for a mask of another
+    count."""
+    pictures = masks.checked_picture(image)
+    holes = masks.to_bytes(masks.mask_for(mask, pictures))
+    done = [
+        inpaint_fill.fill(to_uint8(picture).cpu().numpy(), holes[i % len(holes)]) for i, picture in enumerate(pictures)
+    ]
+    return torch.stack([from_uint8(torch.from_numpy(picture)) for picture in done])
+
+
+def encode(
+    host: Host,
+    model: Model,
+    autoencoder: Vae,
+    region: InpaintRegion,
+    settings: SamplingSettings,
+    strength: float = 1.0,
+    filled: Tensor | None = None,
+    initial_latent: bool = True,
+    seed: int | None = 0,
+) -> vae.Latent:
+    """The latent of a region, to be sampled at that strength, with its mask and what is known of it.
+
+    `filled` (B, h, w, 3) replaces the part as it is. Without `initial_latent` it begins from nothing. The VAE is that
+    of the model which runs; with an SD 1.5 refiner that takes over, both. Raises BadValue.
+    """
+    if not 0 < strength <= 1:
+        raise BadValue(f"strength is {strength}: choose a value above 0, up to 1")
+    chosen = refine.encoding_vae(autoencoder, model, settings, strength)
+    picture = region.crop if filled is None else filled
+    latent = vae.encode(host, chosen, picture, seed)
+    masked = swapped = None
+    if model.inpaint is not None:
+        masked = vae.encode(host, chosen, grey_out(region.crop, region.mask), seed, whole=True)["samples"]
+    if autoencoder.refiner is not None and refine.route(model, settings, strength) == "vae":
+        swapped = vae.encode(host, autoencoder.refiner, picture, seed)["samples"]
+    known = Known(latent["samples"], masked, swapped)
+    samples = known.latents if initial_latent else torch.zeros_like(known.latents)
+    return {**latent, "samples": samples, MASK: latent_mask(region.mask), KNOWN: known}
+
+
+def paste(image: Tensor, region: InpaintRegion) -> Tensor:
+    """The new part (N, h, w, 3) back in its picture: in its area, blended by the soft mask (N, H, W, 3).
+
+    Where the soft mask is 0 the pictures are the ones that came in, to the bit. Raises BadValue for another count.
+    """
+    parts = masks.checked_picture(image).float().cpu()
+    if len(region.image) not in (1, len(parts)):
+        raise BadValue(f"there are {len(parts)} pictures to paste into {len(region.image)}: give each its own")
+    original = region.image.float().cpu().expand(len(parts), -1, -1, -1)
+    top, bottom, left, right = region.area
+    before = to_uint8(original).float()
+    pasted = before.clone()
+    pasted[:, top:bottom, left:right] = to_uint8(sizes.resample(parts, bottom - top, right - left))
+    weight = region.soft[..., None]
+    blended = pasted * weight + before * (1 - weight)
+    return torch.where(weight > 0, from_uint8(blended.to(torch.uint8)), original)
+
+
+def with_additional(text: str, additional: str) -> str:
+    """The prompt with an additional one in front, as its first and so its main line; Fooocus leaves out blank parts."""
+    return "\n".join(part for part in (additional, text) if part)
+
+
+def inpaint(
+    host: Host,
+    image: Tensor,
+    mask: Tensor | None,
+    model: Model,
+    autoencoder: Vae,
+    settings: SamplingSettings,
+    mode: InpaintMode,
+    sides: Sequence[str] = (),
+    erode_or_dilate: int = 0,
+    invert_mask: bool = False,
+    upscaler: Any = None,
+    seed: int = 0,
+) -> Prepared:
+    """All of it up to the sampler: the mask changed, the picture continued to `sides`, cut out, filled and encoded, and
+    the model with the mode's engine. Raises as its parts do."""
+    area = masks.mask_for(mask, masks.checked_picture(image))
+    area = masks.grow(area, erode_or_dilate)
+    area = masks.invert(area) if invert_mask else area
+    image, area = masks.pad_out(image, area, sides)
+    region = crop(host, image, area, mode.respective_field, model.native_size, upscaler)
+    filled = fill(region.crop, region.mask) if mode.strength > FILL_ABOVE else region.crop
+    model = with_engine(host, model, mode.engine)
+    latent = encode(host, model, autoencoder, region, settings, mode.strength, filled, mode.initial_latent, seed)
+    return Prepared(model, latent, mode.strength, region, filled)
+
+
+def mode_of(name: str, override: InpaintMode | None, sides: Sequence[str]) -> tuple[InpaintMode, Sequence[str]]:
+    """What a mode sets, and the sides that it lets a picture grow to; `override` takes its place whole.
+
+    Outpainting works at strength 1 and on the whole picture, as Fooocus's interface promises. Raises UnknownName.
+    """
+    if name not in INPAINT_MODES:
+        raise UnknownName("inpaint mode", name, INPAINT_MODES)
+    if override is not None:
+        return override, sides
+    mode = INPAINT_MODES[name]
+    if sides and mode.outpaints:
+        return replace(mode, strength=1.0, respective_field=1.0), sides
+    return mode, sides if mode.outpaints else ()
