@@ -87,7 +87,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
 
 
 def _unpickle(path: Path) -> Any:
-    zipped = zipfile.is_zipfile(path)
+    zipped = _is_zip(path)
     if zipped:
         _refuse_compressed(path)
     try:
@@ -130,12 +130,19 @@ def _kind(path: Path) -> str:
     raise BadFile(f"{path.name} ({size} bytes) is neither safetensors nor a torch file: choose a model file")
 
 
+def _is_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile as error:  # of one that claims several disks
+        raise _damaged(path, str(error)) from error
+
+
 def _refuse_compressed(path: Path) -> None:
     """torch.save stores plainly; a compressed entry is foreign and can unpack to any size."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise _damaged(path, str(error)) from error
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise BadFile(f"{path.name} is a compressed archive, not a torch file: unpack it and choose the model in it")
