@@ -22,7 +22,7 @@ from ..pipelines.host import LocalHost
 from ..pipelines.settings import DEFAULT_REFINER, DEFAULT_UPSCALER, PERFORMANCES
 from ..pipelines.stages import encode, load, plan, refine, sample, upscale, vae
 from ..pipelines.stages.prompt import compose_with
-from ..pipelines.types import Clip, Model, Prompt, SamplingSettings, Vae
+from ..pipelines.types import Clip, Hint, Model, Prompt, SamplingSettings, Vae
 from . import draw, upscaling
 
 MODELS = Path(__file__).resolve().parent / "models"
@@ -75,12 +75,14 @@ def with_refiner(studio: Studio, at: float) -> Studio:
     return replace(studio, model=model, vae=autoencoder)
 
 
-def paint(studio: Studio, prompts: list[Prompt], seed: int, width: int, height: int) -> np.ndarray:
+def paint(
+    studio: Studio, prompts: list[Prompt], seed: int, width: int, height: int, control: tuple[Hint, ...] = ()
+) -> np.ndarray:
     """One picture per prompt, as a batch, uint8 RGB (B, H, W, 3); all prompts must have equally many sections."""
     sides = [encode.encode(studio.host, studio.clip, prompt, studio.settings) for prompt in prompts]
     positive, negative = (stacked([side[i] for side in sides]) for i in range(2))
     latent = plan.empty_latent("custom", width, height, len(prompts))[0]
-    done = sample.sample(studio.host, studio.model, positive, negative, latent, studio.settings, seed)
+    done = sample.sample(studio.host, studio.model, positive, negative, latent, studio.settings, seed, control=control)
     pictures = vae.decode(studio.host, studio.vae, done)
     return (pictures.clamp(0, 1) * 255).round().byte().numpy()
 
