@@ -37,7 +37,7 @@ class Face:
 
 
 Detector = Callable[[Picture], list[Face]]
-"""The faces of an RGB picture (H, W, 3), the surest first."""
+"""The faces of an RGB picture (H, W, 3), the surest first; YuNet may tell of one twice."""
 
 
 def has_facexlib() -> bool:

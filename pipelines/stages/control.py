@@ -29,6 +29,7 @@ from .load import find_or_pocket
 KIND = "controlnet"
 RETINAFACE = (KIND, "detection_Resnet50_Final.pth")
 YUNET = ("face_detection", "face_detection_yunet_2023mar.onnx")
+MOST_PIXELS = 2**28
 Maker = Callable[[geometry.Picture], geometry.Picture]
 
 
@@ -94,7 +95,7 @@ def cropped_faces(host: Host, image: Tensor, landmarks: object = None) -> Tensor
     """
     pictures = _pictures(image)
     found: Sequence[face_detection.Points | None]
-    if landmarks is None or landmarks == "":
+    if landmarks is None or (isinstance(landmarks, str) and not landmarks.strip()):
         detect = detector(host)
         found = [next((face.points for face in detect(picture)), None) for picture in pictures]
     else:
@@ -142,10 +143,24 @@ def checked(image: Tensor) -> Tensor:
 def _each(image: Tensor, width: int, height: int, make: Maker) -> Tensor:
     if (width > 0) != (height > 0):
         raise BadValue(f"the size is {width}×{height}: give both sides, or 0 for both to leave the picture's")
+    pictures = _pictures(image)
+    if width:
+        pictures = [_covering(picture, width, height) for picture in pictures]
     try:
-        return _as_images([make(geometry.cover(p, width, height) if width else p) for p in _pictures(image)])
+        return _as_images([make(picture) for picture in pictures])
     except ValueError as error:
         raise BadValue(f"{error}: cut the picture to a wider part first") from error
+
+
+def _covering(picture: geometry.Picture, width: int, height: int) -> geometry.Picture:
+    """The picture scaled until it covers the size and cut to it. Raises BadValue where that needs a giant picture."""
+    proportions = width / height / (picture.shape[1] / picture.shape[0])
+    if width * height * max(proportions, 1 / proportions) > MOST_PIXELS:
+        raise BadValue(
+            f"a picture of {picture.shape[1]}×{picture.shape[0]} pixels can't be made to cover {width}×{height}: "
+            "cut it to like proportions first"
+        )
+    return geometry.cover(picture, width, height)
 
 
 def _face(picture: geometry.Picture, points: Sequence[Sequence[float]]) -> geometry.Picture:

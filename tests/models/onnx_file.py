@@ -1,0 +1,78 @@
+"""Writing a small ONNX network: just enough of the format for convolutions whose cells are laid out in rows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+FLOAT, INT64 = 1, 7
+INTS_TYPE = 7
+CELL = 32
+
+
+def number(value: int) -> bytes:
+    """A whole number ≥ 0 in groups of seven bits, the lowest first."""
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def field(key: int, value: int | str | bytes) -> bytes:
+    """One entry of a message: a number, or text, bytes or a message with its length."""
+    if isinstance(value, int):
+        return number(key << 3) + number(value)
+    content = value.encode() if isinstance(value, str) else value
+    return number(key << 3 | 2) + number(len(content)) + content
+
+
+def tensor(name: str, values: np.ndarray) -> bytes:
+    kind = FLOAT if values.dtype == np.float32 else INT64
+    dims = b"".join(field(1, side) for side in values.shape)
+    return dims + field(2, kind) + field(8, name) + field(9, values.tobytes())
+
+
+def whole_numbers(name: str, values: list[int]) -> bytes:
+    return field(5, field(1, name) + b"".join(field(8, value) for value in values) + field(20, INTS_TYPE))
+
+
+def node(kind: str, inputs: list[str], output: str, attributes: bytes = b"") -> bytes:
+    named = b"".join(field(1, name) for name in inputs)
+    return field(1, named + field(2, output) + field(3, output) + field(4, kind) + attributes)
+
+
+def slot(name: str, shape: list[int | str]) -> bytes:
+    dims = b"".join(field(1, field(1, side) if isinstance(side, int) else field(2, side)) for side in shape)
+    return field(1, name) + field(2, field(1, field(1, FLOAT) + field(2, dims)))
+
+
+def model(nodes: bytes, tensors: dict[str, np.ndarray], given: bytes, outputs: list[bytes]) -> bytes:
+    """A whole file."""
+    graph = nodes + field(2, "graph") + b"".join(field(5, tensor(name, value)) for name, value in tensors.items())
+    graph += field(11, given) + b"".join(field(12, output) for output in outputs)
+    return field(1, 8) + field(7, graph) + field(8, field(2, 13))
+
+
+def nano_yunet(colours: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> bytes:
+    """A network with YuNet's input and outputs that calls a bright cell of 32 pixels a face: the brighter, the surer.
+
+    `colours` weigh what comes in. The box is the cell; the five points lie where a face has them in it.
+    """
+    tensors: dict[str, np.ndarray] = {}
+    nodes, outputs = b"", []
+    points = [0.25, 0.25, 0.75, 0.25, 0.5, 0.5, 0.25, 0.75, 0.75, 0.75]
+    wanted = {"cls": [0.0], "obj": [0.0], "bbox": [0.5, 0.5, 0.0, 0.0], "kps": points}
+    for stride in (8, 16, 32):
+        for what, bias in wanted.items():
+            name, rows = f"{what}_{stride}", len(bias)
+            share = 1 / (3 * 255 * stride**2) if what in ("cls", "obj") and stride == CELL else 0
+            weights = np.full((rows, 3, stride, stride), share) * np.reshape(colours, (1, 3, 1, 1))
+            tensors[f"{name}.w"] = weights.astype(np.float32)
+            tensors[f"{name}.b"] = np.array(bias, np.float32)
+            tensors[f"{name}.rows"] = np.array([1, -1, rows], np.int64)
+            attributes = whole_numbers("strides", [stride] * 2) + whole_numbers("kernel_shape", [stride] * 2)
+            nodes += node("Conv", ["input", f"{name}.w", f"{name}.b"], f"{name}.map", attributes)
+            nodes += node("Transpose", [f"{name}.map"], f"{name}.last", whole_numbers("perm", [0, 2, 3, 1]))
+            nodes += node("Reshape", [f"{name}.last", f"{name}.rows"], name)
+            outputs.append(slot(name, [1, f"n{stride}", rows]))
+    return model(nodes, tensors, slot("input", [1, 3, "h", "w"]), outputs)
