@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -186,7 +187,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
                 yield picture
     except Image.DecompressionBombError as error:
         raise BadFile(f"{path} is larger than is safe to open ({error}); make it smaller") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, struct.error) as error:
         raise BadFile(f"{path} is not a picture that can be read ({error}); save it anew as PNG or JPEG") from error
 
 

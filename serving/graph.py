@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -19,7 +20,9 @@ class Link(NamedTuple):
 
 def is_link(value: Any) -> bool:
     """Whether a value is a link: ["node id", output number]."""
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and type(value[1]) in (int, float)
+    if not isinstance(value, list) or len(value) != 2 or not isinstance(value[0], str):
+        return False
+    return type(value[1]) is int or (type(value[1]) is float and math.isfinite(value[1]))
 
 
 def links_of(node: Node) -> Iterator[Link]:
