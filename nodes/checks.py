@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..pipelines.errors import UserError
+from ..pipelines.host import POCKET, files_of
+from ..pipelines.settings import POCKET_CHOICE
 
 
 def problem(check: Callable[[], object]) -> bool | str:
@@ -14,6 +16,12 @@ def problem(check: Callable[[], object]) -> bool | str:
     except UserError as error:
         return str(error)
     return True
+
+
+def with_pocket(names: Sequence[str], kind: str, default: str) -> list[str]:
+    """A list of files with those of the pocket model after them: 'pocket' for its `default`, else 'pocket/NAME'."""
+    others = [f"{POCKET_CHOICE}/{name}" for name in files_of(kind, POCKET / kind) if name != default]
+    return [*names, POCKET_CHOICE, *others]
 
 
 def chosen_file(names: Sequence[str], published: str) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..pipelines import stages
-from ..pipelines.settings import DEFAULT_CONTROL, POCKET_CHOICE
+from ..pipelines.settings import DEFAULT_CONTROL
 from ..pipelines.types import Hint
 from . import sockets
-from .checks import chosen_file, problem
+from .checks import chosen_file, problem, with_pocket
 from .comfy import current_host
 
 SHARE = {"min": 0.0, "max": 1.0, "step": 0.001, "round": 0.001}
@@ -100,7 +100,7 @@ class FooocusLoadControl:
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
-        names = [*current_host().names("controlnet"), POCKET_CHOICE]
+        names = with_pocket(current_host().names("controlnet"), "controlnet", DEFAULT_CONTROL)
         tooltip = (
             "The control network's file: PyraCanny's for outlines, CPDS's for structure. 'pocket' is the small one for "
             "the model that comes with the pack."

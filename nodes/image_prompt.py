@@ -18,7 +18,7 @@ from ..pipelines.settings import (
 )
 from ..pipelines.types import Hint
 from . import sockets
-from .checks import chosen_file, problem
+from .checks import chosen_file, problem, with_pocket
 from .comfy import current_host
 
 WEIGHT, STOP_AT = IMAGE_PROMPT_DEFAULTS["ImagePrompt"]
@@ -39,7 +39,8 @@ class FooocusLoadImagePrompt:
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
         host = current_host()
-        adapters = [*host.names("controlnet"), *host.names("ipadapter"), POCKET_CHOICE]
+        own = [*host.names("controlnet"), *host.names("ipadapter")]
+        adapters = with_pocket(own, "controlnet", DEFAULT_IMAGE_PROMPT)
         visions = [*host.names("clip_vision"), POCKET_CHOICE]
         negatives = [*host.names("controlnet"), POCKET_CHOICE, NO_FILE]
         return {

@@ -27,9 +27,14 @@ class FooocusVary:
     DESCRIPTION = "Prepares a picture to be drawn over: in a size that the model knows, encoded, with its strength."
     CATEGORY = "Fooocus/upscale"
     FUNCTION = "run"
-    RETURN_TYPES = ("LATENT", "FLOAT")
-    RETURN_NAMES = ("latent", "denoise")
-    OUTPUT_TOOLTIPS = ("The picture for the sampler.", "How much of it is replaced, for the sampler.")
+    RETURN_TYPES = ("LATENT", "FLOAT", "INT", "INT")
+    RETURN_NAMES = ("latent", "denoise", "width", "height")
+    OUTPUT_TOOLTIPS = (
+        "The picture for the sampler.",
+        "How much of it is replaced, for the sampler.",
+        "Its width in pixels, for control images.",
+        "Its height in pixels.",
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -60,7 +65,7 @@ class FooocusVary:
         method: str,
         strength: float,
         seed: int,
-    ) -> tuple[dict[str, Any], float]:
+    ) -> tuple[dict[str, Any], float, int, int]:
         return stages.vary.vary(current_host(), model, vae, image, settings, method, strength, seed)
 
 

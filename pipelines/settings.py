@@ -26,6 +26,7 @@ DEFAULT_CHECKPOINT = "juggernautXL_v8Rundiffusion.safetensors"
 DEFAULT_REFINER = "realisticVisionV60B1_v51VAE.safetensors"
 DEFAULT_UPSCALER = "fooocus_upscaler_s409985e5.bin"
 DEFAULT_CONTROL = "control-lora-canny-rank128.safetensors"
+DEFAULT_CPDS = "fooocus_xl_cpds_128.safetensors"
 DEFAULT_IMAGE_PROMPT = "ip-adapter-plus_sdxl_vit-h.bin"
 DEFAULT_FACE_PROMPT = "ip-adapter-plus-face_sdxl_vit-h.bin"
 DEFAULT_CLIP_VISION = "clip_vision_vit_h.safetensors"
@@ -63,6 +64,7 @@ INPAINT_PATCHES = {
 }
 DEFAULT_ENGINE = "v2.6"
 SIDES = ("left", "top", "right", "bottom")
+MASK_COMBINATIONS = ("add", "intersect", "subtract")
 
 MAX_SEED = 2**63 - 1
 MAX_LORAS = 5

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from .request import ApiGraph
+from .building import ApiGraph
 
 COLUMN_GAP, ROW_GAP, NODE_WIDTH = 100, 70, 300
 
@@ -27,7 +27,15 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
             ("FooocusLoadRefiner", 0),
         ),
     ),
-    ("Performance and styles", (("FooocusPerformance", 0), ("FooocusStyles", 280), ("FooocusExpandPrompt", 620))),
+    (
+        "Performance and styles",
+        (
+            ("FooocusPerformance", 0),
+            ("FooocusStyles", 280),
+            ("FooocusExpandPrompt", 620),
+            ("FooocusInpaintPrompt", 620),
+        ),
+    ),
     ("Prompt and checkpoint", (("FooocusPrompt", 210), ("FooocusLoadCheckpoint", 720))),
     (
         "Model and picture",
@@ -38,6 +46,10 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
             ("FooocusLoadUpscaler", 1180),
             ("FooocusLoadControl", 1180),
             ("FooocusLoadImagePrompt", 1180),
+            ("FooocusMaskThreshold", 1180),
+            ("FooocusMaskCombine", 1180),
+            ("FooocusMaskGrow", 1180),
+            ("FooocusMaskInvert", 1180),
         ),
     ),
     (
@@ -46,6 +58,12 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
             ("FooocusEncodePrompt", 100),
             ("FooocusAspectRatio", 450),
             ("FooocusVary", 450),
+            ("FooocusInpaint", 450),
+            ("FooocusInpaintModel", 450),
+            ("FooocusOutpaintPad", 780),
+            ("FooocusInpaintCrop", 780),
+            ("FooocusInpaintFill", 780),
+            ("FooocusInpaintEncode", 780),
             ("FooocusPyraCanny", 780),
             ("FooocusCpds", 780),
             ("FooocusFaceCrop", 780),
@@ -57,7 +75,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
         "Sampling",
         (("FooocusScheduler", 0), ("FooocusSampler", 220), ("FooocusUpscale", 220), ("FooocusUpscaleImage", 700)),
     ),
-    ("Decoding", (("FooocusVaeDecode", 640), ("FooocusVaeEncode", 860))),
+    ("Decoding", (("FooocusVaeDecode", 640), ("FooocusVaeEncode", 860), ("FooocusInpaintPaste", 860))),
     ("Saving", (("FooocusSaveImage", 540),)),
 )
 SEED_CONTROL, UPLOAD = "fixed", "image"

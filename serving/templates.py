@@ -10,10 +10,16 @@ from typing import Any
 
 from ..pipelines.settings import DEFAULT_REFINER, DEFAULT_STYLES
 from ..pipelines.types import Lora
+from .building import ApiGraph
 from .canvas import to_canvas
-from .request import OFFSET_LORA, ApiGraph, TextToImage, UpscaleOrVary, graph_of
+from .modes import graph_of
+from .request import OFFSET_LORA, ImagePrompt, TextToImage, UpscaleOrVary
 
 PROMPT = "a large red circle on a yellow background"
+
+# The base endpoint's control image acts to the end; the slots of the image-prompt endpoint half as long.
+CONTROL_IMAGE = {kind: ImagePrompt(kind, 1.0, 1.0) for kind in ("PyraCanny", "CPDS", "ImagePrompt", "FaceSwap")}
+SLOT = {kind: ImagePrompt(kind, 1.0, 0.5) for kind in CONTROL_IMAGE}
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,111 @@ TEMPLATES = (
         TextToImage(PROMPT, num_images=4, seed=176400),
     ),
     Template(
+        "B10",
+        "control-pyracanny",
+        "Control image: PyraCanny",
+        "The outlines of a picture are kept.",
+        TextToImage(PROMPT, image_prompts=(CONTROL_IMAGE["PyraCanny"],)),
+    ),
+    Template(
+        "B11",
+        "control-cpds",
+        "Control image: CPDS",
+        "The structure of a picture is kept, light and dark.",
+        TextToImage(PROMPT, image_prompts=(CONTROL_IMAGE["CPDS"],)),
+    ),
+    Template(
+        "B12",
+        "control-image-prompt",
+        "Control image: ImagePrompt",
+        "A picture is read beside the prompt, to the end of the run.",
+        TextToImage(PROMPT, image_prompts=(CONTROL_IMAGE["ImagePrompt"],)),
+    ),
+    Template(
+        "B13",
+        "control-face-swap",
+        "Control image: FaceSwap",
+        "The face of a picture is read beside the prompt, to the end of the run.",
+        TextToImage(PROMPT, image_prompts=(CONTROL_IMAGE["FaceSwap"],)),
+    ),
+    Template(
+        "P01",
+        "image-prompt",
+        "Image prompt",
+        "A picture is read beside the prompt during the first half of the run.",
+        TextToImage(PROMPT, image_prompts=(SLOT["ImagePrompt"],)),
+    ),
+    Template(
+        "P02",
+        "image-prompt-pyracanny",
+        "Image prompt slot: PyraCanny",
+        "The outlines of a picture are kept, to the end of the run.",
+        TextToImage(PROMPT, image_prompts=(CONTROL_IMAGE["PyraCanny"],)),
+    ),
+    Template(
+        "P03",
+        "image-prompt-cpds",
+        "Image prompt slot: CPDS",
+        "The structure of a picture is kept during the first half of the run.",
+        TextToImage(PROMPT, image_prompts=(SLOT["CPDS"],)),
+    ),
+    Template(
+        "P04",
+        "image-prompt-face-swap",
+        "Image prompt slot: FaceSwap",
+        "The face of a picture is read beside the prompt during the first half of the run.",
+        TextToImage(PROMPT, image_prompts=(SLOT["FaceSwap"],)),
+    ),
+    Template(
+        "P05",
+        "image-prompt-four-kinds",
+        "Image prompt, one of each type",
+        "Outlines, structure, a picture and a face together.",
+        TextToImage(PROMPT, image_prompts=tuple(SLOT.values())),
+    ),
+    Template(
+        "P06",
+        "image-prompt-blend",
+        "Image prompts blended",
+        "Several pictures are read beside the prompt; their weights mix them.",
+        TextToImage(PROMPT, image_prompts=(SLOT["ImagePrompt"],) * 2),
+    ),
+    Template(
+        "P07",
+        "image-prompt-alone",
+        "Image prompt without a text",
+        "The picture says it all: the prompt is empty and is not expanded.",
+        TextToImage(image_prompts=(CONTROL_IMAGE["ImagePrompt"],)),
+    ),
+    Template(
+        "P12",
+        "image-prompt-vary-subtle",
+        "Image prompt with Vary (Subtle)",
+        "Half of a picture is drawn anew beside an image prompt.",
+        UpscaleOrVary(PROMPT, method="Vary (Subtle)", image_prompts=(CONTROL_IMAGE["ImagePrompt"],)),
+    ),
+    Template(
+        "P13",
+        "image-prompt-vary-strong",
+        "Image prompt with Vary (Strong)",
+        "Most of a picture is drawn anew beside an image prompt.",
+        UpscaleOrVary(PROMPT, method="Vary (Strong)", image_prompts=(CONTROL_IMAGE["ImagePrompt"],)),
+    ),
+    Template(
+        "P14",
+        "image-prompt-upscale-1.5x",
+        "Image prompt with Upscale (1.5x)",
+        "A picture is enlarged, and its details are drawn over beside an image prompt.",
+        UpscaleOrVary(PROMPT, method="Upscale (1.5x)", image_prompts=(CONTROL_IMAGE["ImagePrompt"],)),
+    ),
+    Template(
+        "P15",
+        "image-prompt-upscale-2x",
+        "Image prompt with Upscale (2x)",
+        "A picture is enlarged, and its details are drawn over beside an image prompt.",
+        UpscaleOrVary(PROMPT, method="Upscale (2x)", image_prompts=(CONTROL_IMAGE["ImagePrompt"],)),
+    ),
+    Template(
         "U01",
         "vary-subtle",
         "Vary (Subtle)",
@@ -137,6 +248,20 @@ TEMPLATES = (
         "Upscale (Fast 2x)",
         "The network alone: no checkpoint, no prompt, nothing drawn anew.",
         UpscaleOrVary(PROMPT, method="Upscale (Fast 2x)"),
+    ),
+    Template(
+        "U07",
+        "vary-image-prompt",
+        "Vary with a control image",
+        "A picture is drawn anew, and its outlines are kept.",
+        UpscaleOrVary(PROMPT, image_prompts=(CONTROL_IMAGE["PyraCanny"],)),
+    ),
+    Template(
+        "U08",
+        "upscale-image-prompt",
+        "Upscale with a control image",
+        "A picture is enlarged, and its outlines are kept while the details are drawn over.",
+        UpscaleOrVary(PROMPT, method="Upscale (2x)", image_prompts=(CONTROL_IMAGE["PyraCanny"],)),
     ),
     Template(
         "U09",

@@ -23,9 +23,12 @@ def find_files(host: Host, name: str, vae_name: str) -> tuple[Path, Path | None]
 
 
 def find_or_pocket(host: Host, kind: str, name: str, of_pocket: str) -> Path:
-    """The file of a kind; the name 'pocket' means the pocket model's file `of_pocket`. Raises MissingFile."""
-    if name == POCKET_CHOICE:
-        return find_file(kind, of_pocket, [POCKET / kind])
+    """The file of a kind; 'pocket' means the pocket model's file `of_pocket`, 'pocket/NAME' another of its files.
+
+    Raises MissingFile.
+    """
+    if name == POCKET_CHOICE or name.startswith(POCKET_CHOICE + "/"):
+        return find_file(kind, name.removeprefix(POCKET_CHOICE).strip("/") or of_pocket, [POCKET / kind])
     return host.find(kind, name)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..errors import BadValue, UnknownName
+from ..functional.latents import CELL
 from ..host import Host
 from ..settings import VARY_STRENGTHS
 from ..types import Model, SamplingSettings, Vae
@@ -22,8 +23,8 @@ def vary(
     method: str,
     strength: float = 0.5,
     seed: int = 0,
-) -> tuple[vae.Latent, float]:
-    """The latent of pictures (B, H, W, 3) to be sampled over, and the denoise strength for the sampler.
+) -> tuple[vae.Latent, float, int, int]:
+    """The latent of pictures (B, H, W, 3) to be sampled over, the denoise strength, and width and height in pixels.
 
     Pictures of a size class outside 1024…2048 are resampled into it (other models: their own side to twice that).
     `strength` counts with the method 'custom'. The VAE is that of the model that will run: with an SD 1.5 refiner it
@@ -35,7 +36,9 @@ def vary(
     wanted = min(max(present, model.native_size), LARGEST * model.native_size)
     pixels = sizes.to_size_class(pixels, wanted)
     chosen = refine.encoding_vae(autoencoder, model, settings, denoise)
-    return vae.encode(host, chosen, pixels, seed), denoise
+    latent = vae.encode(host, chosen, pixels, seed)
+    rows, columns = latent["samples"].shape[-2:]
+    return latent, denoise, columns * CELL, rows * CELL
 
 
 def strength_of(method: str, strength: float) -> float:

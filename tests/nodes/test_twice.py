@@ -14,9 +14,17 @@ from fooocus_stages.nodes import NODE_CLASS_MAPPINGS
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models import attention
 from fooocus_stages.pipelines.models.network import Network
-from fooocus_stages.pipelines.settings import DEFAULT_CLIP_VISION, DEFAULT_IMAGE_PROMPT, DEFAULT_IP_NEGATIVE
+from fooocus_stages.pipelines.settings import (
+    DEFAULT_CLIP_VISION,
+    DEFAULT_IMAGE_PROMPT,
+    DEFAULT_IP_NEGATIVE,
+    INPAINT_MODES,
+    SIDES,
+)
 from fooocus_stages.pipelines.stages import load
-from fooocus_stages.serving.request import ApiGraph, GraphBuilder, Link, Node, TextToImage, text_to_image
+from fooocus_stages.serving.building import ApiGraph, GraphBuilder, Link, Node
+from fooocus_stages.serving.modes import text_to_image
+from fooocus_stages.serving.request import TextToImage
 from fooocus_stages.serving.runner import Runner
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -33,7 +41,7 @@ SAVED = {"filename_prefix": "large", "format": "png", "quality": 95, "metadata":
 def digest(value: Any) -> str:
     """A fingerprint of everything that a value holds, tensors and weights included."""
     if isinstance(value, torch.Tensor):
-        return hashlib.sha256(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
+        return hashlib.sha256(value.detach().cpu().flatten().view(torch.uint8).numpy().tobytes()).hexdigest()
     if isinstance(value, Network):
         value.merge(())  # what is merged at the moment is no part of it: it must come off exactly
         return digest(value.module.state_dict())
@@ -94,6 +102,10 @@ def every_node() -> ApiGraph:
     )
     sampler["control"] = add_control(build, by_class)
     build.add("FooocusSaveImage", images=add_enlarged(build, varied, by_class), **SAVED)
+    graph[by_class["FooocusPrompt"]]["inputs"]["negative"] = build.add(
+        "FooocusInpaintPrompt", text="", additional_prompt="blurred"
+    )[0]
+    build.add("FooocusSaveImage", images=add_inpainted(build, model, settings, by_class), **SAVED)
     image = build.add("FooocusVaeDecode", latent=encoded[0], vae=[by_class["FooocusLoadCheckpoint"], 2], tiled=True)
     build.add("FooocusSaveImage", images=image[0], filename_prefix="again", format="png", quality=95, metadata="a1111")
     return graph
@@ -113,6 +125,35 @@ def add_control(build: GraphBuilder, by_class: dict[str, str]) -> Link:
     adapter = build.add("FooocusLoadImagePrompt", **files, negative_name=DEFAULT_IP_NEGATIVE)
     values = {"weight": 0.6, "stop_at": 1.0, "formula": "fooocus"}
     return build.add("FooocusImagePrompt", image=face[0], image_prompt=adapter[0], **values, control=control[0])[0]
+
+
+def add_inpainted(build: GraphBuilder, model: Link, settings: Link, by_class: dict[str, str]) -> Link:
+    """A picture made larger, its middle painted anew step by step, and what came of it in one node."""
+    vae, image = [by_class["FooocusLoadCheckpoint"], 2], [by_class["FooocusVaeDecode"], 0]
+    mask = build.add("FooocusMaskThreshold", mask=image, level=100, image=image)[0]
+    inverted = build.add("FooocusMaskInvert", mask=mask)[0]
+    both = build.add("FooocusMaskCombine", first=mask, second=inverted, how="add")
+    grown = build.add("FooocusMaskGrow", mask=both[0], amount=-3)
+    none = dict.fromkeys(("left", "top", "bottom"), False)
+    padded = build.add("FooocusOutpaintPad", image=image, **none, right=True, share=0.3, pixels=8, mask=grown[0])
+    region = build.add("FooocusInpaintCrop", image=padded[0], mask=padded[1], respective_field=0.5, model=model)
+    filled = build.add("FooocusInpaintFill", image=region[1], mask=region[2])
+    engine = build.add("FooocusInpaintModel", model=model, engine="v2.6", refiner_switch=0.5, refiner_swap="joint")
+    to_encode = {"region": region[0], "model": engine[0], "vae": vae, "settings": settings, "filled": filled[0]}
+    encoded = build.add("FooocusInpaintEncode", **to_encode, strength=1.0, initial_latent=True, seed=4)
+    sides = [[by_class["FooocusEncodePrompt"], slot] for slot in (0, 1)]
+    asked = {"positive": sides[0], "negative": sides[1], "settings": settings, "seed": 4}
+    sampled = build.add("FooocusSampler", model=engine[0], latent=encoded[0], denoise=encoded[1], **asked)
+    part = build.add("FooocusVaeDecode", latent=sampled[0], vae=vae, tiled=False)
+    whole = build.add("FooocusInpaintPaste", image=part[0], region=region[0])
+    preset = build.add("FooocusPreset", preset="default")
+    at_once = build.add(
+        "FooocusInpaint", image=whole[0], model=model, vae=vae, settings=settings, mode=next(iter(INPAINT_MODES)),
+        **{f"outpaint_{side}": side == "top" for side in SIDES}, erode_or_dilate=2, invert_mask=False, seed=4,
+        override=True, disable_initial_latent=True, engine=preset[PRESET_SLOTS.index("inpaint_engine")], strength=1.0,
+        respective_field=0.3, mask=region[2],
+    )  # fmt: skip
+    return at_once[4]
 
 
 def add_refined(build: GraphBuilder, model: Link, by_class: dict[str, str]) -> Node:
@@ -157,6 +198,7 @@ def test_every_node_is_the_same_twice_and_changes_nothing(
     pocket_host: LocalHost,
     control_lora_of: Callable[[Any], dict[str, torch.Tensor]],
     write_image_prompt: Callable[[Path, Sequence[int]], None],
+    write_inpaint_engine: Callable[[Path, Any], None],
     tmp_path: Path,
 ) -> None:
     calls: list[str] = []
@@ -164,6 +206,7 @@ def test_every_node_is_the_same_twice_and_changes_nothing(
     unet = load.checkpoint(pocket_host, "pocket")[0].network.module
     save_file(control_lora_of(unet), tmp_path / "controlnet" / "control.safetensors")
     write_image_prompt(tmp_path, attention.widths(unet))
+    write_inpaint_engine(tmp_path, unet)
     pocket_host.roots.append(tmp_path)
     Image.new("RGB", (8, 8)).save(pocket_host.folder("input") / "made.png", pnginfo=picture_text('{"seed": "3"}'))
     registry = {name: watched(node, calls) for name, node in NODE_CLASS_MAPPINGS.items()}

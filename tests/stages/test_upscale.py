@@ -200,7 +200,8 @@ def test_vary_brings_a_picture_into_the_models_sizes(
     pocket: Pocket, size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
     args = (HOST, pocket.model, pocket.vae, torch.rand(1, *size, 3), QUICK)
-    latent, denoise = vary.vary(*args, "Vary (Subtle)")
+    latent, denoise, width, height = vary.vary(*args, "Vary (Subtle)")
+    assert (height, width) == expected
     assert tuple(8 * side for side in latent["samples"].shape[-2:]) == expected
     assert denoise == 0.5
 
