@@ -34,6 +34,7 @@ DEFAULT_IP_NEGATIVE = "fooocus_ip_negative.safetensors"
 DEFAULT_VAE = "Default (model)"
 POCKET_CHOICE = "pocket"
 EXAMPLE_PICTURE = "example.png"  # ComfyUI's input folder comes with one of this name
+EXAMPLE_MASK = "example_mask.png"
 NO_FILE = "None"
 NO_STYLE = "None"
 CUSTOM_SIZE = "custom"

@@ -57,8 +57,8 @@ class Core:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
-def add_core(build: GraphBuilder, request: TextToImage) -> Core:
-    """Checkpoint, LoRAs, settings, prompt, encoding, and the refiner if there is one."""
+def add_core(build: GraphBuilder, request: TextToImage, text: Link | None = None) -> Core:
+    """Checkpoint, LoRAs, settings, prompt, encoding, and the refiner if there is one; `text` replaces the prompt."""
     checkpoint = build.add(
         "FooocusLoadCheckpoint", "Checkpoint", ckpt_name=request.checkpoint, vae_name=DEFAULT_VAE, clip_skip=2
     )
@@ -86,7 +86,7 @@ def add_core(build: GraphBuilder, request: TextToImage) -> Core:
     prompt = build.add(
         "FooocusPrompt",
         "Prompt",
-        text=request.prompt,
+        text=text or request.prompt,
         negative=request.negative_prompt,
         seed=request.seed,
         num_images=request.num_images,
@@ -128,6 +128,13 @@ def add_sampling(
     control: Link | None = None,
 ) -> None:
     """Sampling from a latent, decoding and saving."""
+    add_saving(build, request, *add_painting(build, core, latent, denoise, control))
+
+
+def add_painting(
+    build: GraphBuilder, core: Core, latent: Link, denoise: float | Link, control: Link | None
+) -> tuple[Link, Link]:
+    """Sampling from a latent and decoding: the picture, and how it was made."""
     done = build.add(
         "FooocusSampler",
         "Sampler",
@@ -140,8 +147,7 @@ def add_sampling(
         denoise=denoise,
         control=control,
     )
-    image = build.add("FooocusVaeDecode", "Decode", latent=done[0], vae=core.vae, tiled=False)
-    add_saving(build, request, image[0], done[1])
+    return build.add("FooocusVaeDecode", "Decode", latent=done[0], vae=core.vae, tiled=False)[0], done[1]
 
 
 def add_saving(build: GraphBuilder, request: TextToImage, image: Link, info: Link) -> None:

@@ -123,7 +123,7 @@ def to_api(canvas: Mapping[str, Any], registry: Mapping[str, Any]) -> ApiGraph:
         for name, declared in declared_inputs(registry[node["type"]]):
             if is_widget(declared):
                 value = next(values)
-                if has_extra_widget(name, declared):
+                if has_seed_control(name, declared):
                     next(values)
                 inputs[name] = value
             if linked.get(name) is not None:
@@ -174,7 +174,7 @@ def size_of(node: Any) -> list[int]:
     for name, d in declared:
         if is_widget(d):
             picture = 220 if d[1].get("image_upload") else 0
-            height += picture + (110 if d[1].get("multiline") else 48 if has_extra_widget(name, d) else 24)
+            height += picture + (110 if d[1].get("multiline") else 48 if has_seed_control(name, d) else 24)
     return [NODE_WIDTH, max(height, 60)]
 
 
@@ -190,10 +190,8 @@ def is_widget(declared: tuple[Any, dict[str, Any]]) -> bool:
     return (isinstance(kind, list) or kind in WIDGET_TYPES) and not options.get("forceInput")
 
 
-def has_extra_widget(name: str, declared: tuple[Any, dict[str, Any]]) -> bool:
-    """Whether the page adds a value behind an input's own: a seed's control after generating, an upload button."""
-    if declared[1].get("image_upload"):
-        return True
+def has_seed_control(name: str, declared: tuple[Any, dict[str, Any]]) -> bool:
+    """Whether the page adds a control-after-generate value behind an input's own."""
     return declared[0] == "INT" and (name in ("seed", "noise_seed") or bool(declared[1].get("control_after_generate")))
 
 
@@ -224,13 +222,15 @@ def _canvas_node(
             socket["widget"] = {"name": name}
             linked = is_link(given.get(name))
             values.append(declared[1]["default"] if linked else given[name])
-            if has_extra_widget(name, declared):
-                values.append(UPLOAD if declared[1].get("image_upload") else SEED_CONTROL)
+            if has_seed_control(name, declared):
+                values.append(SEED_CONTROL)
         if is_link(given.get(name)):
             source, slot = given[name]
             kind = registry[graph[source]["class_type"]].RETURN_TYPES[slot]
             links.append([len(links) + 1, int(source), slot, int(node_id), len(inputs), kind])
         inputs.append(socket)
+    if any(declared[1].get("image_upload") for _, declared in declared_inputs(node)):
+        values.append(UPLOAD)  # the page's upload button, behind all other widgets
     names = getattr(node, "RETURN_NAMES", node.RETURN_TYPES)
     position, size = place
     return {

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from ..pipelines.settings import FAST_UPSCALES, VARY_STRENGTHS
-from .building import ApiGraph, GraphBuilder, add_core, add_sampling, add_saving, size_inputs
+from dataclasses import replace
+
+from ..pipelines.settings import FAST_UPSCALES, SIDES, VARY_STRENGTHS
+from .building import ApiGraph, GraphBuilder, Link, add_core, add_painting, add_sampling, add_saving, size_inputs
 from .hints import add_hints
-from .request import TextToImage, UpscaleOrVary
+from .request import Inpaint, InpaintOptions, TextToImage, UpscaleOrVary
 
 
 def graph_of(request: TextToImage) -> ApiGraph:
     """The graph of any request."""
+    if isinstance(request, Inpaint):
+        return inpaint(request)
     return upscale_or_vary(request) if isinstance(request, UpscaleOrVary) else text_to_image(request)
 
 
@@ -21,6 +25,49 @@ def text_to_image(request: TextToImage) -> ApiGraph:
     control = add_hints(build, request.image_prompts, (size[1], size[2]))
     add_sampling(build, request, core, size[0], 1.0, control)
     return build.graph
+
+
+def inpaint(request: Inpaint) -> ApiGraph:
+    """The core, the part prepared, sampling with the rest kept, and pasting back."""
+    build = GraphBuilder()
+    core = add_core(build, request, _with_additional(build, request))
+    picture = build.add("LoadImage", "Picture to inpaint", image=request.image)
+    mask = build.add("LoadImageMask", "Mask", image=request.mask, channel="red")[0] if request.mask else None
+    upscaler = build.add("FooocusLoadUpscaler", "Upscaler", upscaler_name=request.upscaler)
+    options = request.options or InpaintOptions()
+    prepared = build.add(
+        "FooocusInpaint",
+        "Inpaint",
+        image=picture[0],
+        model=core.model,
+        vae=core.vae,
+        settings=core.settings,
+        mode=request.mode,
+        **{f"outpaint_{side}": side in request.outpaint for side in SIDES},
+        erode_or_dilate=request.erode_or_dilate,
+        invert_mask=request.invert_mask,
+        seed=core.seed,
+        override=request.options is not None,
+        disable_initial_latent=options.disable_initial_latent,
+        engine=options.engine,
+        strength=options.strength,
+        respective_field=options.respective_field,
+        mask=mask,
+        upscaler=upscaler[0],
+    )
+    control = add_hints(build, request.image_prompts)
+    painting = replace(core, model=prepared[0])
+    painted, info = add_painting(build, painting, prepared[1], prepared[2], control)
+    whole = build.add("FooocusInpaintPaste", "Paste", image=painted, region=prepared[3])
+    add_saving(build, request, whole[0], info)
+    return build.graph
+
+
+def _with_additional(build: GraphBuilder, request: Inpaint) -> Link | None:
+    if not request.additional_prompt:
+        return None
+    words = {"text": request.prompt, "additional_prompt": request.additional_prompt}
+    return build.add("FooocusInpaintPrompt", "What to paint", **words)[0]
 
 
 def upscale_or_vary(request: UpscaleOrVary) -> ApiGraph:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from ..pipelines.settings import (
     DEFAULT_CHECKPOINT,
+    DEFAULT_ENGINE,
     DEFAULT_STYLES,
     DEFAULT_UPSCALER,
+    EXAMPLE_MASK,
     EXAMPLE_PICTURE,
     NO_FILE,
 )
@@ -45,6 +47,31 @@ class TextToImage:
     output_format: str = "jpeg"
     seed: int = 0
     checkpoint: str = DEFAULT_CHECKPOINT
+
+
+@dataclass(frozen=True)
+class InpaintOptions:
+    """What replaces that which an inpaint mode sets."""
+
+    engine: str = DEFAULT_ENGINE
+    strength: float = 1.0
+    respective_field: float = 0.618
+    disable_initial_latent: bool = False
+
+
+@dataclass(frozen=True)
+class Inpaint(TextToImage):
+    """A part of a picture painted anew (`mask`: white where; '' for none), and the picture continued to its sides."""
+
+    image: str = EXAMPLE_PICTURE
+    mask: str = EXAMPLE_MASK
+    mode: str = "Inpaint or Outpaint (default)"
+    additional_prompt: str = ""
+    outpaint: tuple[str, ...] = ()
+    erode_or_dilate: int = 0
+    invert_mask: bool = False
+    options: InpaintOptions | None = None
+    upscaler: str = DEFAULT_UPSCALER
 
 
 @dataclass(frozen=True)
