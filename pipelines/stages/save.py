@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import os
 import posixpath
@@ -196,7 +197,7 @@ def write_whole(folder: Path, name: str, suffix: str, save: Callable[[IO[bytes]]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
-            save(file)
+            file.write(_encoded(save))
             file.flush()
             os.fsync(file.fileno())
         return _move_to_next(temporary, folder, name, suffix)
@@ -212,6 +213,13 @@ def way_out(error: Exception) -> str:
     """What to do about a file that can't be written; '' when the cause says it all."""
     advice = WAYS_OUT.get(getattr(error, "errno", None) or 0)
     return f"; {advice}" if advice else ""
+
+
+def _encoded(save: Callable[[IO[bytes]], None]) -> memoryview:
+    """What `save` writes. Given a real file, Pillow takes a write that was cut short for a whole one."""
+    buffer = io.BytesIO()
+    save(buffer)
+    return buffer.getbuffer()
 
 
 def _move_to_next(temporary: Path, folder: Path, name: str, suffix: str) -> Path:
