@@ -2,7 +2,23 @@
 
 from .control import FooocusControl, FooocusCpds, FooocusFaceCrop, FooocusLoadControl, FooocusPyraCanny
 from .image_prompt import FooocusImagePrompt, FooocusLoadImagePrompt
+from .inpaint import (
+    FooocusInpaint,
+    FooocusInpaintCrop,
+    FooocusInpaintEncode,
+    FooocusInpaintFill,
+    FooocusInpaintModel,
+    FooocusInpaintPaste,
+    FooocusInpaintPrompt,
+)
 from .loaders import FooocusApplyLoras, FooocusFreeU, FooocusLoadCheckpoint, FooocusLora, FooocusLoraStack
+from .masks import (
+    FooocusMaskCombine,
+    FooocusMaskGrow,
+    FooocusMaskInvert,
+    FooocusMaskThreshold,
+    FooocusOutpaintPad,
+)
 from .output import FooocusSaveImage
 from .prompt import FooocusEncodePrompt, FooocusExpandPrompt, FooocusPrompt, FooocusStyles
 from .recipe import FooocusPreset, FooocusReadInfo
@@ -50,6 +66,18 @@ NODE_CLASS_MAPPINGS = {
     "FooocusLoadUpscaler": FooocusLoadUpscaler,
     "FooocusUpscaleImage": FooocusUpscaleImage,
     "FooocusUpscale": FooocusUpscale,
+    "FooocusInpaint": FooocusInpaint,
+    "FooocusInpaintPrompt": FooocusInpaintPrompt,
+    "FooocusInpaintCrop": FooocusInpaintCrop,
+    "FooocusInpaintFill": FooocusInpaintFill,
+    "FooocusInpaintModel": FooocusInpaintModel,
+    "FooocusInpaintEncode": FooocusInpaintEncode,
+    "FooocusInpaintPaste": FooocusInpaintPaste,
+    "FooocusMaskThreshold": FooocusMaskThreshold,
+    "FooocusMaskCombine": FooocusMaskCombine,
+    "FooocusMaskGrow": FooocusMaskGrow,
+    "FooocusMaskInvert": FooocusMaskInvert,
+    "FooocusOutpaintPad": FooocusOutpaintPad,
     "FooocusSaveImage": FooocusSaveImage,
 }
 
@@ -85,5 +113,17 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "FooocusLoadUpscaler": "Fooocus Load Upscaler",
     "FooocusUpscaleImage": "Fooocus Upscale Image",
     "FooocusUpscale": "Fooocus Upscale",
+    "FooocusInpaint": "Fooocus Inpaint",
+    "FooocusInpaintPrompt": "Fooocus Inpaint Prompt",
+    "FooocusInpaintCrop": "Fooocus Inpaint Crop",
+    "FooocusInpaintFill": "Fooocus Inpaint Fill",
+    "FooocusInpaintModel": "Fooocus Inpaint Model",
+    "FooocusInpaintEncode": "Fooocus Inpaint Encode",
+    "FooocusInpaintPaste": "Fooocus Inpaint Paste",
+    "FooocusMaskThreshold": "Fooocus Mask Threshold",
+    "FooocusMaskCombine": "Fooocus Mask Combine",
+    "FooocusMaskGrow": "Fooocus Mask Grow",
+    "FooocusMaskInvert": "Fooocus Mask Invert",
+    "FooocusOutpaintPad": "Fooocus Outpaint Pad",
     "FooocusSaveImage": "Fooocus Save Image",
 }

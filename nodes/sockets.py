@@ -11,9 +11,11 @@ REFINER = "FOOOCUS_REFINER"  # pipelines.types.Refiner
 CONTROL = "FOOOCUS_CONTROL"  # tuple[pipelines.types.Hint, ...]
 CONTROL_NET = "FOOOCUS_CONTROLNET"  # pipelines.models.control_lora.ControlNet
 IMAGE_PROMPT = "FOOOCUS_IMAGE_PROMPT_MODEL"  # pipelines.models.ip_adapter.ImagePromptModel
+INPAINT = "FOOOCUS_INPAINT"  # pipelines.types.InpaintRegion
 UPSCALER = "FOOOCUS_UPSCALER"  # pipelines.models.upscaler.Upscaler
 
 ANY_VAE = "FOOOCUS_VAE,VAE"  # for inputs that only encode or decode
+ANY_MASK = "MASK,IMAGE"
 LANDMARKS = "STRING,FLOAT"  # ten numbers for each face
 ANY_UPSCALER = "FOOOCUS_UPSCALER,UPSCALE_MODEL"
 

@@ -11,7 +11,13 @@ from fooocus_stages.nodes.comfy import use_host
 from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.models import names
 from fooocus_stages.pipelines.models.ip_adapter import ImageAdapter, published_state
-from fooocus_stages.pipelines.settings import DEFAULT_CLIP_VISION, DEFAULT_IMAGE_PROMPT, DEFAULT_IP_NEGATIVE
+from fooocus_stages.pipelines.settings import (
+    DEFAULT_CLIP_VISION,
+    DEFAULT_IMAGE_PROMPT,
+    DEFAULT_IP_NEGATIVE,
+    INPAINT_HEAD,
+    INPAINT_PATCHES,
+)
 from hypothesis import settings
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -82,6 +88,29 @@ def _write_image_prompt(models: Path, widths: Sequence[int]) -> None:
     torch.save(published_state(adapter), models / "controlnet" / DEFAULT_IMAGE_PROMPT)
     save_file(CLIPVisionModelWithProjection(config).state_dict(), models / "clip_vision" / DEFAULT_CLIP_VISION)
     save_file({"data": torch.randn(1, 4, 32)}, models / "controlnet" / DEFAULT_IP_NEGATIVE)
+
+
+@pytest.fixture(scope="session")
+def write_inpaint_engine() -> Callable[[Path, nn.Module], None]:
+    """Writes the inpaint head and a patch of two weights for a UNet into a models folder, under the names of engine
+    v2.6 and of random numbers."""
+    return _write_inpaint_engine
+
+
+def _write_inpaint_engine(models: Path, unet: nn.Module) -> None:
+    draw = torch.Generator().manual_seed(8)
+    weights = {new: unet.state_dict()[old] for old, new in names.unet_to_ldm(unet.state_dict()).items()}
+    chosen = ("input_blocks.1.0.in_layers.2.weight", "out.2.weight")
+    patch = {f"diffusion_model.{name}": _quantised(weights[name].shape, draw) for name in chosen}
+    head = torch.randn(len(weights["input_blocks.0.0.weight"]), 5, 3, 3, generator=draw) * 0.3
+    (models / "inpaint").mkdir(parents=True, exist_ok=True)
+    torch.save({"head": head}, models / "inpaint" / INPAINT_HEAD)
+    torch.save(patch, models / "inpaint" / INPAINT_PATCHES["v2.6"])
+
+
+def _quantised(shape: torch.Size, draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Changes as bytes, with what 0 and 255 stand for."""
+    return torch.randint(0, 256, shape, generator=draw, dtype=torch.uint8), torch.tensor(-0.1), torch.tensor(0.1)
 
 
 def _ends_a_skip(name: str) -> bool:

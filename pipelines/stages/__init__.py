@@ -14,7 +14,9 @@ if TYPE_CHECKING:
         expand,
         fetch,
         image_prompt,
+        inpaint,
         load,
+        masks,
         plan,
         presets,
         prompt,
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "assets", "control", "encode", "expand", "fetch", "image_prompt", "load", "plan", "presets", "prompt", "recipe",
-    "refine", "remake", "sample", "save", "upscale", "vae", "vary",
+    "assets", "control", "encode", "expand", "fetch", "image_prompt", "inpaint", "load", "masks", "plan",
+    "presets", "prompt", "recipe", "refine", "remake", "sample", "save", "upscale", "vae", "vary",
 ]  # fmt: skip
 
 

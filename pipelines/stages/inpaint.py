@@ -59,10 +59,11 @@ def crop(
     image: Tensor,
     mask: Tensor | None,
     respective_field: float = 0.618,
-    native: int = SIZE_OF_SDXL,
+    model: Model | None = None,
     upscaler: Any = None,
 ) -> InpaintRegion:
-    """The part of pictures (B, H, W, 3) round the mask (1 or B, H, W) that is worked on, in the size class `native`.
+    """The part of pictures (B, H, W, 3) round the mask (1 or B, H, W) that is worked on, in the size class that the
+    model was trained for, 1024 without one.
 
     It is a square about the mask, grown to `respective_field` (0…1) of both sides; a batch has one for all its masks. A
     smaller part is enlarged by the upscaler first. Raises BadValue for an empty mask and for pictures too narrow.
@@ -75,6 +76,7 @@ def crop(
         top, bottom, left, right = area = shapes.area_of(given.max(axis=0), respective_field)
     except ValueError as error:
         raise BadValue(str(error)) from error
+    native = model.native_size if model else SIZE_OF_SDXL
     part = in_working_size(host, pictures[:, top:bottom, left:right], native, upscaler)
     cut = masks.from_bytes(list(given[:, top:bottom, left:right]))
     fitted = masks.threshold(cut, like=part)
@@ -166,7 +168,8 @@ def inpaint(
     model: Model,
     autoencoder: Vae,
     settings: SamplingSettings,
-    mode: InpaintMode,
+    mode: str,
+    override: InpaintMode | None = None,
     sides: Sequence[str] = (),
     erode_or_dilate: int = 0,
     invert_mask: bool = False,
@@ -175,18 +178,21 @@ def inpaint(
 ) -> Prepared:
     """All of it up to the sampler: the mask changed, the picture continued to `sides`, cut out, filled and encoded, and
     the model with the mode's engine. Raises as its parts do."""
+    chosen, sides = mode_of(host, mode, override, sides)
     area = masks.mask_for(mask, masks.checked_picture(image))
     area = masks.grow(area, erode_or_dilate)
     area = masks.invert(area) if invert_mask else area
     image, area = masks.pad_out(image, area, sides)
-    region = crop(host, image, area, mode.respective_field, model.native_size, upscaler)
-    filled = fill(region.crop, region.mask) if mode.strength > FILL_ABOVE else region.crop
-    model = with_engine(host, model, mode.engine)
-    latent = encode(host, model, autoencoder, region, settings, mode.strength, filled, mode.initial_latent, seed)
-    return Prepared(model, latent, mode.strength, region, filled)
+    region = crop(host, image, area, chosen.respective_field, model, upscaler)
+    filled = fill(region.crop, region.mask) if chosen.strength > FILL_ABOVE else region.crop
+    model = with_engine(host, model, chosen.engine)
+    latent = encode(host, model, autoencoder, region, settings, chosen.strength, filled, chosen.initial_latent, seed)
+    return Prepared(model, latent, chosen.strength, region, filled)
 
 
-def mode_of(name: str, override: InpaintMode | None, sides: Sequence[str]) -> tuple[InpaintMode, Sequence[str]]:
+def mode_of(
+    host: Host, name: str, override: InpaintMode | None, sides: Sequence[str]
+) -> tuple[InpaintMode, Sequence[str]]:
     """What a mode sets, and the sides that it lets a picture grow to; `override` takes its place whole.
 
     Outpainting works at strength 1 and on the whole picture, as Fooocus's interface promises. Raises UnknownName.
@@ -196,6 +202,9 @@ def mode_of(name: str, override: InpaintMode | None, sides: Sequence[str]) -> tu
     if override is not None:
         return override, sides
     mode = INPAINT_MODES[name]
-    if sides and mode.outpaints:
-        return replace(mode, strength=1.0, respective_field=1.0), sides
-    return mode, sides if mode.outpaints else ()
+    if not sides:
+        return mode, ()
+    if not mode.outpaints:
+        host.notice(f"the mode {name} does not outpaint, so the picture keeps its size")
+        return mode, ()
+    return replace(mode, strength=1.0, respective_field=1.0), sides

@@ -15,13 +15,14 @@ from torch.nn.functional import pad
 from ...preprocessors import geometry, masks
 from ..errors import BadValue, UnknownName
 from ..functional.latents import from_uint8, over_white, to_uint8
-from ..settings import SIDES
+from ..settings import MASK_COMBINATIONS, SIDES
 
-COMBINE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "add": torch.maximum,
-    "intersect": torch.minimum,
-    "subtract": lambda first, second: torch.minimum(first, 1 - second),
-}
+WAYS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
+    torch.maximum,
+    torch.minimum,
+    lambda first, second: torch.minimum(first, 1 - second),
+)
+COMBINE = dict(zip(MASK_COMBINATIONS, WAYS, strict=True))
 
 
 def threshold(mask: Tensor, level: int = masks.LEVEL, like: Tensor | None = None) -> Tensor:
@@ -29,7 +30,8 @@ def threshold(mask: Tensor, level: int = masks.LEVEL, like: Tensor | None = None
 
     With `like`, pictures (B, H, W, C), it is resampled to their size first.
     """
-    parts = to_bytes(mask) if mask.ndim == 3 else to_uint8(checked_picture(mask)).cpu().numpy()
+    is_picture = mask.ndim == 4 and mask.shape[-1] in (1, 3, 4)
+    parts = to_uint8(checked_picture(mask)).cpu().numpy() if is_picture else to_bytes(mask)
     height, width = parts.shape[1:3] if like is None else like.shape[1:3]
     return from_bytes([masks.of_picture(part, height, width, level) for part in parts])
 
@@ -101,7 +103,9 @@ def fitted(mask: Tensor, height: int, width: int) -> Tensor:
 def checked(mask: Tensor) -> Tensor:
     """A mask ((B,) (1,) H, W) as (B, H, W) float32 in 0…1. Raises BadValue for what is none."""
     if mask.ndim not in (2, 3, 4) or not mask.numel() or (mask.ndim == 4 and mask.shape[1] != 1):
-        raise BadValue(f"a mask must be (B, H, W), got {tuple(mask.shape)}: turn a picture into one with Fooocus Mask")
+        raise BadValue(
+            f"a mask must be (B, H, W), got {tuple(mask.shape)}: turn a picture into one with Fooocus Mask Threshold"
+        )
     return mask.reshape(-1, *mask.shape[-2:]).float().cpu().nan_to_num().clamp(0, 1)
 
 

@@ -63,7 +63,8 @@ def prepared(case: Case) -> tuple[InpaintRegion, torch.Tensor]:
     picture = reference_inputs.picture(height, width, case.params["k"])
     mask = reference_inputs.blob_mask(height, width, case.params["mask_k"])
     image, shape = (from_uint8(torch.from_numpy(one))[None] for one in (picture, mask))
-    region = inpaint.crop(HOST, image, shape, case.params["respective_field"], case.params["working"])
+    model = replace(nano.sdxl().model, native_size=case.params["working"])
+    region = inpaint.crop(HOST, image, shape, case.params["respective_field"], model)
     drawn_anew = case.params["denoise"] > inpaint.FILL_ABOVE
     return region, inpaint.fill(region.crop, region.mask) if drawn_anew else region.crop
 
