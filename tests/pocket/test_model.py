@@ -15,8 +15,8 @@ FILES = [
 ]
 
 
-def test_all_files_together_stay_below_34_megabytes():
-    assert sum(path.stat().st_size for path in evaluate.MODELS.rglob("*") if path.is_file()) <= 34_000_000
+def test_all_files_together_stay_below_38_megabytes():
+    assert sum(path.stat().st_size for path in evaluate.MODELS.rglob("*") if path.is_file()) <= 38_000_000
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)

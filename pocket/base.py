@@ -1,0 +1,58 @@
+"""The committed base model as the trainings of what hangs on it use it: frozen, with its text encoders in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+
+from . import data, diffusion, draw, export, refiner, tokenizer
+
+FIELDS = frozenset({"shape", "colour", "background", "pattern", "size", "position"})
+
+
+@dataclass(frozen=True)
+class Base:
+    """UNet, text encoders and autoencoder without gradients."""
+
+    unet: UNet2DConditionModel
+    text: diffusion.TextEncoders
+    vae: AutoencoderKL
+
+
+def open_base() -> Base:
+    """The committed model, float32."""
+    model, clip, vae = refiner.open_base()
+    text = diffusion.TextEncoders(tokenizer.load(refiner.MODELS / "checkpoints" / f"{export.CHECKPOINT}.tokenizer"))
+    for mine, theirs in zip((text.clip_l, text.clip_g), clip.encoders, strict=True):
+        mine.load_state_dict(theirs.network.module.state_dict())
+    text.eval().requires_grad_(False)
+    return Base(model.network.module, text, vae.network.module)
+
+
+@torch.no_grad()
+def told(base: Base, texts: Sequence[str], size: tuple[int, int], rng: np.random.Generator) -> diffusion.Condition:
+    """What the UNet is told for texts of one section and a picture of `size` (height, width)."""
+    context, pooled = base.text([[text] for text in texts])
+    ids = torch.tensor([data.size_ids(*size, rng) for _ in texts], dtype=torch.float32)
+    return diffusion.Condition(context, pooled, ids)
+
+
+def caption_without(scene: draw.Scene, left_out: Collection[str], rng: np.random.Generator) -> str:
+    """A caption that is silent about the fields left out (of FIELDS): what they are, a hint has to say."""
+    kept = {name: getattr(scene, name) for name in FIELDS if name not in left_out}
+    words = [
+        kept.get("size", "medium"),
+        kept.get("pattern", "plain"),
+        kept.get("colour", ""),
+        kept.get("shape", "shape"),
+    ]
+    thing = " ".join(word for word in words if word not in ("", "medium", "plain"))
+    ground = f"{kept['background']} background" if "background" in kept else ""
+    place = str(rng.choice(draw.PLACES[kept["position"]])) if "position" in kept else ""
+    parts = [f"a {thing} on a {ground}" if ground and thing and rng.random() < 0.5 else "", thing, place, ground]
+    parts = [parts[0], place] if parts[0] else parts[1:]
+    return ", ".join(part for part in parts if part)

@@ -1,0 +1,242 @@
+"""The pocket's control-LoRAs: outlines and structure that its pictures follow, as low-rank changes of its encoder.
+
+`python -m fooocus_stages.pocket.train canny --minutes 9 --models pocket/models` trains PyraCanny's and writes it, and
+`... cpds` the other, which begins as the first one when that is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
+from torch import Tensor, nn
+
+from ..pipelines.functional.control import layer_factors
+from ..pipelines.models import controlnet, names
+from ..pipelines.models.control_lora import DOWN, UP, ControlNet, Tensors
+from ..preprocessors.canny import pyramid_canny
+from ..preprocessors.cpds import structure
+from . import base as frozen
+from . import diffusion, draw, export
+from .training import Run, cosine, set_rate, to_tensor
+
+FOLDER = "controlnet"
+FILES = {"canny": "control-lora-canny-rank128", "cpds": "fooocus_xl_cpds_128"}
+TITLES = {"canny": "outlines as PyraCanny draws them", "cpds": "structure as CPDS draws it"}
+MAKERS = {"canny": pyramid_canny, "cpds": structure}
+RANK = 8
+HINT_CHANNELS = (8, 16, 32, 64)
+SOFTNESS = 0.25
+BATCH = 12
+SIZES = ((128, 128, 288), (112, 144, 72), (144, 112, 72))  # height, width, pictures
+
+# ---------------------------------------------------------------------------------------------- the network
+
+
+def build_tensors(unet: nn.Module) -> dict[str, Tensor]:
+    """An untrained control-LoRA of that UNet, which adds nothing yet: its tensors in diffusers' names."""
+    encoder = {name: p for name, p in unet.named_parameters() if name.startswith(controlnet.OF_THE_UNET)}
+    tensors: dict[str, Tensor] = {}
+    for name, weight in encoder.items():
+        if weight.ndim == 1:
+            tensors[name] = weight.detach().clone()
+            continue
+        layer, rank, columns = name.removesuffix(".weight"), min(RANK, *weight.flatten(1).shape), weight[0].numel()
+        down = torch.randn(rank, *weight.shape[1:]) / columns**0.5
+        tensors[layer + DOWN], tensors[layer + UP] = down, torch.zeros(len(weight), rank, *[1] * (weight.ndim - 2))
+    return {**tensors, **_hint_tensors(cast(Any, unet).config.block_out_channels[0]), **_zero_convolutions(unet)}
+
+
+def _hint_tensors(width: int) -> dict[str, Tensor]:
+    """The layers that read the picture; the last one begins small, so that the others learn from the first step."""
+    embedding = ControlNetConditioningEmbedding(width, block_out_channels=HINT_CHANNELS)
+    nn.init.normal_(embedding.conv_out.weight, std=0.04)
+    return {f"{controlnet.EMBEDDING}.{key}": tensor.detach() for key, tensor in embedding.state_dict().items()}
+
+
+def _zero_convolutions(unet: nn.Module) -> dict[str, Tensor]:
+    """A 1×1 convolution of zeros for each skip, and for the middle block."""
+    whole = cast(Any, unet)
+    widths = [whole.conv_in.out_channels]
+    for level in whole.down_blocks:
+        widths += [resnet.out_channels for resnet in level.resnets]
+        widths += [sampler.out_channels for sampler in level.downsamplers or ()]
+    places = {f"controlnet_down_blocks.{i}": width for i, width in enumerate(widths)}
+    places["controlnet_mid_block"] = widths[-1]
+    return {
+        **{f"{place}.weight": torch.zeros(width, width, 1, 1) for place, width in places.items()},
+        **{f"{place}.bias": torch.zeros(width) for place, width in places.items()},
+    }
+
+
+def attach(kind: str, tensors: Mapping[str, Tensor], unet: nn.Module) -> tuple[nn.Module, Tensors]:
+    """The network that the pack makes of a control-LoRA, and its tensors, which now learn; the UNet's own do not."""
+    own = Tensors(tensors)
+    network = controlnet.on_unet(ControlNet(FILES[kind], own, is_lora=True), unet)
+    own.requires_grad_(True)
+    return network, own
+
+
+# ---------------------------------------------------------------------------------------------- its pictures
+
+
+class Album:
+    """Scenes with their scaled latents and both hints, by picture size; made once and kept."""
+
+    def __init__(self, base: frozen.Base, folder: Path) -> None:
+        self.rng = np.random.default_rng()
+        path = folder / "album.pt"
+        if not path.exists():
+            torch.save([_page(base, *size) for size in SIZES], path)
+        self.pages = torch.load(path, weights_only=True)
+        self.shares = np.array([len(page["scenes"]) for page in self.pages], float)
+
+    def batch(self, kind: str, count: int) -> tuple[list[draw.Scene], Tensor, Tensor]:
+        """Scenes, latents (B, 4, h, w) and hints (B, 3, 8h, 8w) in 0…1, all of one size."""
+        page = self.pages[int(self.rng.choice(len(self.pages), p=self.shares / self.shares.sum()))]
+        picks = self.rng.integers(len(page["scenes"]), size=count)
+        hints = page[kind][picks].float().div(255)[:, None].expand(-1, 3, -1, -1)
+        return [draw.Scene(*page["scenes"][i]) for i in picks], page["latents"][picks], hints
+
+
+@torch.no_grad()
+def _page(base: frozen.Base, height: int, width: int, count: int) -> dict[str, Any]:
+    rng = np.random.default_rng(height)
+    scenes = [draw.random_scene(rng) for _ in range(count)]
+    pictures = np.stack([draw.draw(scene, rng, height, width) for scene in scenes])
+    with torch.autocast("cpu", torch.bfloat16):
+        means = [base.vae.encode(part).latent_dist.mean.float() for part in to_tensor(pictures).split(16)]
+    hints = {kind: torch.from_numpy(np.stack([make(p) for p in pictures])) for kind, make in MAKERS.items()}
+    latents = torch.cat(means) * base.vae.config.scaling_factor
+    return {"scenes": [astuple(scene) for scene in scenes], "latents": latents, **hints}
+
+
+def silent_caption(scene: draw.Scene, rng: np.random.Generator) -> str:
+    """Mostly the colours alone, so that the hint has to be used; sometimes nothing, sometimes everything."""
+    kind = rng.choice(["colours", "all", "nothing"], p=(0.65, 0.25, 0.1))
+    if kind == "nothing":
+        return ""
+    hidden = {"shape", "position", "size", "pattern"} if kind == "colours" else set()
+    return frozen.caption_without(scene, hidden, rng)
+
+
+# ---------------------------------------------------------------------------------------------- training
+
+
+def steered_noise(
+    base: frozen.Base, network: nn.Module, x: Tensor, t: Tensor, condition: diffusion.Condition, hints: Tensor
+) -> Tensor:
+    """eps of x = x0 + sigma n with what the control network adds at weight 1, float32 (B, 4, h, w)."""
+    scaled = x / (diffusion.SIGMAS[t].view(-1, 1, 1, 1) ** 2 + 1).sqrt()
+    given: dict[str, Any] = {
+        "encoder_hidden_states": condition.context,
+        "added_cond_kwargs": {"text_embeds": condition.pooled, "time_ids": condition.time_ids},
+        "return_dict": False,
+    }
+    down, middle = cast(Any, network)(scaled, t.float(), controlnet_cond=hints, **given)
+    factors = layer_factors(len(down) + 1, 1.0, SOFTNESS)
+    *added, last = [a * f for a, f in zip([*down, middle], factors, strict=True)]
+    inside = {"down_block_additional_residuals": added, "mid_block_additional_residual": last}
+    return cast(Tensor, cast(Any, base.unet)(scaled, t.float(), **given, **inside)[0].float())
+
+
+def draw_levels(count: int) -> Tensor:
+    """Timesteps (B,): most of them where places and outlines are decided."""
+    high, anywhere = torch.randint(400, 1000, (count,)), torch.randint(0, 1000, (count,))
+    return torch.where(torch.rand(count) < 0.6, high, anywhere)
+
+
+def train(kind: str, folder: Path, minutes: float) -> None:
+    """Noise prediction with the term for the coarse layout, weighted by the clean latent's error at sigma 0.7 to 4."""
+    run, rng, base = Run(folder, kind, minutes), np.random.default_rng(), frozen.open_base()
+    network, tensors = attach(kind, _beginning(kind, base, folder), base.unet)
+    optimizer = torch.optim.AdamW(tensors.parameters(), 2e-3, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    parts: dict[str, Any] = {"tensors": tensors, "optimizer": optimizer}
+    run.resume(parts)
+    album = Album(base, folder)
+    run.restart_clock()
+    progress, losses = 0.0, []
+    while progress < 1:
+        progress = run.tick()
+        set_rate(optimizer, cosine(progress, 3e-3, warm=0.03, floor=0.02))
+        scenes, x0, hints = album.batch(kind, BATCH)
+        size = (8 * x0.shape[-2], 8 * x0.shape[-1])
+        t, noise = draw_levels(len(scenes)), torch.randn_like(x0)
+        sigma = diffusion.SIGMAS[t]
+        with torch.autocast("cpu", torch.bfloat16):
+            condition = frozen.told(base, [silent_caption(scene, rng) for scene in scenes], size, rng)
+            x = x0 + sigma.view(-1, 1, 1, 1) * noise
+            error = steered_noise(base, network, x, t, condition, hints) - noise
+        scale = sigma.clamp(0.7, 4).view(-1, 1, 1, 1)
+        loss = ((error * scale) ** 2).mean() + 0.1 * diffusion.layout_loss(error, sigma)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(tensors.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+        if run.step % 25 == 0:
+            run.log(loss=float(np.mean(losses)))
+            losses.clear()
+        if run.due(60):
+            run.save(parts)
+    run.save(parts)
+
+
+def _beginning(kind: str, base: frozen.Base, folder: Path) -> dict[str, Tensor]:
+    """Untrained tensors; those of PyraCanny's where they have been trained and another kind is wanted."""
+    tensors, before = build_tensors(base.unet), folder / "canny.pt"
+    return trained(before, tensors) if kind != "canny" and before.exists() else tensors
+
+
+def trained(path: Path, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors that a training has kept, with the names of those that it began from."""
+    own = Tensors({name: torch.zeros_like(tensor) for name, tensor in like.items()})
+    own.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["tensors"])
+    return {name: tensor.detach() for name, tensor in own.named().items()}
+
+
+# ---------------------------------------------------------------------------------------------- the file
+
+
+def published_names(tensors: Mapping[str, Tensor], unet: nn.Module) -> dict[str, Tensor]:
+    """A control-LoRA's tensors under the names of published files, with their marker."""
+    of_unet = {
+        old.rpartition(".")[0]: new.rpartition(".")[0] for old, new in names.unet_to_ldm(unet.state_dict()).items()
+    }
+    state = {"lora_controlnet": torch.zeros(0)}
+    for name, tensor in tensors.items():
+        layer, _, leaf = name.rpartition(".")
+        state[f"{of_unet.get(layer) or _own_layer(layer)}.{leaf}"] = tensor
+    return state
+
+
+def _own_layer(layer: str) -> str:
+    """The published name of a layer that the UNet lacks."""
+    group, _, place = layer.rpartition(".")
+    if group == "controlnet_down_blocks":
+        return f"zero_convs.{place}.0"
+    if layer == "controlnet_mid_block":
+        return "middle_block_out.0"
+    last = 2 * len(HINT_CHANNELS) - 1
+    return (
+        f"input_hint_block.{2 * {'conv_in': 0, 'conv_out': last}.get(place, int(place) + 1 if place.isdigit() else 0)}"
+    )
+
+
+def write(kind: str, folder: Path, models: Path) -> Path:
+    """The control-LoRA, float16, below the models folder."""
+    base = frozen.open_base()
+    tensors = trained(folder / f"{kind}.pt", build_tensors(base.unet))
+    description = (
+        f"Makes the Fooocus Stages pocket model follow {TITLES[kind]}. It is not the control-LoRA whose file name it "
+        "carries."
+    )
+    about = export.metadata(f"Pocket control-LoRA: {kind}", description, "stable-diffusion-xl-v1-base/controlnet-lora")
+    path = models / FOLDER / f"{FILES[kind]}.safetensors"
+    export.write(path, published_names(tensors, base.unet), about)
+    return path
