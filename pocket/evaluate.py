@@ -3,7 +3,8 @@
 `python -m fooocus_stages.pocket.evaluate --performance Speed --count 200` prints how often the judge finds the
 background, the shape's colour and its position right, and the seconds that one picture takes alone.
 `... evaluate refiner --at 0.4 0.8` does the same with the refiner taking over after those shares of the steps, and
-`... evaluate upscale` compares the upscaler with bicubic interpolation.
+`... evaluate upscale` compares the upscaler with bicubic interpolation. `... evaluate control` and `... evaluate
+image-prompt` paint silent captions beside hints, with --weight and until --stop-at.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from . import draw, upscaling
 MODELS = Path(__file__).resolve().parent / "models"
 CHECKPOINT = "juggernautXL_v8Rundiffusion.safetensors"
 FIELDS = ("background", "colour", "position")
+WHAT = ("captions", "refiner", "upscale", "control", "image-prompt")
 
 
 @dataclass
@@ -173,8 +175,10 @@ def report_gains(models: Path, count: int) -> None:
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("captions", "refiner", "upscale"), default="captions")
+    parser.add_argument("what", nargs="?", choices=WHAT, default="captions")
     parser.add_argument("--at", type=float, nargs="+", default=[0.4, 0.8], help="when the refiner takes over")
+    parser.add_argument("--weight", type=float, default=1.0, help="of a hint")
+    parser.add_argument("--stop-at", type=float, default=1.0, help="the share of the timesteps that a hint acts for")
     parser.add_argument("--models", type=Path, default=MODELS)
     parser.add_argument("--performance", choices=list(PERFORMANCES), default="Speed")
     parser.add_argument("--count", type=int, default=200)
@@ -189,6 +193,11 @@ def main() -> None:
         report_gains(a.models, a.count)
         return
     studio = open_studio(a.models, a.performance, [(name, float(weight)) for name, weight in a.lora])
+    if a.what in ("control", "image-prompt"):
+        from . import evaluate_hints  # which paints with what is above
+
+        evaluate_hints.report(studio, a.what, a.count, a.weight, a.stop_at, a.keep)
+        return
     studios = {"": studio}
     if a.what == "refiner":
         studios = {f", refiner from {at:g}": with_refiner(studio, at) for at in a.at}

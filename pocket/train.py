@@ -1,7 +1,8 @@
 """Train the pocket model: `python -m fooocus_stages.pocket.train STAGE --out FOLDER --minutes N`.
 
 The stages in order: vae, unet, targets, lcm, lightning, hyper, offset, film, export. Every stage can be resumed.
-The stages expansion and upscaler need none of the others: each trains its model and writes it.
+The stages expansion and upscaler need none of the others: each trains its model and writes it. The stages canny, cpds
+and image-prompt train what hangs on the committed base, and write it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,21 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from torch.nn import functional as F
 
-from . import data, diffusion, distil, draw, expansion, export, low_rank, networks, refiner, refining, upscaling
+from . import (
+    controlling,
+    data,
+    diffusion,
+    distil,
+    draw,
+    expansion,
+    export,
+    image_prompting,
+    low_rank,
+    networks,
+    refiner,
+    refining,
+    upscaling,
+)
 from .training import Gallery, Run, Team, cosine, follow, load_tokenizer, load_vae, set_rate, to_tensor
 
 # ---------------------------------------------------------------------------------------------- the autoencoder
@@ -236,7 +251,7 @@ def run_export(folder: Path, models: Path) -> None:
 
 
 STAGES = ("vae", "unet", "targets", "lcm", "lightning", "hyper", "offset", "film", "export", "expansion", "upscaler",
-          "refiner-vae", "interposer", "refiner")  # fmt: skip
+          "refiner-vae", "interposer", "refiner", *controlling.FILES, "image-prompt")  # fmt: skip
 
 
 def run_stage(stage: str, folder: Path, minutes: float, models: Path) -> None:
@@ -265,6 +280,12 @@ def run_stage(stage: str, folder: Path, minutes: float, models: Path) -> None:
     elif stage == "refiner":
         refining.train_unet(folder, minutes)
         refining.write_checkpoint(folder, models)
+    elif stage in controlling.FILES:
+        controlling.train(stage, folder, minutes)
+        controlling.write(stage, folder, models)
+    elif stage == "image-prompt":
+        image_prompting.train(folder, minutes)
+        image_prompting.write(folder, models)
     else:
         run_export(folder, models)
 

@@ -1,0 +1,250 @@
+"""The pocket's image prompts: a small vision tower, an adapter that lends its colours, and the negative side's tokens.
+
+`python -m fooocus_stages.pocket.train image-prompt --minutes 15 --models pocket/models` trains them together and writes
+them under the names of Fooocus's files. The tower first learns to name what a picture shows; then tower and adapter
+learn to make of a silent caption and a picture what the base makes of a complete caption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from ..pipelines.functional.image_attention import Pictures, weighted
+from ..pipelines.models import attention
+from ..pipelines.models.clip_vision import normalised
+from ..pipelines.models.ip_adapter import ImageAdapter, published_state
+from ..preprocessors.geometry import resample
+from . import base as frozen
+from . import data, diffusion, draw, export
+from .controlling import Album
+from .training import Run, cosine
+
+FOLDER, VISION_FOLDER = "controlnet", "clip_vision"
+ADAPTERS = ("ip-adapter-plus_sdxl_vit-h", "ip-adapter-plus-face_sdxl_vit-h")
+NEGATIVE, VISION = "fooocus_ip_negative", "clip_vision_vit_h"
+SIDE, PATCH, WIDTH, LAYERS = 224, 28, 64, 3
+SETTINGS = {"embed": WIDTH, "width": 64, "queries": 16, "depth": 2, "inner": 64, "hidden": 128, "out": 64}
+LOUD_KEYS = 10.0  # the formula makes keys 1280/128 times weaker
+BATCH, NAMING_BATCH, POOL = 12, 48, 800
+NAMING_SHARE = 0.2  # of the minutes
+WORDS: dict[str, tuple[str, ...]] = {
+    "shape": draw.SHAPES,
+    "colour": tuple(draw.COLOURS),
+    "background": tuple(draw.COLOURS),
+    "pattern": draw.PATTERNS,
+    "size": tuple(draw.SIZES),
+    "position": tuple(draw.POSITIONS),
+}
+
+# ---------------------------------------------------------------------------------------------- the networks
+
+
+class Eye(nn.Module):
+    """Vision tower, adapter, negative tokens (1, n, D), and heads that name what the adapter's tokens show."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.vision = build_vision()
+        self.adapter = ImageAdapter(SETTINGS, widths)
+        self.negative = nn.Parameter(torch.randn(1, SETTINGS["queries"], SETTINGS["out"]))
+        wide = SETTINGS["queries"] * SETTINGS["out"]
+        self.heads = nn.ModuleDict({field: nn.Linear(wide, len(words)) for field, words in WORDS.items()})
+        nn.init.normal_(self.adapter.resampler.latents, std=SETTINGS["width"] ** -0.5)
+        for layer in self.adapter.to_k:
+            cast(nn.Linear, layer).weight.data *= LOUD_KEYS
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """The adapter's tokens (B, n, D) of normalised pictures (B, 3, 224, 224)."""
+        out = self.vision(pixel_values=pixels, output_hidden_states=True)
+        return cast(Tensor, self.adapter(out.hidden_states[-2]))
+
+    def naming_loss(self, tokens: Tensor, scenes: Sequence[draw.Scene]) -> Tensor:
+        """Mean cross-entropy over the six words of the scenes."""
+        losses = []
+        for field, words in WORDS.items():
+            target = torch.tensor([words.index(getattr(scene, field)) for scene in scenes])
+            losses.append(F.cross_entropy(self.heads[field](tokens.flatten(1).float()), target))
+        return torch.stack(losses).mean()
+
+
+def build_vision() -> Any:
+    """An untrained vision tower in the layout of CLIP's; the adapter never reads its last layer."""
+    return CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=WIDTH,
+            intermediate_size=2 * WIDTH,
+            projection_dim=WIDTH // 2,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=1,
+            image_size=SIDE,
+            patch_size=PATCH,
+            hidden_act="gelu",
+            layer_norm_eps=1e-5,
+        )
+    )
+
+
+@contextmanager
+def looking(unet: nn.Module, eye: Eye, tokens: Tensor, weight: float) -> Iterator[None]:
+    """The UNet reads tokens (B, n, D) in one softmax with the text while the context lasts, as Fooocus has it."""
+    layers = tuple(Pictures(together=weighted(k, v, weight)) for k, v in eye.adapter.keys_and_values(tokens))
+    with attention.reading(unet, attention.Readings(layers)):
+        yield
+
+
+# ---------------------------------------------------------------------------------------------- what it learns from
+
+
+def to_pixels(pictures: Sequence[np.ndarray]) -> Tensor:
+    """uint8 pictures (H, W, 3) of any sizes as the tower sees them: (B, 3, 224, 224)."""
+    square = np.stack([resample(picture, SIDE, SIDE) for picture in pictures])
+    return normalised(torch.from_numpy(square).permute(0, 3, 1, 2).float() / 255)
+
+
+def with_colours_of(scene: draw.Scene, rng: np.random.Generator) -> draw.Scene:
+    """A scene that shares nothing with the given one but its two colours."""
+    other = draw.random_scene(rng)
+    return replace(other, colour=scene.colour, background=scene.background)
+
+
+def lesson(scene: draw.Scene, rng: np.random.Generator) -> tuple[str, draw.Scene]:
+    """A silent caption of the scene and what the picture beside it shows.
+
+    Mostly the caption hides the colours and the picture shares nothing else; else the picture has to say everything.
+    """
+    if rng.random() < 0.7:
+        return frozen.caption_without(scene, {"colour", "background"}, rng), with_colours_of(scene, rng)
+    return "", scene
+
+
+def draw_levels(count: int) -> Tensor:
+    """Timesteps (B,): most of them where colours are decided."""
+    high, anywhere = torch.randint(350, 1000, (count,)), torch.randint(0, 1000, (count,))
+    return torch.where(torch.rand(count) < 0.75, high, anywhere)
+
+
+# ---------------------------------------------------------------------------------------------- training
+
+
+def train(folder: Path, minutes: float) -> None:
+    """First the names of what pictures show, then the base's own answers to complete captions."""
+    run, rng, base = Run(folder, "image-prompt", minutes), np.random.default_rng(), frozen.open_base()
+    eye = Eye(attention.widths(base.unet))
+    optimizer = torch.optim.AdamW(_groups(eye), 1e-3, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    parts: dict[str, Any] = {"eye": eye, "optimizer": optimizer}
+    run.resume(parts)
+    album = Album(base, folder)
+    scenes = [draw.random_scene(rng) for _ in range(POOL)]
+    pool = to_pixels([draw.draw(scene, rng) for scene in scenes])
+    run.restart_clock()
+    progress, losses = 0.0, []
+    while progress < 1:
+        progress = run.tick()
+        if progress < NAMING_SHARE:
+            _set_rates(optimizer, cosine(progress / NAMING_SHARE, 2e-3, warm=0.05, floor=0.2))
+            picks = rng.integers(POOL, size=NAMING_BATCH)
+            loss = eye.naming_loss(eye(pool[picks]), [scenes[i] for i in picks])
+        else:
+            _set_rates(optimizer, cosine((progress - NAMING_SHARE) / (1 - NAMING_SHARE), 1e-3, warm=0.02))
+            loss = imitation_loss(base, eye, album, rng)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(eye.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+        if run.step % 25 == 0:
+            run.log(loss=float(np.mean(losses)))
+            losses.clear()
+        if run.due(60):
+            run.save(parts)
+    run.save(parts)
+
+
+def imitation_loss(base: frozen.Base, eye: Eye, album: Album, rng: np.random.Generator) -> Tensor:
+    """How far the base with a silent caption and a picture is from the base with the complete caption.
+
+    A quarter reads words of the negative side and the negative tokens, which are to change nothing.
+    """
+    scenes, x0, _ = album.batch("canny", BATCH)
+    size, blank = (8 * x0.shape[-2], 8 * x0.shape[-1]), len(scenes) // 4
+    lessons = [lesson(scene, rng) for scene in scenes[blank:]]
+    sections = int(rng.choice([1, 2, 3], p=(0.75, 0.15, 0.1)))
+    nothing = [data.negative_sections(sections, rng) for _ in range(blank)]
+    silent = nothing + [data.positive_sections(text, sections, rng) for text, _ in lessons]
+    whole = nothing + [[draw.caption(scene, rng, complete=True)] * sections for scene in scenes[blank:]]
+    pixels = to_pixels([draw.draw(shown, rng) for _, shown in lessons])
+    t, noise = draw_levels(len(scenes)), torch.randn_like(x0)
+    sigma = diffusion.SIGMAS[t]
+    x = x0 + sigma.view(-1, 1, 1, 1) * noise
+    with torch.autocast("cpu", torch.bfloat16):
+        ids = torch.tensor([data.size_ids(*size, rng)] * len(scenes), dtype=torch.float32)
+        with torch.no_grad():
+            first = np.stack([data.sum_weights(sections, rng) for _ in scenes])
+            told, asked = (diffusion.Condition(*base.text(t, torch.from_numpy(first)), ids) for t in (whole, silent))
+            target = diffusion.predict_noise(base.unet, x, sigma, t, told)
+        seen = eye(pixels)
+        tokens = torch.cat([eye.negative.expand(blank, -1, -1), seen])
+        with looking(base.unet, eye, tokens, float(rng.uniform(0.6, 1.1))):
+            error = diffusion.predict_noise(base.unet, x, sigma, t, asked) - target
+    scale = sigma.clamp(0.7, 4).view(-1, 1, 1, 1)
+    named = eye.naming_loss(seen, [shown for _, shown in lessons])
+    return ((error * scale) ** 2).mean() + 0.1 * diffusion.layout_loss(error, sigma) + 0.003 * named
+
+
+def _groups(eye: Eye) -> list[dict[str, Any]]:
+    """Parameters with how fast they learn: the maps to loud keys and to values fastest, the tower slowest."""
+    maps = [*eye.adapter.to_k.parameters()], [*eye.adapter.to_v.parameters()]
+    rest = [*eye.adapter.resampler.parameters(), *eye.heads.parameters(), eye.negative]
+    return [
+        {"params": list(eye.vision.parameters()), "pace": 1.0},
+        {"params": rest, "pace": 1.0},
+        {"params": maps[0], "pace": 10.0},
+        {"params": maps[1], "pace": 3.0},
+    ]
+
+
+def _set_rates(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["pace"]
+
+
+# ---------------------------------------------------------------------------------------------- the files
+
+
+def write(folder: Path, models: Path) -> list[Path]:
+    """Adapter (under the name of the one for faces too), negative tokens and vision tower, float16."""
+    eye = Eye(attention.widths(frozen.open_base().unet))
+    eye.load_state_dict(torch.load(folder / "image-prompt.pt", map_location="cpu", weights_only=True)["eye"])
+    published = published_state(eye.adapter)
+    halves = {part: {key: _half(tensor) for key, tensor in state.items()} for part, state in published.items()}
+    paths = [models / FOLDER / f"{name}.bin" for name in ADAPTERS]
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(halves, path)
+        path.chmod(0o644)
+    negative, vision = models / FOLDER / f"{NEGATIVE}.safetensors", models / VISION_FOLDER / f"{VISION}.safetensors"
+    export.write(negative, {"data": eye.negative}, _about("negative tokens of image prompts"))
+    export.write(vision, dict(eye.vision.state_dict()), _about("vision tower"))
+    return [*paths, negative, vision]
+
+
+def _half(tensor: Tensor) -> Tensor:
+    return tensor.detach().half().contiguous().clone()
+
+
+def _about(what: str) -> dict[str, str]:
+    description = (
+        f"The {what} of the Fooocus Stages pocket model. It knows that model's drawings and nothing else, and it is "
+        "not the one whose file name it carries."
+    )
+    return export.metadata(f"Pocket {what}", description, "clip-vision/ip-adapter")
