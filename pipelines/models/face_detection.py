@@ -6,6 +6,7 @@ Fooocus extras/face_crop.py; extras/facexlib/detection/retinaface.py.
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,10 +42,10 @@ Detector = Callable[[Picture], list[Face]]
 
 
 def has_facexlib() -> bool:
-    """Whether facexlib, and what its detector needs, can be imported."""
+    """Whether facexlib, and a torchvision for this torch, can be imported."""
     try:
         importlib.import_module("facexlib.detection.retinaface")
-    except ImportError:
+    except (ImportError, RuntimeError):  # the second from a torchvision for another torch
         return False
     return True
 
@@ -52,7 +53,9 @@ def has_facexlib() -> bool:
 def retinaface(path: Path) -> Detector:
     """RetinaFace with the weights of a file, on the CPU, at the picture's own size. Raises BadFile."""
     module = importlib.import_module("facexlib.detection.retinaface")
-    network = module.RetinaFace("resnet50", half=False, device="cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # facexlib asks torchvision for its backbone in an old way
+        network = module.RetinaFace("resnet50", half=False, device="cpu")
     state = {key.removeprefix("module."): value for key, value in read_state(path).items()}
     try:
         network.load_state_dict(state)

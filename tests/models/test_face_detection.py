@@ -78,14 +78,23 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, content: bytes) -> 
         yunet(path)
 
 
+@pytest.mark.filterwarnings("ignore:.*(pretrained|weight enum)")
 @pytest.mark.skipif(not has_facexlib(), reason="facexlib is not installed")
-def test_retinaface_reads_its_weights_and_finds_no_face_in_noise(tmp_path: Path) -> None:
+def test_retinaface_tells_what_facexlib_finds_in_its_order_of_colours(tmp_path: Path) -> None:
     from facexlib.detection.retinaface import RetinaFace
 
     torch.manual_seed(0)
-    state = {f"module.{key}": value for key, value in RetinaFace("resnet50", device="cpu").state_dict().items()}
-    torch.save(state, tmp_path / "detection_Resnet50_Final.pth")
-    assert retinaface(tmp_path / "detection_Resnet50_Final.pth")(np.zeros((64, 96, 3), np.uint8)) == []
+    network = RetinaFace("resnet50", device="cpu").eval()  # of random weights: it sees faces everywhere
+    torch.save({f"module.{key}": value for key, value in network.state_dict().items()}, tmp_path / "faces.pth")
+    picture = np.random.RandomState(0).randint(0, 256, (64, 96, 3)).astype(np.uint8)
+    rows = network.detect_faces(np.ascontiguousarray(picture[..., ::-1]), 0.97, 0.4)
+    faces = retinaface(tmp_path / "faces.pth")(picture)
+    np.testing.assert_allclose([face.score for face in faces], rows[:, 4], rtol=1e-5)
+    np.testing.assert_allclose(faces[0].points, rows[0, 5:].reshape(5, 2), rtol=1e-4)
+
+
+@pytest.mark.skipif(not has_facexlib(), reason="facexlib is not installed")
+def test_a_file_without_retinaface_is_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(BadFile, match=r"other\.pth holds no RetinaFace"):
         retinaface(tmp_path / "other.pth")
