@@ -1,5 +1,8 @@
 """A disk that is full, or that takes nothing: nothing half-written stays, earlier pictures are whole, and with room
-again the run works. The disk is a small tmpfs where one can be mounted; a bound on the size of files works everywhere."""
+again the run works.
+
+The disk is a small tmpfs where one can be mounted; a bound on the size of files works everywhere.
+"""
 
 from __future__ import annotations
 
@@ -119,8 +122,8 @@ def test_a_bound_on_the_size_of_files(tmp_path: Path, format: str) -> None:
         [sys.executable, "-c", program, str(tmp_path), format], capture_output=True, text=True, timeout=120
     )
     assert ended.stdout.splitlines() == [
-        f"a picture can't be saved in {tmp_path}: File too large; it is larger than a file may be there: choose another "
-        "output folder or format",
+        f"a picture can't be saved in {tmp_path}: File too large; it is larger than a file may be there: choose "
+        "another output folder or format",
         f"x_00002_.{format}",
     ], ended.stderr
     assert all_whole(tmp_path) == [f"x_00001_.{format}", f"x_00002_.{format}"]
