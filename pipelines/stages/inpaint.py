@@ -24,6 +24,7 @@ from . import masks, refine, sizes, upscale, vae
 from .known import KNOWN, MASK
 
 KIND = "inpaint"
+SMALLEST_CLASS = 64  # side of the smallest size class
 FILL_ABOVE = 0.99  # the strength above which nothing of the hole is left, so that it is filled
 
 
@@ -84,16 +85,32 @@ def crop(
 
 
 def in_working_size(host: Host, part: Tensor, native: int, upscaler: Any) -> Tensor:
-    """Pictures resampled into the size class `native`, enlarged by the network first when theirs is smaller."""
-    if sizes.size_class(*part.shape[1:3]) < native:
+    """Pictures resampled into the size class `native`, enlarged by the network first when theirs is smaller.
+
+    Raises BadValue for very narrow ones.
+    """
+    height, width = part.shape[1:3]
+    if sizes.size_class(height, width) < native:
         if upscaler is None:
             host.notice(
-                f"the part to inpaint, {part.shape[2]}×{part.shape[1]} pixels, is enlarged by resampling alone: wire "
-                "in an upscaler for more detail"
+                f"the part to inpaint, {width}×{height} pixels, is enlarged by resampling alone: wire in an upscaler "
+                "for more detail"
             )
         else:
             part = upscale.enlarge(host, upscaler, part)
-    return sizes.to_size_class(part, native)
+    try:
+        return sizes.to_size_class(part, native)
+    except BadValue:
+        if height * width >= SMALLEST_CLASS**2:
+            raise
+        return sizes.to_size_class(of_smallest_class(part), native)
+
+
+def of_smallest_class(part: Tensor) -> Tensor:
+    """Pictures of a few pixels enlarged to the area of 64×64, from where sizes in steps of 64 can grow."""
+    height, width = part.shape[1:3]
+    scale = SMALLEST_CLASS / (height * width) ** 0.5
+    return sizes.resample(part, max(round(height * scale), 1), max(round(width * scale), 1))
 
 
 def fill(image: Tensor, mask: Tensor) -> Tensor:
