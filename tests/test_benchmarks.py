@@ -12,6 +12,7 @@ import pytest
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 SMALLEST = {
     "blur.py": ["--rounds", "1", "--sizes", "1"],
+    "image_prompt.py": ["--sizes", "nano", "--rounds", "1", "--cases", "1", "--side", "64"],
     "load.py": ["--sizes", "nano", "--rounds", "1"],
     "lora.py": ["--rounds", "1", "--rank", "2"],
     "prompt.py": ["--pictures", "2", "--rounds", "1"],
@@ -19,7 +20,16 @@ SMALLEST = {
     "sampling.py": ["--sizes", "nano", "--steps", "1", "--rounds", "1", "--side", "64", "--cases", "1"],
     "startup.py": ["--rounds", "1", "--commands", "1"],
 }
-ROWS = {"blur.py": 2, "load.py": 3, "lora.py": 2, "prompt.py": 5, "runner.py": 4, "sampling.py": 2, "startup.py": 1}
+ROWS = {
+    "blur.py": 2,
+    "image_prompt.py": 2,
+    "load.py": 3,
+    "lora.py": 2,
+    "prompt.py": 5,
+    "runner.py": 4,
+    "sampling.py": 2,
+    "startup.py": 1,
+}
 
 
 @pytest.mark.parametrize("name", list(SMALLEST))
