@@ -113,12 +113,14 @@ def graphs(draw: st.DrawFn, kinds: tuple[str, ...]) -> Graph:
 def below(graph: Graph, node_id: str) -> set[str]:
     """A node and all that take from it."""
     found = {node_id}
-    while (
-        more := {i for i, n in graph.items() for v in n["inputs"].values() if isinstance(v, list) and v[0] in found}
-        - found
-    ):
+    while more := {i for i, node in graph.items() if found & sources(node)} - found:
         found |= more
     return found
+
+
+def sources(node: Graph) -> set[str]:
+    """The nodes that a node takes from."""
+    return {value[0] for value in node["inputs"].values() if isinstance(value, list)}
 
 
 def shown(runner: Runner, graph: Graph) -> Any:
@@ -144,8 +146,7 @@ def test_a_change_runs_what_hangs_on_it_and_nothing_else(graph: Graph, data: st.
     again = shown(runner, graph)
     assert graph == given
     assert again == shown(Runner(CLASSES), graph)
-    lazy = {link[0] for node in graph.values() if node["class_type"] == "Either" for link in node["inputs"].values()}
-    if not lazy:
+    if all(node["class_type"] != "Either" for node in graph.values()):  # a choice may ask for what never ran before
         runner = Runner(CLASSES)
         runner.run(before)
         assert set(runner.run(graph).executed) <= below(graph, changed)
@@ -162,4 +163,4 @@ def test_a_failed_run_spoils_no_later_one(graph: Graph, values: list[int]) -> No
                 node["inputs"]["value"] = value
         worn, fresh = shown(runner, graph), shown(Runner(CLASSES), graph)
         assert type(worn) is type(fresh)
-        assert worn == fresh or isinstance(worn, str)
+        assert worn == fresh or isinstance(worn, str)  # which of two odd numbers is met first may differ

@@ -38,10 +38,11 @@ numbers = st.sampled_from([0.5, 1.0, 1.3, 2.0, -1.0, 0.25])
 
 def parts_of(inner: st.SearchStrategy[Part]) -> st.SearchStrategy[tuple[Part, ...]]:
     """Parts in a row, no two texts beside each other: they would be one."""
-    rows = st.lists(inner, min_size=1, max_size=4)
-    return rows.filter(lambda row: not any(isinstance(a, str) and isinstance(b, str) for a, b in itertools.pairwise(row))).map(
-        tuple
-    )  # fmt: skip
+    return st.lists(inner, min_size=1, max_size=4).filter(apart).map(tuple)
+
+
+def apart(row: Sequence[Part]) -> bool:
+    return not any(isinstance(a, str) and isinstance(b, str) for a, b in itertools.pairwise(row))
 
 
 groups = st.recursive(
@@ -89,6 +90,7 @@ def test_sections_hold_every_token_once_and_keep_short_words_whole(lengths: list
             assert len({places[token] for token, _ in word}) == 1
 
 
+entries = st.lists(st.text("xyz", min_size=1, max_size=2), min_size=1, max_size=3)
 names = st.sampled_from(["colour", "animal", "nobody"])
 LISTS = {"colour": ("red", "blue", "green"), "animal": ("cat", "dog")}
 lines = st.lists(st.text(alphabet="ab ,", max_size=5) | names.map(lambda name: f"__{name}__"), max_size=8).map(" ".join)
@@ -112,9 +114,7 @@ def test_wildcards_are_filled_in_from_the_left(text: str, index: int, seed: int)
 
 
 @MANY
-@given(
-    st.lists(st.lists(st.text("xyz", min_size=1, max_size=2), min_size=1, max_size=3), max_size=3), st.integers(0, 99)
-)
+@given(st.lists(entries, max_size=3), st.integers(0, 99))
 def test_arrays_go_through_every_combination(arrays: list[list[str]], index: int) -> None:
     arrays = [[f"{i}{entry}" for entry in array] for i, array in enumerate(arrays)]
     text = "a " + " ".join("[[" + ",".join(array) + "]]" for array in arrays)
