@@ -12,6 +12,7 @@ import pytest
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 SMALLEST = {
     "blur.py": ["--rounds", "1", "--sizes", "1"],
+    "control.py": ["--rounds", "1", "--sides", "64", "--sizes", "nano", "--side", "64", "--rank", "2"],
     "image_prompt.py": ["--sizes", "nano", "--rounds", "1", "--cases", "1", "--side", "64"],
     "load.py": ["--sizes", "nano", "--rounds", "1"],
     "lora.py": ["--rounds", "1", "--rank", "2"],
@@ -19,9 +20,11 @@ SMALLEST = {
     "runner.py": ["--nodes", "4", "--rounds", "1"],
     "sampling.py": ["--sizes", "nano", "--steps", "1", "--rounds", "1", "--side", "64", "--cases", "1"],
     "startup.py": ["--rounds", "1", "--commands", "1"],
+    "upscale.py": ["--side", "8", "--rounds", "1"],
 }
 ROWS = {
     "blur.py": 2,
+    "control.py": 6,
     "image_prompt.py": 2,
     "load.py": 3,
     "lora.py": 2,
@@ -29,6 +32,7 @@ ROWS = {
     "runner.py": 4,
     "sampling.py": 2,
     "startup.py": 1,
+    "upscale.py": 5,
 }
 
 
