@@ -118,7 +118,7 @@ def test_a_signal_leaves_nothing_behind(
 @pytest.mark.parametrize("sent", SIGNALS)
 def test_a_process_that_gets_a_signal_ends_with_all_its_own(folder: Path, sent: signal.Signals) -> None:
     """The real command, in the middle of its steps, as a terminal or a service stops it."""
-    many = ["--set", "mode.overwrite_step=200", "--set", "size.width=256", "--set", "size.height=256"]
+    many = ["--set", "mode.overwrite_step=10", "--set", "size.width=256", "--set", "size.height=256"]
     command = [sys.executable, "-m", "fooocus_stages.serving.cli", "run", "w.json", "--models", "pocket", *many]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
