@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 from torch import Tensor, nn
 
 from ..pipelines.functional.control import layer_factors
@@ -21,6 +20,12 @@ from ..pipelines.models import controlnet, names
 from ..pipelines.models.control_lora import DOWN, UP, ControlNet, Tensors
 from ..preprocessors.canny import pyramid_canny
 from ..preprocessors.cpds import structure
+
+try:
+    from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
+except ImportError:  # diffusers before 0.32
+    from diffusers.models.controlnet import ControlNetConditioningEmbedding
+
 from . import base as frozen
 from . import diffusion, draw, export
 from .training import Run, cosine, set_rate, to_tensor
