@@ -36,7 +36,7 @@ SIDE, PATCH, WIDTH, LAYERS = 224, 28, 64, 3
 SETTINGS = {"embed": WIDTH, "width": 64, "queries": 16, "depth": 2, "inner": 64, "hidden": 128, "out": 64}
 LOUD_KEYS = 10.0  # the formula makes keys 1280/128 times weaker
 BATCH, NAMING_BATCH, POOL = 12, 48, 800
-NAMING_SHARE = 0.2  # of the minutes
+NAMING_SHARE = 0.15  # of the minutes
 WORDS: dict[str, tuple[str, ...]] = {
     "shape": draw.SHAPES,
     "colour": tuple(draw.COLOURS),
@@ -122,14 +122,14 @@ def lesson(scene: draw.Scene, rng: np.random.Generator) -> tuple[str, draw.Scene
 
     Mostly the caption hides the colours and the picture shares nothing else; else the picture has to say everything.
     """
-    if rng.random() < 0.7:
+    if rng.random() < 0.85:
         return frozen.caption_without(scene, {"colour", "background"}, rng), with_colours_of(scene, rng)
     return "", scene
 
 
 def draw_levels(count: int) -> Tensor:
     """Timesteps (B,): most of them where colours are decided."""
-    high, anywhere = torch.randint(350, 1000, (count,)), torch.randint(0, 1000, (count,))
+    high, anywhere = torch.randint(500, 1000, (count,)), torch.randint(0, 1000, (count,))
     return torch.where(torch.rand(count) < 0.75, high, anywhere)
 
 
@@ -155,7 +155,7 @@ def train(folder: Path, minutes: float) -> None:
             picks = rng.integers(POOL, size=NAMING_BATCH)
             loss = eye.naming_loss(eye(pool[picks]), [scenes[i] for i in picks])
         else:
-            _set_rates(optimizer, cosine((progress - NAMING_SHARE) / (1 - NAMING_SHARE), 1e-3, warm=0.02))
+            _set_rates(optimizer, cosine((progress - NAMING_SHARE) / (1 - NAMING_SHARE), 2e-3, warm=0.02))
             loss = imitation_loss(base, eye, album, rng)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -173,10 +173,10 @@ def train(folder: Path, minutes: float) -> None:
 def imitation_loss(base: frozen.Base, eye: Eye, album: Album, rng: np.random.Generator) -> Tensor:
     """How far the base with a silent caption and a picture is from the base with the complete caption.
 
-    A quarter reads words of the negative side and the negative tokens, which are to change nothing.
+    A sixth reads words of the negative side and the negative tokens, which are to change nothing.
     """
     scenes, x0, _ = album.batch("canny", BATCH)
-    size, blank = (8 * x0.shape[-2], 8 * x0.shape[-1]), len(scenes) // 4
+    size, blank = (8 * x0.shape[-2], 8 * x0.shape[-1]), len(scenes) // 6
     lessons = [lesson(scene, rng) for scene in scenes[blank:]]
     sections = int(rng.choice([1, 2, 3], p=(0.75, 0.15, 0.1)))
     nothing = [data.negative_sections(sections, rng) for _ in range(blank)]

@@ -64,7 +64,8 @@ def test_pictures_follow_their_own_hints_and_not_anothers(kind):
     studio = evaluate.open_studio(evaluate.MODELS, "Speed", [])
     studio = replace(studio, settings=replace(studio.settings, steps=10))
     found = evaluate_hints.follow_control(studio, kind, count=4, weight=1.0, stop_at=1.0, batch=4)
-    assert found.tally.right["position"] == found.tally.right["background"] == 4
+    assert found.tally.right["position"] == 4
+    assert found.tally.right["background"] >= 3
     assert np.mean(found.own) > np.mean(found.others) + 0.25
 
 

@@ -1,0 +1,92 @@
+"""The pocket's image prompts: what is trained is what the pack reads, and pictures take over colours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from fooocus_stages.pipelines.functional.latents import from_uint8
+from fooocus_stages.pipelines.host import LocalHost
+from fooocus_stages.pipelines.models import attention
+from fooocus_stages.pipelines.stages import image_prompt, image_reading
+from fooocus_stages.pocket import base, controlling, diffusion, draw, evaluate, evaluate_hints
+from fooocus_stages.pocket import image_prompting as ours
+from safetensors import safe_open
+
+HALVES = [evaluate.MODELS / ours.FOLDER / f"{ours.NEGATIVE}.safetensors",
+          evaluate.MODELS / ours.VISION_FOLDER / f"{ours.VISION}.safetensors"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def frozen():
+    return base.open_base()
+
+
+def test_what_is_trained_is_written_and_read_as_the_pack_reads_it(tmp_path, monkeypatch, frozen):
+    monkeypatch.setattr(controlling, "SIZES", ((64, 64, 4),))
+    monkeypatch.setattr(ours, "POOL", 4)
+    monkeypatch.setattr(ours, "NAMING_SHARE", 0.0)
+    for steps in (1, 2):
+        ours.train(tmp_path, minutes=1e-9)  # one step
+        assert torch.load(tmp_path / "image-prompt.pt", weights_only=True)["step"] == steps
+    ours.write(tmp_path, tmp_path)
+    eye = ours.Eye(attention.widths(frozen.unet))
+    eye.load_state_dict(torch.load(tmp_path / "image-prompt.pt", weights_only=True)["eye"])
+    eye.half().float()
+
+    host = LocalHost([tmp_path], device="cpu")
+    drawing = draw.draw(draw.Scene("cross", "red", "blue"), np.random.default_rng(0), 96, 128)
+    seen = image_prompt.load(host, f"{ours.ADAPTERS[0]}.bin", f"{ours.VISION}.safetensors")
+    (hint,) = image_prompt.prompt(host, seen, from_uint8(torch.from_numpy(drawing))[None], weight=0.8, stop_at=1.0)
+    model = evaluate.open_studio(evaluate.MODELS, "Speed", []).model
+    at_run_time = image_reading.reading(model, (hint,), 2, 1, torch.device("cpu"))(0.0)
+    x, sigma, t = torch.randn(2, 4, 8, 8), torch.tensor([4.0, 4.0]), torch.tensor([700, 700])
+    told = base.told(frozen, ["a star", ""], (64, 64), np.random.default_rng(0))
+    with torch.no_grad():
+        tokens = torch.cat([eye(ours.to_pixels([drawing])), eye.negative])
+        with ours.looking(frozen.unet, eye, tokens, weight=0.8):
+            trained = diffusion.predict_noise(frozen.unet, x, sigma, t, told)
+        with attention.reading(frozen.unet, at_run_time):
+            torch.testing.assert_close(
+                diffusion.predict_noise(frozen.unet, x, sigma, t, told), trained, atol=1e-4, rtol=0
+            )
+
+
+@pytest.mark.parametrize("path", HALVES, ids=lambda path: path.stem)
+def test_each_file_says_what_it_is(path):
+    with safe_open(path, "pt") as file:
+        about = file.metadata()
+    assert about["modelspec.license"] == "GPL-3.0-or-later"
+    assert "is not the" in about["modelspec.description"].lower()
+
+
+@pytest.mark.parametrize("adapter", ours.ADAPTERS)
+def test_the_committed_adapters_belong_to_the_base(adapter, frozen):
+    host = LocalHost([evaluate.MODELS], device="cpu")
+    seen = image_prompt.load(host, f"{adapter}.bin", f"{ours.VISION}.safetensors")
+    assert seen.adapter.widths == attention.widths(frozen.unet)
+    assert seen.negative is not None
+
+
+def test_colours_of_a_picture_are_taken_over():
+    studio = evaluate.open_studio(evaluate.MODELS, "Speed", [])
+    studio = replace(studio, settings=replace(studio.settings, steps=10))
+    found = evaluate_hints.follow_image_prompt(studio, count=4, weight=1.0, stop_at=1.0, batch=4)
+    assert found.right["background"] >= 3
+    assert found.right["colour"] >= 3
+    assert found.right["position"] >= 3
+
+
+def test_the_picture_beside_a_silent_caption_shares_what_the_caption_hides():
+    rng = np.random.default_rng(4)
+    silent = 0
+    for _ in range(60):
+        scene = draw.random_scene(rng)
+        text, shown = ours.lesson(scene, rng)
+        assert (shown.colour, shown.background) == (scene.colour, scene.background)
+        assert not set(text.replace(",", "").split()) & set(draw.COLOURS)
+        assert text or shown == scene
+        silent += not text
+    assert 5 <= silent <= 30
