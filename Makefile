@@ -17,9 +17,9 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/pytest $(ARGS)
 
-# Old libraries warn of what was to come: here their warnings are no errors.
+# Old libraries warn of what was to come: here their warnings are no errors. The pocket is only trained on the new ones.
 test-oldest: $(OLDEST)/.ready
-	$(OLDEST)/bin/pytest -W default $(ARGS)
+	$(OLDEST)/bin/pytest -W default -k "not a_training_can_be_begun_again" $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

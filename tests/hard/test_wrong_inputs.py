@@ -152,7 +152,7 @@ ROWS = [
     Row(
         "NaN in a text encoder",
         "node encode (FooocusEncodePrompt): the encoded text came out as NaN or infinity: "
-        "mine.safetensors is damaged, its weight encoder.layers.0.layer_norm1.weight holds "
+        "mine.safetensors is damaged, its weight <…>encoder.layers.0.layer_norm1.weight holds "
         "such values; download it again, and leave out LoRAs at extreme weights",
         MINE,
         wrong.checkpoint(wrong.spoil(wrong.TEXT_WEIGHT, float("nan"))),

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from fooocus_stages.pipelines.host import POCKET
 from fooocus_stages.serving import cli
 from fooocus_stages.serving.commands import doctor
@@ -78,7 +77,7 @@ def test_nothing_can_run_without_files(capsys: pytest.CaptureFixture[str]) -> No
     count = len(bundled())
     assert out.splitlines()[-1] == f"0 of {count} workflows can run now"
     assert "  checkpoints: models/checkpoints (is not there)" in out
-    assert f"  torch {torch.__version__}" in out
+    assert f"  torch {version('torch')}" in out
     assert "; run `fooocus-stages assets fetch juggernautXL_v8Rundiffusion sd_xl_offset" in out
 
 

@@ -162,7 +162,7 @@ def test_smaller_tiles_when_memory_runs_out() -> None:
         def __call__(self, x: Tensor) -> Tensor:
             sizes.append(x.shape[-1])
             if x.shape[-1] > 200:
-                raise torch.OutOfMemoryError
+                raise upscale.OUT_OF_MEMORY[0]
             return super().__call__(x)
 
     image = torch.rand(1, 300, 300, 3)
@@ -172,7 +172,7 @@ def test_smaller_tiles_when_memory_runs_out() -> None:
 
     class Full(Nearest):
         def __call__(self, x: Tensor) -> Tensor:
-            raise torch.OutOfMemoryError
+            raise upscale.OUT_OF_MEMORY[0]
 
     with pytest.raises(BadValue, match="300×300 pixels does not fit into memory even in tiles of 128"):
         upscale.enlarge(HOST, Full(), image)
