@@ -42,7 +42,14 @@ MODES = (
     "B01 B02 B03 B04 B05 B06 B07 B08 B09 B10 B11 B12 B13 P01 P02 P03 P04 P05 P06 P07 P12 P13 P14 P15 "
     "U01 U02 U03 U04 U05 U07 U08 U09"
 )
-SIDES = {"upscale-1.5x": 192, "upscale-2x": 256, "upscale-fast-2x": 1024}  # of pictures that are not 128 wide
+SIDES = {  # of pictures that are not 128 wide
+    "image-prompt-upscale-1.5x": 192,
+    "image-prompt-upscale-2x": 256,
+    "upscale-1.5x": 192,
+    "upscale-2x": 256,
+    "upscale-image-prompt": 256,
+    "upscale-fast-2x": 1024,
+}
 
 
 def test_every_mode_so_far_has_its_file() -> None:

@@ -1,8 +1,13 @@
-"""Writing a small ONNX network: just enough of the format for convolutions whose cells are laid out in rows."""
+"""Small ONNX networks in YuNet's form, written by hand: just enough of the format for convolutions laid out in rows.
+
+The pocket's drawings have no faces, so its detector finds none: `python -m fooocus_stages.pocket.onnx_file`.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+
+from ..pipelines.host import POCKET
 
 FLOAT, INT64 = 1, 7
 INTS_TYPE = 7
@@ -76,3 +81,14 @@ def nano_yunet(colours: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> bytes:
             nodes += node("Reshape", [f"{name}.last", f"{name}.rows"], name)
             outputs.append(slot(name, [1, f"n{stride}", rows]))
     return model(nodes, tensors, slot("input", [1, 3, "h", "w"]), outputs)
+
+
+def main() -> None:
+    """Write the pocket's detector."""
+    path = POCKET / "face_detection" / "face_detection_yunet_2023mar.onnx"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(nano_yunet(colours=(0.0, 0.0, 0.0)))
+
+
+if __name__ == "__main__":
+    main()
