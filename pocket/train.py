@@ -2,7 +2,8 @@
 
 The stages in order: vae, unet, targets, lcm, lightning, hyper, offset, film, export. Every stage can be resumed.
 The stages expansion and upscaler need none of the others: each trains its model and writes it. The stages canny, cpds
-and image-prompt train what hangs on the committed base, and write it.
+and image-prompt train what hangs on the committed base, and write it; so do refiner-vae, interposer and refiner, in
+this order.
 """
 
 from __future__ import annotations
