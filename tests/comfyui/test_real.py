@@ -27,11 +27,9 @@ PYTHON = os.environ.get("COMFYUI_PYTHON", sys.executable)
 PACK = Path(fooocus_stages.__file__).parent
 NAMES = sorted(path.stem for path in (PACK / "workflows" / "api").glob("*.json"))
 
-FILES = {
-    "FooocusLoadCheckpoint": "ckpt_name",
-    "FooocusLoadRefiner": "refiner_name",
-    "FooocusLoadUpscaler": "upscaler_name",
-}
+FILES = (
+    "ckpt_name", "refiner_name", "upscaler_name", "control_name", "adapter_name", "clip_vision_name", "negative_name",
+)  # fmt: skip
 
 pytestmark = pytest.mark.skipif(not COMFYUI, reason="COMFYUI_DIR names no ComfyUI checkout")
 
@@ -67,6 +65,7 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comfy]:
     for name in ("custom_nodes", "input", "output", "temp", "models", "user"):
         (folder / name).mkdir()
     (folder / "custom_nodes" / "fooocus-stages").symlink_to(PACK)
+    shutil.copytree(PACK / "pocket" / "models" / "face_detection", folder / "models" / "face_detection")
     for picture in (PACK / "pocket" / "pictures").iterdir():
         shutil.copy(picture, folder / "input")
     with socket.socket() as probe:
@@ -93,11 +92,12 @@ def comfy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comfy]:
 
 
 def pocket(name: str) -> Any:
-    """A bundled workflow as a person has it who chose the pocket checkpoint."""
+    """A bundled workflow as a person has it who chose the pocket's files everywhere."""
     graph = json.loads((PACK / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
     for node in graph.values():
-        if name := FILES.get(node["class_type"]):
-            node["inputs"][name] = "pocket"
+        for name in FILES:
+            if name in node["inputs"]:
+                node["inputs"][name] = f"pocket/{node['inputs'][name]}"
     return graph
 
 
