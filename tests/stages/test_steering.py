@@ -93,6 +93,7 @@ def test_hints_add_up_in_any_order(pocket: Pocket, net: ControlNet) -> None:
     torch.testing.assert_close(run(pocket, same, same), run(pocket, hint(net)), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:TF32 acceleration")  # which restoring the flags speaks of
 @torch.backends.mkldnn.flags(enabled=False)  # whose kernels may change with the size of the batch
 def test_a_picture_of_a_batch_gets_what_it_gets_alone(pocket: Pocket, net: ControlNet) -> None:
     pictures = picture(2)
