@@ -6,7 +6,7 @@ is ever read from a blur, so each is worked out only as far round the hole as it
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -47,18 +47,17 @@ def box_blur(picture: Picture, radius: int, axis: int) -> Picture:
     """The mean over 2·radius + 1 rows (axis 0) or columns (axis 1), the border repeated, rounded as Pillow's BoxBlur.
 
     Pillow's fixed-point weight falls short of 1/(2·radius + 1), and the two pixels just outside the window get half of
-    what is missing each. Where that can't change the rounding, the mean is rounded at once.
+    what is missing each. Where that can't change the rounding, it is OpenCV's mean, rounded to the nearest.
     """
     window = (1, 2 * radius + 1) if axis == 0 else (2 * radius + 1, 1)
+    if is_plain(radius):
+        return cast(Picture, cv2.blur(picture, window, borderType=cv2.BORDER_REPLICATE))
     blurred: Picture = np.empty_like(picture)
     for start in range(0, picture.shape[1 - axis], STRIP):
         strip = np.s_[:, start : start + STRIP] if axis == 0 else np.s_[start : start + STRIP]
         part = picture[strip]
         sums = cv2.boxFilter(part, cv2.CV_32S, window, normalize=False, borderType=cv2.BORDER_REPLICATE)
-        if is_plain(radius):
-            blurred[strip] = cv2.convertScaleAbs(sums, alpha=1 / (2 * radius + 1))
-        else:
-            blurred[strip] = _weighed(sums, part, radius, axis)
+        blurred[strip] = _weighed(sums, part, radius, axis)
     return blurred
 
 

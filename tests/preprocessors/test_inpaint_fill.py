@@ -87,6 +87,19 @@ def test_a_sum_whose_mean_is_next_to_a_half() -> None:
         assert strays == (not inpaint_fill.is_plain(radius)) == (radius == 128)
 
 
+@pytest.mark.parametrize("radius", [radius for radius in RADII if inpaint_fill.is_plain(radius)])
+def test_every_mean_is_rounded_to_the_nearest(radius: int) -> None:
+    """One column of a channel for every sum that a window can have."""
+    width = 2 * radius + 1
+    sums = np.arange(255 * width + 3).clip(max=255 * width)
+    for part in np.array_split(sums[: len(sums) // 3 * 3].reshape(-1, 3), len(sums) // 4000 + 1):
+        columns = np.clip(part - 255 * np.arange(width)[:, None, None], 0, 255).astype(np.uint8)
+        nearest = (2 * part + width) // (2 * width)
+        assert (inpaint_fill.box_blur(columns, radius, axis=0)[radius] == nearest).all()
+        rows = np.ascontiguousarray(columns.swapaxes(0, 1))
+        assert (inpaint_fill.box_blur(rows, radius, axis=1)[:, radius] == nearest).all()
+
+
 def test_the_picture_stays_as_it_was() -> None:
     picture = noise(20, 20)
     before = picture.copy()
