@@ -50,9 +50,15 @@ class FooocusInpaintCrop:
     DESCRIPTION = "Cuts out the part of a picture round its mask, in a size that the model knows."
     CATEGORY = "Fooocus/inpaint"
     FUNCTION = "run"
-    RETURN_TYPES = (sockets.INPAINT, "IMAGE", "MASK")
-    RETURN_NAMES = ("region", "image", "mask")
-    OUTPUT_TOOLTIPS = ("The part and where it belongs.", "The part as a picture.", "Its mask.")
+    RETURN_TYPES = (sockets.INPAINT, "IMAGE", "MASK", "INT", "INT")
+    RETURN_NAMES = ("region", "image", "mask", "width", "height")
+    OUTPUT_TOOLTIPS = (
+        "The part and where it belongs.",
+        "The part as a picture.",
+        "Its mask.",
+        "Its width in pixels, for control images.",
+        "Its height in pixels.",
+    )
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:
@@ -70,9 +76,9 @@ class FooocusInpaintCrop:
 
     def run(
         self, image: Any, mask: Any, respective_field: float, model: Model | None = None, upscaler: Any = None
-    ) -> tuple[InpaintRegion, Any, Any]:
+    ) -> tuple[InpaintRegion, Any, Any, int, int]:
         region = stages.inpaint.crop(current_host(), image, mask, respective_field, model, upscaler)
-        return region, region.crop, region.mask
+        return region, region.crop, region.mask, region.width, region.height
 
 
 class FooocusInpaintFill:
@@ -237,8 +243,8 @@ class FooocusInpaint:
     )
     CATEGORY = "Fooocus/inpaint"
     FUNCTION = "run"
-    RETURN_TYPES = (sockets.MODEL, "LATENT", "FLOAT", sockets.INPAINT, "IMAGE", "MASK")
-    RETURN_NAMES = ("model", "latent", "denoise", "region", "filled", "mask")
+    RETURN_TYPES = (sockets.MODEL, "LATENT", "FLOAT", sockets.INPAINT, "IMAGE", "MASK", "INT", "INT")
+    RETURN_NAMES = ("model", "latent", "denoise", "region", "filled", "mask", "width", "height")
     OUTPUT_TOOLTIPS = (
         "The model with the mode's engine, for the sampler.",
         "The latent, for the sampler.",
@@ -246,6 +252,8 @@ class FooocusInpaint:
         "Where the part belongs, for the paste node.",
         "The part as it is encoded, to look at.",
         "Its mask, to look at.",
+        "The part's width in pixels, for control images.",
+        "Its height in pixels.",
     )
 
     @classmethod
@@ -311,7 +319,7 @@ class FooocusInpaint:
         respective_field: float,
         mask: Any = None,
         upscaler: Any = None,
-    ) -> tuple[Model, dict[str, Any], float, InpaintRegion, Any, Any]:
+    ) -> tuple[Model, dict[str, Any], float, InpaintRegion, Any, Any, int, int]:
         given = InpaintMode(engine, strength, respective_field, not disable_initial_latent) if override else None
         sides = chosen_sides(outpaint_left, outpaint_top, outpaint_right, outpaint_bottom)
         done = stages.inpaint.inpaint(
@@ -329,4 +337,5 @@ class FooocusInpaint:
             upscaler,
             seed,
         )
-        return done.model, done.latent, done.denoise, done.region, done.filled, done.region.mask
+        region = done.region
+        return done.model, done.latent, done.denoise, region, done.filled, region.mask, region.width, region.height

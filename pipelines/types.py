@@ -211,6 +211,16 @@ class InpaintRegion:
     crop: Tensor
     mask: Tensor
 
+    @property
+    def width(self) -> int:
+        """In pixels, of the part as it is worked on."""
+        return self.crop.shape[2]
+
+    @property
+    def height(self) -> int:
+        """In pixels, of the part as it is worked on."""
+        return self.crop.shape[1]
+
 
 @dataclass(frozen=True)
 class Known:
