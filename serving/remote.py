@@ -24,6 +24,7 @@ class Remote:
     def __init__(self, background: Background, server: ComfyServer) -> None:
         self._background = background
         self._server = server
+        self.results = Results()  # of the last run, as far as it came
 
     def declarations(self, graph: ApiGraph, known: Collection[str]) -> dict[str, type[Any]]:
         """Classes that declare the graph's nodes that are not known here, as far as the server has them."""
@@ -38,7 +39,9 @@ class Remote:
 
         A signal takes the run back from the server before it goes on. Raises Refused, NodeError, RunError, Interrupted.
         """
-        return self._background.do(_run(self._server, graph, console))
+        run = RemoteRun(self._server, graph, console)
+        self.results = run.results
+        return self._background.do(run.run())
 
     def fetch(self, results: Results, graph: ApiGraph, folder: Path) -> list[Output]:
         """What the nodes have to show: files, fetched into the folder, with their paths, texts as they are."""
@@ -72,10 +75,6 @@ def shown(results: Results, graph: ApiGraph) -> list[Output]:
 
 async def _server(address: Any) -> ComfyServer:
     return ComfyServer(address)
-
-
-async def _run(server: ComfyServer, graph: ApiGraph, console: Console) -> Results:
-    return await RemoteRun(server, graph, console).run()
 
 
 async def _declarations(server: ComfyServer, graph: ApiGraph, known: Collection[str]) -> dict[str, type[Any]]:

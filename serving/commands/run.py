@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ...nodes.comfy import use_host
-from ...pipelines.errors import BadValue
+from ...pipelines.errors import BadValue, UserError
 from ...pipelines.host import LocalHost
 from ...pipelines.settings import MAX_SEED
 from ..console import Console
 from ..declarations import Registry
 from ..overrides import Graph, set_everywhere, set_input
 from ..remote import connected
-from ..results import Results
+from ..results import Results, RunError
 from ..runner import Runner
 from ..workflow_files import read_workflow
 from .common import OK, REGISTRY, add_command, host_of, host_options, lines_of, show
@@ -77,7 +78,12 @@ def run_there(options: argparse.Namespace, console: Console, graph: Graph) -> di
         override(graph, registry, options)
         server.upload(graph, options.input_dir)
         start = time.perf_counter()
-        results = server.run(graph, console)
+        try:
+            results = server.run(graph, console)
+        except Exception:
+            with contextlib.suppress(UserError, RunError):
+                console.outputs = server.fetch(server.results, graph, options.output)
+            raise
         seconds = time.perf_counter() - start
         outputs = server.fetch(results, graph, options.output)
     return _report(outputs, seconds, results, seeds_in(graph))

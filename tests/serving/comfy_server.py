@@ -15,6 +15,8 @@ from typing import Any
 from aiohttp import WSCloseCode, web
 
 PICTURE = b"the bytes of a picture"
+BROKEN_OFF = ("error", "our error", "unexplained", "interrupted", "forgets", "dies")
+"""endings at the first node"""
 LOGIN = "Basic bWU6YTpiQMO8"
 """`me` with the password `a:b@ü`"""
 OBJECT_INFO: dict[str, Any] = {
@@ -245,14 +247,16 @@ class SmallComfy:
         await tell("execution_start")
         await tell("execution_cached", nodes=list(self.manners.cached))
         nodes = [node_id for node_id in body["prompt"] if node_id not in self.manners.cached]
-        for node_id in nodes[: 1 if ending in ("error", "our error", "interrupted", "forgets", "dies") else None]:
+        left_out = nodes[1:] if ending in BROKEN_OFF else []
+        for node_id in nodes[: len(nodes) - len(left_out)]:
             await self._node(body, node_id)
         await self._end(body, ending, tell)
         if ending in ("forgets", "dies"):
             return
         status = {"status_str": "success" if ending in ("success", "blocked") else "error", "messages": told}
         queued = [0, body["prompt_id"], body["prompt"], {}, ["3"]]
-        self.history[body["prompt_id"]] = {"prompt": queued, "outputs": self.manners.outputs, "status": status}
+        outputs = {node_id: shown for node_id, shown in self.manners.outputs.items() if node_id not in left_out}
+        self.history[body["prompt_id"]] = {"prompt": queued, "outputs": outputs, "status": status}
         self.running = []
         await self._send(body, "executing", {"node": None})
 

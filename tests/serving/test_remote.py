@@ -154,6 +154,18 @@ def test_how_a_run_ends_badly(
     assert not Path("outputs").exists()
 
 
+@pytest.mark.parametrize(("ending", "code"), [("error", 1), ("interrupted", 130)])
+def test_what_the_server_had_saved_before_a_failure_is_fetched(
+    start: Start, ending: str, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = {"filename": "x_00001_.png", "subfolder": "", "type": "output"}
+    assert run(start(ending=ending, outputs={"1": {"images": [saved]}})) == code
+    out, err = capsys.readouterr()
+    assert out == "outputs/x_00001_.png\n"
+    assert "no room" in err or err.endswith("interrupted\n")
+    assert Path("outputs/x_00001_.png").read_bytes() == PICTURE
+
+
 def test_where_a_node_failed_on_the_server(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(start(ending="error"), "--debug") == 1
     assert "TracebackThere: \nhere" in capsys.readouterr().err
