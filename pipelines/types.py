@@ -213,13 +213,13 @@ class InpaintRegion:
 
     @property
     def width(self) -> int:
-        """In pixels, of the part as it is worked on."""
-        return self.crop.shape[2]
+        """In pixels, of what is painted: a latent has one place for eight."""
+        return self.crop.shape[2] // 8 * 8
 
     @property
     def height(self) -> int:
-        """In pixels, of the part as it is worked on."""
-        return self.crop.shape[1]
+        """In pixels, of what is painted."""
+        return self.crop.shape[1] // 8 * 8
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,14 @@ def test_a_batch_has_one_area_for_all_its_masks(pocket: Pocket) -> None:
         inpaint.paste(torch.rand(3, 8, 8, 3), region)
 
 
+def test_its_size_is_that_of_what_is_painted(pocket: Pocket) -> None:
+    region = inpaint.crop(HOST, torch.rand(1, 101, 124, 3), torch.ones(1, 101, 124), 1.0, pocket.model)
+    assert region.crop.shape[1:3] == (101, 124), "it is of the model's size class as it is"
+    latent = inpaint.encode(HOST, pocket.model, pocket.vae, region, QUICK)
+    painted = vae.decode(HOST, pocket.vae, latent)
+    assert painted.shape[1:3] == (region.height, region.width) == (96, 120)
+
+
 def test_a_small_part_is_enlarged_by_the_network(pocket: Pocket) -> None:
     said: list[str] = []
     host = LocalHost(device="cpu", on_notice=said.append)
