@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from .models.control_lora import ControlNet
-    from .models.inpaint_patch import InpaintEngine
     from .models.network import Network, WeightPatch
     from .models.tokenizer import ClipTokenizer
 
@@ -67,6 +66,20 @@ class FreeU:
     b2: float = 1.02
     s1: float = 0.99
     s2: float = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class InpaintEngine:
+    """What a model paints into a hole with: the head's weight (C, 5, 3, 3), and what its weights change by.
+
+    A model without a refiner goes on without both after the share `at` of the steps, by the method named.
+    """
+
+    name: str
+    head: Tensor
+    patch: WeightPatch
+    at: float = 0.8
+    method: SwapMethod = "joint"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,27 +15,12 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
 from ..errors import BadFile
-from ..types import Model, SwapMethod
+from ..types import Model
 from .files import read_state
 from .lora import patches, source_of
 from .network import WeightPatch
 
 HEAD_INPUTS, HEAD_KERNEL = 5, 3  # the mask and four channels of latents; its side
-SWITCH_AT = 0.8
-
-
-@dataclass(frozen=True, eq=False)
-class InpaintEngine:
-    """What a model paints into a hole with: the head's weight (C, 5, 3, 3), and what its weights change by.
-
-    A model without a refiner goes on without both after the share `at` of the steps, by the method named.
-    """
-
-    name: str
-    head: Tensor
-    patch: WeightPatch
-    at: float = SWITCH_AT
-    method: SwapMethod = "joint"
 
 
 def load_head(path: Path, model: Model) -> Tensor:

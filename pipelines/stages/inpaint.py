@@ -17,9 +17,9 @@ from ...preprocessors import masks as shapes
 from ..errors import BadValue, UnknownName
 from ..functional.latents import from_uint8, grey_out, latent_mask, to_uint8
 from ..host import Host
-from ..models.inpaint_patch import SWITCH_AT, InpaintEngine, load_head, load_patch
+from ..models.inpaint_patch import load_head, load_patch
 from ..settings import INPAINT_HEAD, INPAINT_MODES, INPAINT_PATCHES, NO_FILE, SIZE_OF_SDXL, InpaintMode
-from ..types import InpaintRegion, Known, Model, SamplingSettings, SwapMethod, Vae
+from ..types import InpaintEngine, InpaintRegion, Known, Model, SamplingSettings, SwapMethod, Vae
 from . import masks, refine, sizes, upscale, vae
 from .known import KNOWN, MASK
 
@@ -39,7 +39,7 @@ class Prepared:
     filled: Tensor
 
 
-def with_engine(host: Host, model: Model, engine: str, at: float = SWITCH_AT, method: SwapMethod = "joint") -> Model:
+def with_engine(host: Host, model: Model, engine: str, at: float = 0.8, method: SwapMethod = "joint") -> Model:
     """The model with an inpaint engine: the head and the engine's patch, at work while a latent with a mask is sampled.
 
     Without a refiner it goes on without both after the share `at` (0…1) of the steps; 1 is never. 'None' takes an
