@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor
 
-from . import data, diffusion, draw, export, refiner, tokenizer
+from . import data, diffusion, draw, export, networks, refiner, tokenizer
 
 FIELDS = frozenset({"shape", "colour", "background", "pattern", "size", "position"})
 
@@ -34,9 +35,25 @@ def open_base() -> Base:
 
 
 @torch.no_grad()
+def latents_of(base: Base, pictures: Tensor) -> Tensor:
+    """Scaled latents (B, 4, h, w), the means, of pictures (B, 3, 8h, 8w) in -1..1."""
+    with torch.autocast("cpu", torch.bfloat16):
+        means = [base.vae.encode(part).latent_dist.mean.float() for part in pictures.split(16)]
+    return torch.cat(means) * networks.SCALING_FACTOR
+
+
 def told(base: Base, texts: Sequence[str], size: tuple[int, int], rng: np.random.Generator) -> diffusion.Condition:
     """What the UNet is told for texts of one section and a picture of `size` (height, width)."""
-    context, pooled = base.text([[text] for text in texts])
+    return told_in_sections(base, [[text] for text in texts], size, rng)
+
+
+@torch.no_grad()
+def told_in_sections(
+    base: Base, texts: Sequence[Sequence[str]], size: tuple[int, int], rng: np.random.Generator
+) -> diffusion.Condition:
+    """What the UNet is told for texts of equally many sections, the pooled vectors of the first ones added up."""
+    kept = torch.from_numpy(np.stack([data.sum_weights(len(sections), rng) for sections in texts]))
+    context, pooled = base.text(texts, kept)
     ids = torch.tensor([data.size_ids(*size, rng) for _ in texts], dtype=torch.float32)
     return diffusion.Condition(context, pooled, ids)
 

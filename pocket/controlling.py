@@ -109,15 +109,12 @@ class Album:
         return [draw.Scene(*page["scenes"][i]) for i in picks], page["latents"][picks], hints
 
 
-@torch.no_grad()
 def _page(base: frozen.Base, height: int, width: int, count: int) -> dict[str, Any]:
     rng = np.random.default_rng(height)
     scenes = [draw.random_scene(rng) for _ in range(count)]
     pictures = np.stack([draw.draw(scene, rng, height, width) for scene in scenes])
-    with torch.autocast("cpu", torch.bfloat16):
-        means = [base.vae.encode(part).latent_dist.mean.float() for part in to_tensor(pictures).split(16)]
+    latents = frozen.latents_of(base, to_tensor(pictures))
     hints = {kind: torch.from_numpy(np.stack([make(p) for p in pictures])) for kind, make in MAKERS.items()}
-    latents = torch.cat(means) * base.vae.config.scaling_factor
     return {"scenes": [astuple(scene) for scene in scenes], "latents": latents, **hints}
 
 
