@@ -4,14 +4,14 @@
 background, the shape's colour and its position right, and the seconds that one picture takes alone.
 `... evaluate refiner --at 0.4 0.8` does the same with the refiner taking over after those shares of the steps, and
 `... evaluate upscale` compares the upscaler with bicubic interpolation. `... evaluate control` and `... evaluate
-image-prompt` paint silent captions beside hints, with --weight and until --stop-at.
+image-prompt` paint silent captions beside hints, with --weight and until --stop-at. `... evaluate inpaint --engine v2.6
+None` paints into holes of drawings, and beside them, with each of these engines.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,87 +20,22 @@ from PIL import Image
 
 from ..pipelines.functional.latents import from_uint8, to_uint8
 from ..pipelines.host import LocalHost
-from ..pipelines.settings import DEFAULT_REFINER, DEFAULT_UPSCALER, PERFORMANCES
-from ..pipelines.stages import encode, load, plan, refine, sample, upscale, vae
-from ..pipelines.stages.prompt import compose_with
-from ..pipelines.types import Clip, Hint, Model, Prompt, SamplingSettings, Vae
-from . import draw, upscaling
+from ..pipelines.settings import DEFAULT_ENGINE, DEFAULT_UPSCALER, INPAINT_PATCHES, PERFORMANCES
+from ..pipelines.stages import upscale
+from . import draw, evaluate_hints, evaluate_inpaint, upscaling
+from .painting import (
+    MODELS,
+    Studio,
+    Tally,
+    composed,
+    contact_sheet,
+    open_studio,
+    paint,
+    unseen_captions,
+    with_refiner,
+)
 
-MODELS = Path(__file__).resolve().parent / "models"
-CHECKPOINT = "juggernautXL_v8Rundiffusion.safetensors"
-FIELDS = ("background", "colour", "position")
-WHAT = ("captions", "refiner", "upscale", "control", "image-prompt")
-
-
-@dataclass
-class Tally:
-    """How many pictures had each field right, and where the shape's colour went when it was wrong."""
-
-    total: int = 0
-    right: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FIELDS, 0))
-
-    def add(self, scene: draw.Scene, picture: np.ndarray) -> None:
-        """Judge one picture, uint8 RGB (H, W, 3)."""
-        verdict = draw.judge(picture)
-        self.total += 1
-        for name in FIELDS:
-            self.right[name] += getattr(verdict, name) == getattr(scene, name)
-
-    def __str__(self) -> str:
-        return ", ".join(f"{name} {100 * n / self.total:.1f} %" for name, n in self.right.items())
-
-
-@dataclass(frozen=True)
-class Studio:
-    """Everything loaded for one performance mode."""
-
-    host: LocalHost
-    model: Model
-    clip: Clip
-    vae: Vae
-    settings: SamplingSettings
-
-
-def open_studio(models: Path, performance: str, loras: list[tuple[str, float]]) -> Studio:
-    """Load the checkpoint and the LoRAs that the mode asks for, and those named."""
-    host = LocalHost([models])
-    model, clip, autoencoder = load.checkpoint(host, CHECKPOINT)
-    settings, wanted = plan.performance(performance, SamplingSettings(), load.add_loras((), loras))
-    model, clip = load.apply_loras(host, model, clip, wanted)
-    return Studio(host, model, clip, autoencoder, settings)
-
-
-def with_refiner(studio: Studio, at: float) -> Studio:
-    """The same with the refiner, which takes over after the share `at` of the steps."""
-    found = refine.load_refiner(studio.host, DEFAULT_REFINER)
-    model, autoencoder = refine.with_refiner(studio.host, studio.model, studio.vae, found, at)
-    return replace(studio, model=model, vae=autoencoder)
-
-
-def paint(
-    studio: Studio, prompts: list[Prompt], seed: int, width: int, height: int, control: tuple[Hint, ...] = ()
-) -> np.ndarray:
-    """One picture per prompt, as a batch, uint8 RGB (B, H, W, 3); all prompts must have equally many sections."""
-    sides = [encode.encode(studio.host, studio.clip, prompt, studio.settings) for prompt in prompts]
-    positive, negative = (stacked([side[i] for side in sides]) for i in range(2))
-    latent = plan.empty_latent("custom", width, height, len(prompts))[0]
-    done = sample.sample(studio.host, studio.model, positive, negative, latent, studio.settings, seed, control=control)
-    pictures = vae.decode(studio.host, studio.vae, done)
-    return (pictures.clamp(0, 1) * 255).round().byte().numpy()
-
-
-def stacked(conditionings: list[list[list]]) -> list[list]:
-    """Conditionings of one picture each as one of a batch."""
-    tokens = torch.cat([c[0][0] for c in conditionings])
-    pooled = torch.cat([c[0][1]["pooled_output"] for c in conditionings])
-    return [[tokens, {"pooled_output": pooled}]]
-
-
-def unseen_captions(count: int, seed: int = 1234) -> list[tuple[draw.Scene, str]]:
-    """Scenes of the unseen split with their complete captions, always the same."""
-    rng = np.random.default_rng(seed)
-    scenes = [draw.random_scene(rng, unseen=True) for _ in range(count)]
-    return [(scene, draw.caption(scene, rng, complete=True)) for scene in scenes]
+WHAT = ("captions", "refiner", "upscale", "control", "image-prompt", "inpaint")
 
 
 def evaluate(
@@ -111,7 +46,7 @@ def evaluate(
     pairs = unseen_captions(count)
     for start in range(0, count, batch):
         chosen = pairs[start : start + batch]
-        prompts = [compose_with(studio.host, text, negative, styles, seed=start)[0][0] for _, text in chosen]
+        prompts = composed(studio, [text for _, text in chosen], styles, start, negative)
         pictures = paint(studio, prompts, start, width, height)
         for (scene, _), picture in zip(chosen, pictures, strict=True):
             tally.add(scene, picture)
@@ -121,20 +56,12 @@ def evaluate(
     return tally
 
 
-def contact_sheet(pictures: list[np.ndarray], columns: int = 10) -> np.ndarray:
-    """Pictures (H, W, 3) of one size in rows, the last one filled up with grey."""
-    grey = [np.full_like(pictures[0], 128)] * (-len(pictures) % columns)
-    pictures = pictures + grey
-    return np.vstack([np.hstack(pictures[i : i + columns]) for i in range(0, len(pictures), columns)])
-
-
 def seconds_alone(studio: Studio, width: int, height: int) -> float:
     """Wall-clock seconds from prompt to picture, the best of three."""
     times = []
     for seed in range(3):
         start = time.perf_counter()
-        prompt = compose_with(studio.host, "a red circle on a blue background")[0][0]
-        paint(studio, [prompt], seed, width, height)
+        paint(studio, composed(studio, ["a red circle on a blue background"], "", seed), seed, width, height)
         times.append(time.perf_counter() - start)
     return min(times)
 
@@ -179,6 +106,7 @@ def main() -> None:
     parser.add_argument("--at", type=float, nargs="+", default=[0.4, 0.8], help="when the refiner takes over")
     parser.add_argument("--weight", type=float, default=1.0, help="of a hint")
     parser.add_argument("--stop-at", type=float, default=1.0, help="the share of the timesteps that a hint acts for")
+    parser.add_argument("--engine", nargs="+", choices=list(INPAINT_PATCHES), default=[DEFAULT_ENGINE])
     parser.add_argument("--models", type=Path, default=MODELS)
     parser.add_argument("--performance", choices=list(PERFORMANCES), default="Speed")
     parser.add_argument("--count", type=int, default=200)
@@ -194,9 +122,10 @@ def main() -> None:
         return
     studio = open_studio(a.models, a.performance, [(name, float(weight)) for name, weight in a.lora])
     if a.what in ("control", "image-prompt"):
-        from . import evaluate_hints  # which paints with what is above
-
         evaluate_hints.report(studio, a.what, a.count, a.weight, a.stop_at, a.keep)
+        return
+    if a.what == "inpaint":
+        evaluate_inpaint.report(studio, a.engine, a.count, a.styles, a.keep)
         return
     studios = {"": studio}
     if a.what == "refiner":

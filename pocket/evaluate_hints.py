@@ -20,7 +20,7 @@ from ..pipelines.stages import control, image_prompt
 from ..pipelines.stages.prompt import compose_with
 from ..pipelines.types import Hint
 from . import base, controlling, draw, image_prompting, outlines
-from .evaluate import Studio, Tally, contact_sheet, paint, unseen_captions
+from .painting import Studio, Tally, contact_sheet, paint, unseen_captions
 
 HINTS: dict[str, Callable[[Tensor], Tensor]] = {"canny": control.pyra_canny, "cpds": control.cpds}
 COLOURS = frozenset({"colour", "background"})

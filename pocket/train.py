@@ -1,9 +1,9 @@
 """Train the pocket model: `python -m fooocus_stages.pocket.train STAGE --out FOLDER --minutes N`.
 
 The stages in order: vae, unet, targets, lcm, lightning, hyper, offset, film, export. Every stage can be resumed.
-The stages expansion and upscaler need none of the others: each trains its model and writes it. The stages canny, cpds
-and image-prompt train what hangs on the committed base, and write it; so do refiner-vae, interposer and refiner, in
-this order.
+The stages expansion and upscaler need none of the others: each trains its model and writes it. The stages canny, cpds,
+image-prompt and inpaint train what hangs on the committed base, and write it; so do refiner-vae, interposer and
+refiner, in this order.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from . import (
     expansion,
     export,
     image_prompting,
+    inpainting,
     low_rank,
     networks,
     refiner,
@@ -252,7 +253,7 @@ def run_export(folder: Path, models: Path) -> None:
 
 
 STAGES = ("vae", "unet", "targets", "lcm", "lightning", "hyper", "offset", "film", "export", "expansion", "upscaler",
-          "refiner-vae", "interposer", "refiner", *controlling.FILES, "image-prompt")  # fmt: skip
+          "refiner-vae", "interposer", "refiner", *controlling.FILES, "image-prompt", inpainting.FOLDER)  # fmt: skip
 
 
 def run_stage(stage: str, folder: Path, minutes: float, models: Path) -> None:
@@ -287,6 +288,9 @@ def run_stage(stage: str, folder: Path, minutes: float, models: Path) -> None:
     elif stage == "image-prompt":
         image_prompting.train(folder, minutes)
         image_prompting.write(folder, models)
+    elif stage == inpainting.FOLDER:
+        inpainting.train(folder, minutes)
+        inpainting.write(folder, models)
     else:
         run_export(folder, models)
 

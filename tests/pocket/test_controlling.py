@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from fooocus_stages.pipelines.models.controlnet import load_controlnet
-from fooocus_stages.pocket import base, controlling, diffusion, draw, evaluate, evaluate_hints
+from fooocus_stages.pocket import base, controlling, diffusion, draw, evaluate_hints, painting
 from safetensors import safe_open
 
 KINDS = list(controlling.FILES)
-COMMITTED = {kind: evaluate.MODELS / controlling.FOLDER / f"{name}.safetensors" for kind, name in
+COMMITTED = {kind: painting.MODELS / controlling.FOLDER / f"{name}.safetensors" for kind, name in
              controlling.FILES.items()}  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def test_each_file_is_a_small_control_lora_and_says_what_it_is(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pictures_follow_their_own_hints_and_not_anothers(kind):
-    studio = evaluate.open_studio(evaluate.MODELS, "Speed", [])
+    studio = painting.open_studio(painting.MODELS, "Speed", [])
     studio = replace(studio, settings=replace(studio.settings, steps=10))
     found = evaluate_hints.follow_control(studio, kind, count=4, weight=1.0, stop_at=1.0, batch=4)
     assert found.tally.right["position"] == 4

@@ -10,17 +10,17 @@ import torch
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.gpt2 import read_tokenizer
 from fooocus_stages.pipelines.stages import expand
-from fooocus_stages.pocket import draw, evaluate, expansion, tokenizer
+from fooocus_stages.pocket import draw, expansion, painting, tokenizer
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
-COMMITTED = evaluate.MODELS / expansion.FOLDER
+COMMITTED = painting.MODELS / expansion.FOLDER
 
 
 @pytest.fixture(scope="module")
 def read() -> tokenizer.Tokenizer:
     """The tokenizer with which the pocket model reads."""
-    return tokenizer.load(next((evaluate.MODELS / "checkpoints").glob("*.tokenizer")))
+    return tokenizer.load(next((painting.MODELS / "checkpoints").glob("*.tokenizer")))
 
 
 def test_the_words_tell_nothing_of_the_scene():
@@ -46,7 +46,7 @@ def test_every_word_is_one_token_for_the_expansion_and_for_the_reader(read):
 
 def test_an_expanded_caption_keeps_its_words_and_fits_one_section(read):
     rng = np.random.default_rng(2)
-    host = LocalHost([evaluate.MODELS], device="cpu")
+    host = LocalHost([painting.MODELS], device="cpu")
     for seed in range(5):
         caption = draw.caption(draw.random_scene(rng), rng)
         text = expand.expand(host, caption, seed)

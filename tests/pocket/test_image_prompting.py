@@ -11,12 +11,12 @@ from fooocus_stages.pipelines.functional.latents import from_uint8
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models import attention
 from fooocus_stages.pipelines.stages import image_prompt, image_reading
-from fooocus_stages.pocket import base, controlling, diffusion, draw, evaluate, evaluate_hints
+from fooocus_stages.pocket import base, controlling, diffusion, draw, evaluate_hints, painting
 from fooocus_stages.pocket import image_prompting as ours
 from safetensors import safe_open
 
-HALVES = [evaluate.MODELS / ours.FOLDER / f"{ours.NEGATIVE}.safetensors",
-          evaluate.MODELS / ours.VISION_FOLDER / f"{ours.VISION}.safetensors"]  # fmt: skip
+HALVES = [painting.MODELS / ours.FOLDER / f"{ours.NEGATIVE}.safetensors",
+          painting.MODELS / ours.VISION_FOLDER / f"{ours.VISION}.safetensors"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_what_is_trained_is_written_and_read_as_the_pack_reads_it(tmp_path, monk
     drawing = draw.draw(draw.Scene("cross", "red", "blue"), np.random.default_rng(0), 96, 128)
     seen = image_prompt.load(host, f"{ours.ADAPTERS[0]}.bin", f"{ours.VISION}.safetensors")
     (hint,) = image_prompt.prompt(host, seen, from_uint8(torch.from_numpy(drawing))[None], weight=0.8, stop_at=1.0)
-    model = evaluate.open_studio(evaluate.MODELS, "Speed", []).model
+    model = painting.open_studio(painting.MODELS, "Speed", []).model
     at_run_time = image_reading.reading(model, (hint,), 2, 1, torch.device("cpu"))(0.0)
     x, sigma, t = torch.randn(2, 4, 8, 8), torch.tensor([4.0, 4.0]), torch.tensor([700, 700])
     told = base.told(frozen, ["a star", ""], (64, 64), np.random.default_rng(0))
@@ -64,14 +64,14 @@ def test_each_file_says_what_it_is(path):
 
 @pytest.mark.parametrize("adapter", ours.ADAPTERS)
 def test_the_committed_adapters_belong_to_the_base(adapter, frozen):
-    host = LocalHost([evaluate.MODELS], device="cpu")
+    host = LocalHost([painting.MODELS], device="cpu")
     seen = image_prompt.load(host, f"{adapter}.bin", f"{ours.VISION}.safetensors")
     assert seen.adapter.widths == attention.widths(frozen.unet)
     assert seen.negative is not None
 
 
 def test_colours_of_a_picture_are_taken_over():
-    studio = evaluate.open_studio(evaluate.MODELS, "Speed", [])
+    studio = painting.open_studio(painting.MODELS, "Speed", [])
     studio = replace(studio, settings=replace(studio.settings, steps=10))
     found = evaluate_hints.follow_image_prompt(studio, count=4, weight=1.0, stop_at=1.0, batch=4)
     assert found.right["background"] >= 3

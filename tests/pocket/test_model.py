@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import pytest
 from fooocus_stages.pipelines.stages.prompt import compose_with
-from fooocus_stages.pocket import draw, evaluate, export
+from fooocus_stages.pocket import draw, export, painting
 from safetensors import safe_open
 
 FILES = [
-    evaluate.MODELS / "checkpoints" / f"{export.CHECKPOINT}.safetensors",
-    *(evaluate.MODELS / "loras" / f"{name}.safetensors" for name in export.LORAS.values()),
+    painting.MODELS / "checkpoints" / f"{export.CHECKPOINT}.safetensors",
+    *(painting.MODELS / "loras" / f"{name}.safetensors" for name in export.LORAS.values()),
 ]
 
 
 def test_all_files_together_stay_below_38_megabytes():
-    assert sum(path.stat().st_size for path in evaluate.MODELS.rglob("*") if path.is_file()) <= 38_000_000
+    assert sum(path.stat().st_size for path in painting.MODELS.rglob("*") if path.is_file()) <= 38_000_000
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -30,18 +30,18 @@ def test_each_file_says_what_it_is(path):
 
 @pytest.mark.parametrize("performance", ["Speed", "Extreme Speed", "Lightning", "Hyper-SD"])
 def test_a_red_circle_is_red(performance):
-    studio = evaluate.open_studio(evaluate.MODELS, performance, [])
+    studio = painting.open_studio(painting.MODELS, performance, [])
     if performance == "Speed":
         studio = replace(studio, settings=replace(studio.settings, steps=12))
     prompt = compose_with(studio.host, "a large red circle on a white background, on the left")[0][0]
-    verdict = draw.judge(evaluate.paint(studio, [prompt], 3, 128, 128)[0])
+    verdict = draw.judge(painting.paint(studio, [prompt], 3, 128, 128)[0])
     assert verdict == draw.Verdict("white", "red", "left")
 
 
 def test_one_picture_is_the_same_alone_and_in_a_batch():
-    studio = evaluate.open_studio(evaluate.MODELS, "Speed", [])
+    studio = painting.open_studio(painting.MODELS, "Speed", [])
     studio = replace(studio, settings=replace(studio.settings, steps=4))
     prompts = compose_with(studio.host, "a blue star on a yellow background", count=2)[0]
-    alone = evaluate.paint(studio, [prompts[0]], 5, 128, 128)[0]
-    together = evaluate.paint(studio, list(prompts), 5, 128, 128)[0]
+    alone = painting.paint(studio, [prompts[0]], 5, 128, 128)[0]
+    together = painting.paint(studio, list(prompts), 5, 128, 128)[0]
     assert abs(alone.astype(int) - together.astype(int)).max() <= 2

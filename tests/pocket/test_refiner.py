@@ -13,16 +13,16 @@ from fooocus_stages.pipelines.models.clip import encode_text
 from fooocus_stages.pipelines.models.interposer import convert, load_interposer
 from fooocus_stages.pipelines.stages import refine
 from fooocus_stages.pipelines.stages.prompt import compose_with
-from fooocus_stages.pocket import draw, evaluate, networks, refiner, refining, training
+from fooocus_stages.pocket import draw, networks, painting, refiner, refining, training
 from safetensors import safe_open
 
-CHECKPOINT = evaluate.MODELS / "checkpoints" / f"{refiner.FILE}.safetensors"
-INTERPOSER = evaluate.MODELS / refining.FOLDER / f"{refining.FILE}.safetensors"
+CHECKPOINT = painting.MODELS / "checkpoints" / f"{refiner.FILE}.safetensors"
+INTERPOSER = painting.MODELS / refining.FOLDER / f"{refining.FILE}.safetensors"
 
 
 @pytest.fixture(scope="module")
 def host():
-    return LocalHost([evaluate.MODELS], device="cpu")
+    return LocalHost([painting.MODELS], device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -137,11 +137,11 @@ def test_a_trained_checkpoint_reads_back(begun):
 
 @pytest.mark.parametrize("at", [0.4, 0.8])
 def test_a_refined_picture_shows_what_was_asked_for(at):
-    studio = evaluate.open_studio(evaluate.MODELS, "Speed", [])
+    studio = painting.open_studio(painting.MODELS, "Speed", [])
     studio = replace(studio, settings=replace(studio.settings, steps=15))
-    studio = evaluate.with_refiner(studio, at)
+    studio = painting.with_refiner(studio, at)
     prompt = compose_with(studio.host, "a large red circle on a white background, on the left")[0][0]
-    verdict = draw.judge(evaluate.paint(studio, [prompt], 3, 128, 128)[0])
+    verdict = draw.judge(painting.paint(studio, [prompt], 3, 128, 128)[0])
     assert verdict == draw.Verdict("white", "red", "left")
 
 

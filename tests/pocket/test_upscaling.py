@@ -9,10 +9,10 @@ import pytest
 import torch
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.upscaler import load_upscaler
-from fooocus_stages.pocket import draw, evaluate, upscaling
+from fooocus_stages.pocket import draw, evaluate, painting, upscaling
 from torch.nn.functional import interpolate
 
-COMMITTED = evaluate.MODELS / upscaling.FOLDER / upscaling.FILE
+COMMITTED = painting.MODELS / upscaling.FOLDER / upscaling.FILE
 
 
 def test_an_untrained_network_interpolates_in_its_interior():
@@ -62,6 +62,6 @@ def test_a_small_picture_is_the_large_one_at_a_quarter(filtering):
 
 
 def test_it_beats_bicubic_interpolation_on_unseen_scenes():
-    ours, theirs = evaluate.gains(LocalHost([evaluate.MODELS], device="cpu"), "scenes", count=6).T
+    ours, theirs = evaluate.gains(LocalHost([painting.MODELS], device="cpu"), "scenes", count=6).T
     assert ours.mean() >= theirs.mean() + 2
     assert (ours > theirs).all()

@@ -1,0 +1,313 @@
+"""Train the pocket's inpaint engine: a head that shows the UNet the hole, and changes to a few of its weights.
+
+The head is a convolution of the mask and of the picture with its hole painted grey, behind the UNet's first one; the
+changes are kept as bytes between a lowest and a highest value (Fooocus modules/inpaint_worker.py, modules/lora.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from ..pipelines.functional.latents import from_uint8, grey_out, latent_mask
+from ..pipelines.host import LocalHost
+from ..pipelines.models import names
+from ..pipelines.models.inpaint_patch import HEAD_INPUTS, HEAD_KERNEL, feature, head_attached
+from ..pipelines.settings import INPAINT_HEAD, INPAINT_PATCHES
+from ..pipelines.stages import inpaint, vae
+from ..pipelines.types import InpaintRegion, Model
+from . import base as frozen
+from . import data, diffusion, draw, refiner
+from .networks import SCALING_FACTOR
+from .training import Run, cosine
+
+FOLDER = "inpaint"
+HOST = LocalHost(device="cpu", on_notice=lambda _: None)
+BATCH = 12
+SCENES = 2400
+REACH = 0.34  # half the side of a square hole, as a share of the picture's
+
+MIDDLE = ("mid_block.attentions.0.transformer_blocks.0.attn1.",)
+LOW = ("down_blocks.2.attentions.0.transformer_blocks.0.attn1.", "up_blocks.0.attentions.0.transformer_blocks.0.attn1.")
+FIRST = (
+    "down_blocks.0.resnets.0.conv1",
+    "down_blocks.0.resnets.0.conv2",
+    "down_blocks.1.resnets.0.conv1",
+    "down_blocks.1.resnets.0.conv2",
+    "mid_block.resnets.0.conv1",
+)
+CHANGED = {"v1": MIDDLE, "v2.5": (*MIDDLE, *LOW), "v2.6": (".attn1.", *FIRST)}  # each holds the one before
+SHARES = {"v1": 0.2, "v2.5": 0.2, "v2.6": 0.6}
+
+# ---------------------------------------------------------------------------------------------- the engine
+
+
+class Change(nn.Module):
+    """weight + difference, while it is switched on; of the weight's shape."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.difference = nn.Parameter(torch.zeros_like(weight))
+        self.on = True
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The changed weight."""
+        return weight + self.difference if self.on else weight
+
+
+class Engine(nn.Module):
+    """The head (C, 5, 3, 3) and the changes of a frozen UNet's weights, attached to it; at first they do nothing."""
+
+    def __init__(self, unet: nn.Module) -> None:
+        super().__init__()
+        width = unet.get_parameter("conv_in.weight").shape[0]
+        self.head = nn.Parameter(torch.zeros(width, HEAD_INPUTS, HEAD_KERNEL, HEAD_KERNEL))
+        self.changes = nn.ModuleDict()
+        for name, module in list(unet.named_modules()):
+            if isinstance(module, nn.Linear | nn.Conv2d) and changed_by("v2.6", name):
+                change = Change(module.weight)
+                parametrize.register_parametrization(module, "weight", change)
+                self.changes[name.replace(".", "|")] = change
+
+    def choose(self, version: str) -> None:
+        """Leave out the changes that this version of the engine lacks."""
+        for name, change in self.changes.items():
+            cast(Change, change).on = changed_by(version, name.replace("|", "."))
+
+    def differences(self) -> dict[str, Tensor]:
+        """By the UNet's weights."""
+        return {
+            name.replace("|", ".") + ".weight": cast(Change, change).difference.detach()
+            for name, change in self.changes.items()
+        }
+
+
+def changed_by(version: str, weight: str) -> bool:
+    """Whether that version of the engine changes the weight of that name."""
+    return any(part in weight for part in CHANGED[version])
+
+
+# ---------------------------------------------------------------------------------------------- its pictures
+
+
+def square_hole(position: str, height: int = 128, width: int = 128) -> np.ndarray:
+    """A mask (H, W), bool, of a square that holds every shape at that position that is not large."""
+    fx, fy = draw.POSITIONS[position]
+    reach = REACH * min(height, width)
+    y, x = np.mgrid[:height, :width] + 0.5
+    return np.maximum(abs(x - fx * width), abs(y - fy * height)) < reach
+
+
+def edge_of(hole: np.ndarray, pixels: int) -> np.ndarray:
+    """The part of a hole (H, W), bool, within so many pixels of what is not one."""
+    inner = cv2.erode(hole.astype(np.uint8), np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8))
+    return hole & (inner == 0)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Scenes drawn into holes, all of one size: scaled latents (n, 4, h, w) of the picture and of it with its hole
+    grey, and the hole (n, 1, h, w)."""
+
+    scenes: tuple[draw.Scene, ...]
+    latents: Tensor
+    masked: Tensor
+    holes: Tensor
+
+    def batch(self, count: int, rng: np.random.Generator) -> Page:
+        """So many of them at random."""
+        picks = rng.integers(len(self.scenes), size=count)
+        return Page(tuple(self.scenes[i] for i in picks), self.latents[picks], self.masked[picks], self.holes[picks])
+
+
+class Album:
+    """Pages by size, made once and kept."""
+
+    def __init__(self, folder: Path) -> None:
+        self.rng = np.random.default_rng()
+        path = folder / "inpaint-album.pt"
+        if not path.exists():
+            torch.save(_pages(SCENES, np.random.default_rng(7)), path)
+        kept = torch.load(path, weights_only=True)
+        self.pages = [Page(tuple(draw.Scene(*words) for words in scenes), *rest) for scenes, *rest in kept]
+        self.shares = np.array([len(page.scenes) for page in self.pages], float)
+
+    def batch(self, count: int) -> Page:
+        """So many pictures of one size."""
+        page = self.pages[int(self.rng.choice(len(self.pages), p=self.shares / self.shares.sum()))]
+        return page.batch(count, self.rng)
+
+
+def _pages(count: int, rng: np.random.Generator) -> list[tuple[Any, ...]]:
+    """Pictures as the pack's own stage cuts them out, grouped by size; sizes that come once or twice are left out."""
+    found: dict[tuple[int, ...], list[tuple[Any, ...]]] = {}
+    model, _, autoencoder = refiner.open_base()
+    for _ in range(count):
+        scene, region = draw_region(model, rng)
+        latents = vae.encode(HOST, autoencoder, region.crop, None)["samples"] * SCALING_FACTOR
+        grey = grey_out(region.crop, region.mask)
+        masked = vae.encode(HOST, autoencoder, grey, None, whole=True)["samples"] * SCALING_FACTOR
+        entry = (astuple(scene), latents, masked, latent_mask(region.mask))
+        found.setdefault(tuple(latents.shape), []).append(entry)
+    grouped = [tuple(zip(*entries, strict=True)) for entries in found.values() if len(entries) > 2]
+    return [(list(scenes), *(torch.cat(list(part)) for part in parts)) for scenes, *parts in grouped]
+
+
+def draw_region(model: Model, rng: np.random.Generator) -> tuple[draw.Scene, InpaintRegion]:
+    """A drawing with a hole, cut out as the pack does it: mostly round the shape, else anywhere, or a side of it."""
+    scene = draw.random_scene(rng)
+    kind = rng.choice(["shape", "anywhere", "side"], p=(0.7, 0.12, 0.18))
+    width = 168 if kind == "side" else 128
+    picture = draw.draw(scene, rng, 128, width)
+    fields = {"shape": (0.0, 0.618, 0.618, 1.0), "anywhere": (0.618, 1.0), "side": (1.0,)}[kind]
+    hole = _side(picture, rng) if kind == "side" else _box(scene.position if kind == "shape" else None, rng)
+    images, mask = from_uint8(torch.from_numpy(picture))[None], torch.from_numpy(hole).float()[None]
+    return scene, inpaint.crop(HOST, images, mask, float(rng.choice(fields)), model)
+
+
+def _box(position: str | None, rng: np.random.Generator, side: int = 128) -> np.ndarray:
+    """A mask (H, W), bool, of a box that holds a shape at that position, or of one anywhere."""
+    if position is None:
+        height, width = rng.integers(side // 5, side * 2 // 3, size=2)
+        top, left = rng.integers(0, side - height), rng.integers(0, side - width)
+        rows, columns = (top, top + height), (left, left + width)
+    else:
+        centre = np.array(draw.POSITIONS[position]) * side
+        reach = rng.uniform(0.3, 0.42, (2, 2)) * side
+        columns, rows = (np.clip([c - a, c + b], 0, side).astype(int) for c, (a, b) in zip(centre, reach, strict=True))
+    hole = np.zeros((side, side), bool)
+    hole[slice(*rows), slice(*columns)] = True
+    return hole
+
+
+def _side(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A mask (H, W), bool, of the left or right end of a picture, as long as outpainting makes it."""
+    width = picture.shape[1]
+    end = round(width * 0.3 / 1.3)
+    hole = np.zeros(picture.shape[:2], bool)
+    hole[:, slice(end) if rng.random() < 0.5 else slice(width - end, width)] = True
+    return hole
+
+
+# ---------------------------------------------------------------------------------------------- training
+
+
+def noise_in_hole(
+    unet: nn.Module, head: Tensor, page: Page, t: Tensor, noise: Tensor, condition: diffusion.Condition
+) -> Tensor:
+    """eps of latents at timesteps t (B,), float32 (B, 4, h, w), by the UNet that sees the holes."""
+    sigma = diffusion.SIGMAS[t]
+    x = page.latents + sigma.view(-1, 1, 1, 1) * noise
+    with head_attached(unet, feature(head, page.holes, page.masked)):
+        return diffusion.predict_noise(cast(Any, unet), x, sigma, t, condition)
+
+
+def loss_in_hole(error: Tensor, sigma: Tensor, holes: Tensor) -> Tensor:
+    """Mean square of the noise's error in the holes, weighted as a clean latent's at sigma 0.7 to 4, and the layout's.
+
+    error (B, 4, h, w), sigma (B,), holes (B, 1, h, w). What is known is put back at every step, so it does not count.
+    """
+    inside = error * holes
+    scaled = (inside * sigma.clamp(0.7, 4).view(-1, 1, 1, 1)) ** 2
+    share = holes.mean((1, 2, 3))
+    return (scaled.mean((1, 2, 3)) / share).mean() + 0.1 * diffusion.layout_loss(inside, sigma) / share.mean()
+
+
+def prompts(scenes: Sequence[draw.Scene], rng: np.random.Generator) -> list[list[str]]:
+    """Mostly complete ones of the whole picture, all in equally many sections; a tenth is empty, for guidance."""
+    sections = int(rng.choice([1, 2, 3, 4], p=(0.6, 0.2, 0.15, 0.05)))
+    return [
+        data.negative_sections(sections, rng)
+        if rng.random() < 0.1
+        else data.positive_sections(draw.caption(scene, rng, complete=rng.random() < 0.8), sections, rng)
+        for scene in scenes
+    ]
+
+
+def draw_levels(count: int) -> Tensor:
+    """Timesteps (B,): most of them where shapes and colours are decided; the engine leaves before the last ones."""
+    high, anywhere = torch.randint(400, 1000, (count,)), torch.randint(0, 1000, (count,))
+    return torch.where(torch.rand(count) < 0.65, high, anywhere)
+
+
+def train(folder: Path, minutes: float) -> None:
+    """Noise prediction in holes; each step as one of the engine's versions, so that the small ones work alone too."""
+    run, rng, base = Run(folder, FOLDER, minutes), np.random.default_rng(), frozen.open_base()
+    base.unet.requires_grad_(False)
+    engine = Engine(base.unet)
+    groups = [{"params": [engine.head], "scale": 10.0}, {"params": list(engine.changes.parameters()), "scale": 1.0}]
+    optimizer = torch.optim.AdamW(groups, 4e-4, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    parts: dict[str, Any] = {"engine": engine, "optimizer": optimizer}
+    run.resume(parts)
+    album = Album(folder)
+    run.restart_clock()
+    progress, losses = 0.0, []
+    while progress < 1:
+        progress = run.tick()
+        for group in optimizer.param_groups:
+            group["lr"] = group["scale"] * cosine(progress, 4e-4, warm=0.03, floor=0.02)
+        engine.choose(str(rng.choice(list(SHARES), p=list(SHARES.values()))))
+        page = album.batch(BATCH)
+        t, noise = draw_levels(BATCH), torch.randn_like(page.latents)
+        size = (8 * noise.shape[-2], 8 * noise.shape[-1])
+        with torch.autocast("cpu", torch.bfloat16):
+            condition = frozen.told_in_sections(base, prompts(page.scenes, rng), size, rng)
+            error = noise_in_hole(base.unet, engine.head, page, t, noise, condition) - noise
+        loss = loss_in_hole(error, diffusion.SIGMAS[t], page.holes)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(engine.parameters(), 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+        if run.step % 25 == 0:
+            run.log(loss=float(np.mean(losses)))
+            losses.clear()
+        if run.due(60):
+            run.save(parts)
+    run.save(parts)
+
+
+# ---------------------------------------------------------------------------------------------- the files
+
+
+def quantised(difference: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Bytes, lowest and highest value: the difference is bytes / 255 * (highest - lowest) + lowest."""
+    low, high = difference.min().float(), difference.max().float()
+    levels = ((difference - low) / (high - low).clamp(min=1e-12) * 255).round().to(torch.uint8)
+    return levels, low.clone(), high.clone()
+
+
+def patch_state(
+    version: str, differences: Mapping[str, Tensor], published: Mapping[str, str]
+) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+    """A version's patch under the names of published ones."""
+    wanted = [name for name in differences if changed_by(version, name)]
+    return {f"diffusion_model.{published[name]}": quantised(differences[name]) for name in wanted}
+
+
+def write(folder: Path, models: Path) -> list[Path]:
+    """The head and a patch for each version, below the models folder."""
+    unet = frozen.open_base().unet
+    published = names.unet_to_ldm(list(unet.state_dict()))
+    engine = Engine(unet)
+    engine.load_state_dict(torch.load(folder / f"{FOLDER}.pt", map_location="cpu", weights_only=True)["engine"])
+    states: dict[str, dict[str, Any]] = {INPAINT_HEAD: {"head": engine.head.detach().clone()}}
+    for version in CHANGED:
+        states[INPAINT_PATCHES[version]] = patch_state(version, engine.differences(), published)
+    return [_write(models / FOLDER / name, state) for name, state in states.items()]
+
+
+def _write(path: Path, state: dict[str, Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    temporary.chmod(0o644)
+    return temporary.replace(path)
