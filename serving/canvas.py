@@ -43,6 +43,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
             ("FooocusApplyLoras", 340),
             ("FooocusRefinerSwitch", 540),
             ("LoadImage", 780),
+            ("LoadImageMask", 780),
             ("FooocusLoadUpscaler", 1180),
             ("FooocusLoadControl", 1180),
             ("FooocusLoadImagePrompt", 1180),
@@ -95,7 +96,7 @@ def to_canvas(
     for link_id, source, slot, target, target_slot, _ in links:
         by_id[source]["outputs"][slot]["links"].append(link_id)
         by_id[target]["inputs"][target_slot]["link"] = link_id
-    note = _note(about, max(by_id) + 1, version)
+    note = _note(about, max(by_id) + 1, version, paints_a_mask(graph))
     return {
         "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"fooocus-stages/{name}")),
         "revision": 0,
@@ -181,7 +182,8 @@ def size_of(node: Any) -> list[int]:
 def declared_inputs(node: Any) -> list[tuple[str, tuple[Any, dict[str, Any]]]]:
     """(name, (type, options)) of a node class, required before optional."""
     types = node.INPUT_TYPES()
-    return [*types.get("required", {}).items(), *types.get("optional", {}).items()]
+    declared = {**types.get("required", {}), **types.get("optional", {})}
+    return [(name, (kind, *options) if options else (kind, {})) for name, (kind, *options) in declared.items()]
 
 
 def is_widget(declared: tuple[Any, dict[str, Any]]) -> bool:
@@ -256,12 +258,23 @@ def _origin(class_type: str, version: str) -> dict[str, str]:
     )
 
 
-def _note(about: Mapping[str, str], node_id: int, version: str) -> dict[str, Any]:
+def paints_a_mask(graph: ApiGraph) -> bool:
+    """Whether the mask of a picture that is loaded, painted in ComfyUI's mask editor, is used."""
+    inputs = (value for node in graph.values() for value in node["inputs"].values())
+    return any(is_link(value) and graph[value[0]]["class_type"] == "LoadImage" and value[1] == 1 for value in inputs)
+
+
+def _note(about: Mapping[str, str], node_id: int, version: str, mask: bool) -> dict[str, Any]:
     text = (
         f"## {about['title']}\n\n{about['description']}\n\n"
         "Choose your SDXL checkpoint in the node *Checkpoint*, or `pocket`, the small model that comes with the "
         "pack: it draws coloured shapes and needs no download."
     )
+    if mask:
+        text += (
+            "\n\nThe mask is painted into the picture: right-click the node *Picture to inpaint*, then *Open in "
+            "MaskEditor*."
+        )
     return {
         "id": node_id,
         "type": "MarkdownNote",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from ..pipelines.settings import FAST_UPSCALES, SIDES, VARY_STRENGTHS
 from .building import ApiGraph, GraphBuilder, Link, add_core, add_painting, add_sampling, add_saving, size_inputs
 from .hints import add_hints
-from .request import Inpaint, InpaintOptions, TextToImage, UpscaleOrVary
+from .request import NO_MASK, OWN_MASK, Inpaint, InpaintOptions, TextToImage, UpscaleOrVary
 
 
 def graph_of(request: TextToImage) -> ApiGraph:
@@ -32,7 +32,7 @@ def inpaint(request: Inpaint) -> ApiGraph:
     build = GraphBuilder()
     core = add_core(build, request, _with_additional(build, request))
     picture = build.add("LoadImage", "Picture to inpaint", image=request.image)
-    mask = build.add("LoadImageMask", "Mask", image=request.mask, channel="red")[0] if request.mask else None
+    mask = picture[1] if request.mask == OWN_MASK else _mask_file(build, request.mask)
     upscaler = build.add("FooocusLoadUpscaler", "Upscaler", upscaler_name=request.upscaler)
     options = request.options or InpaintOptions()
     prepared = build.add(
@@ -55,12 +55,16 @@ def inpaint(request: Inpaint) -> ApiGraph:
         mask=mask,
         upscaler=upscaler[0],
     )
-    control = add_hints(build, request.image_prompts)
+    control = add_hints(build, request.image_prompts, (prepared[6], prepared[7]))
     painting = replace(core, model=prepared[0])
     painted, info = add_painting(build, painting, prepared[1], prepared[2], control)
     whole = build.add("FooocusInpaintPaste", "Paste", image=painted, region=prepared[3])
     add_saving(build, request, whole[0], info)
     return build.graph
+
+
+def _mask_file(build: GraphBuilder, name: str) -> Link | None:
+    return None if name == NO_MASK else build.add("LoadImageMask", "Mask", image=name, channel="red")[0]
 
 
 def _with_additional(build: GraphBuilder, request: Inpaint) -> Link | None:

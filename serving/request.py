@@ -9,12 +9,12 @@ from ..pipelines.settings import (
     DEFAULT_ENGINE,
     DEFAULT_STYLES,
     DEFAULT_UPSCALER,
-    EXAMPLE_MASK,
     EXAMPLE_PICTURE,
     NO_FILE,
 )
 from ..pipelines.types import Lora
 
+OWN_MASK, NO_MASK = "own", ""
 OFFSET_LORA = Lora("sd_xl_offset_example-lora_1.0.safetensors", 0.1)
 
 
@@ -61,10 +61,14 @@ class InpaintOptions:
 
 @dataclass(frozen=True)
 class Inpaint(TextToImage):
-    """A part of a picture painted anew (`mask`: white where; '' for none), and the picture continued to its sides."""
+    """A part of a picture painted anew, and the picture continued to its sides.
+
+    `mask`: a file that is white where to paint; OWN_MASK for where the picture is transparent, as ComfyUI's mask editor
+    leaves it; NO_MASK to paint at the sides alone.
+    """
 
     image: str = EXAMPLE_PICTURE
-    mask: str = EXAMPLE_MASK
+    mask: str = OWN_MASK
     mode: str = "Inpaint or Outpaint (default)"
     additional_prompt: str = ""
     outpaint: tuple[str, ...] = ()

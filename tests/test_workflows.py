@@ -13,7 +13,7 @@ from fooocus_stages.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from fooocus_stages.nodes.headless import HEADLESS_NODES
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pocket.draw import judge
-from fooocus_stages.serving import pages, templates
+from fooocus_stages.serving import catalogue, pages, templates
 from fooocus_stages.serving.canvas import is_link, to_api
 from fooocus_stages.serving.declarations import Registry
 from fooocus_stages.serving.runner import Runner
@@ -23,7 +23,7 @@ from PIL import Image
 ROOT = Path(fooocus_stages.__file__).parent
 WORKFLOWS = ROOT / "workflows"
 REGISTRY = {**NODE_CLASS_MAPPINGS, **HEADLESS_NODES}
-NAMES = [template.name for template in templates.TEMPLATES]
+NAMES = [template.name for template in catalogue.TEMPLATES]
 
 
 def read(name: str) -> Any:
@@ -39,21 +39,30 @@ def test_the_files_are_what_the_requests_say() -> None:
 
 
 MODES = (
-    "B01 B02 B03 B04 B05 B06 B07 B08 B09 B10 B11 B12 B13 P01 P02 P03 P04 P05 P06 P07 P12 P13 P14 P15 "
+    "B01 B02 B03 B04 B05 B06 B07 B08 B09 B10 B11 B12 B13 B14 B15 "
+    "P01 P02 P03 P04 P05 P06 P07 P08 P09 P10 P11 P12 P13 P14 P15 "
+    "I01 I02 I03 I04 I05 I06 I07 I08 I09 I10 I11 I12 I13 I14 I15 I16 I17 I18 I19 "
     "U01 U02 U03 U04 U05 U07 U08 U09"
 )
-SIDES = {  # of pictures that are not 128 wide
-    "image-prompt-upscale-1.5x": 192,
-    "image-prompt-upscale-2x": 256,
-    "upscale-1.5x": 192,
-    "upscale-2x": 256,
-    "upscale-image-prompt": 256,
-    "upscale-fast-2x": 1024,
+SIZES = {  # of pictures that are not 128×128
+    "image-prompt-upscale-1.5x": (192, 192),
+    "image-prompt-upscale-2x": (256, 256),
+    "image-prompt-outpaint": (166, 128),
+    "outpaint-left": (166, 128),
+    "outpaint-right": (166, 128),
+    "outpaint-top": (128, 166),
+    "outpaint-bottom": (128, 166),
+    "outpaint-all-sides": (204, 204),
+    "inpaint-and-outpaint": (166, 128),
+    "upscale-1.5x": (192, 192),
+    "upscale-2x": (256, 256),
+    "upscale-image-prompt": (256, 256),
+    "upscale-fast-2x": (1024, 1024),
 }
 
 
 def test_every_mode_so_far_has_its_file() -> None:
-    assert [t.mode for t in templates.TEMPLATES] == MODES.split()
+    assert [t.mode for t in catalogue.TEMPLATES] == MODES.split()
 
 
 @pytest.mark.usefixtures("pocket_host")
@@ -101,7 +110,7 @@ def test_it_runs_with_the_pocket_model(name: str, pocket_host: LocalHost) -> Non
     assert len(shown["images"]) == count
     for saved in shown["images"]:
         with Image.open(pocket_host.folder("output") / saved["subfolder"] / saved["filename"]) as picture:
-            assert picture.size == (SIDES.get(name, 128),) * 2
+            assert picture.size == SIZES.get(name, (128, 128))
             seen = judge(np.asarray(picture.convert("RGB").resize((128, 128))))
             assert (seen.colour, seen.background) == ("red", "yellow")
 
