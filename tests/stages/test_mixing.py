@@ -73,8 +73,8 @@ def painted(
 
 
 def changed(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> bool:
-    """Whether two runs of one region differ by more than rounding in what they painted."""
-    return float((one[0] - other[0]).abs().max()) > 8 / 255
+    """Whether two runs of one region differ in what they painted by more than the rounding to bytes."""
+    return float((one[0] - other[0]).abs().max()) > 2 / 255
 
 
 @pytest.mark.parametrize("mode", [DEFAULT, DETAIL, MODIFY])
@@ -88,7 +88,7 @@ def test_each_kind_counts_in_each_mode_and_nothing_of_it_stays(pocket: Pocket, m
 
 def test_all_kinds_with_a_side_to_outpaint_and_a_refiner_of_sd15(pocket: Pocket) -> None:
     refiner = refine.load_refiner(HOST, "pocket")
-    models = refine.with_refiner(HOST, pocket.model, pocket.vae, refiner, 0.6)
+    models = refine.with_refiner(HOST, pocket.model, pocket.vae, refiner, 0.8)
     each = [hint(kind) for kind in KINDS]
     together = painted(pocket, sum(each, ()), sides=("right",), models=models)
     assert together[0].shape == (1, 96, 112 + 33, 3)
