@@ -45,11 +45,11 @@ def hint(kind: str, stop_at: float = 1.0) -> tuple[Hint, ...]:
     if kind == "PyraCanny":
         return control.hint(control.load(HOST, DEFAULT_CONTROL), control.pyra_canny(drawn()), 1.0, stop_at=stop_at)
     if kind == "CPDS":
-        return control.hint(control.load(HOST, DEFAULT_CPDS), control.cpds(drawn()), 1.0, stop_at=stop_at)
+        return control.hint(control.load(HOST, DEFAULT_CPDS), control.cpds(drawn()), 1.5, stop_at=stop_at)
     adapter, picture = DEFAULT_IMAGE_PROMPT, drawn()
     if kind == "FaceSwap":
         adapter, picture = DEFAULT_FACE_PROMPT, control.cropped_faces(HOST, drawn((0.7, 0.1, 0.1)))
-    return image_prompt.prompt(HOST, image_prompt.load(HOST, adapter, DEFAULT_CLIP_VISION), picture, 1.0, stop_at)
+    return image_prompt.prompt(HOST, image_prompt.load(HOST, adapter, DEFAULT_CLIP_VISION), picture, 1.8, stop_at)
 
 
 def painted(
