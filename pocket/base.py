@@ -12,8 +12,6 @@ from torch import Tensor
 
 from . import data, diffusion, draw, export, networks, refiner, tokenizer
 
-FIELDS = frozenset({"shape", "colour", "background", "pattern", "size", "position"})
-
 
 @dataclass(frozen=True)
 class Base:
@@ -59,8 +57,8 @@ def told_in_sections(
 
 
 def caption_without(scene: draw.Scene, left_out: Collection[str], rng: np.random.Generator) -> str:
-    """A caption that is silent about the fields left out (of FIELDS): what they are, a hint has to say."""
-    kept = {name: getattr(scene, name) for name in FIELDS if name not in left_out}
+    """A caption that is silent about the fields left out (of draw.WORDS): what they are, a hint has to say."""
+    kept = {name: getattr(scene, name) for name in draw.WORDS if name not in left_out}
     words = [
         kept.get("size", "medium"),
         kept.get("pattern", "plain"),

@@ -28,7 +28,7 @@ except ImportError:  # diffusers before 0.32
 
 from . import base as frozen
 from . import diffusion, draw, export
-from .training import Run, cosine, set_rate, to_tensor
+from .training import Descent, Run, cosine, set_rate, to_tensor
 
 FOLDER = "controlnet"
 FILES = {"canny": "control-lora-canny-rank128", "cpds": "fooocus_xl_cpds_128"}
@@ -147,12 +147,6 @@ def steered_noise(
     return cast(Tensor, cast(Any, base.unet)(scaled, t.float(), **given, **inside)[0].float())
 
 
-def draw_levels(count: int) -> Tensor:
-    """Timesteps (B,): most of them where places and outlines are decided."""
-    high, anywhere = torch.randint(400, 1000, (count,)), torch.randint(0, 1000, (count,))
-    return torch.where(torch.rand(count) < 0.6, high, anywhere)
-
-
 def train(kind: str, folder: Path, minutes: float) -> None:
     """Noise prediction with the term for the coarse layout, weighted by the clean latent's error at sigma 0.7 to 4."""
     run, rng, base = Run(folder, kind, minutes), np.random.default_rng(), frozen.open_base()
@@ -162,13 +156,13 @@ def train(kind: str, folder: Path, minutes: float) -> None:
     run.resume(parts)
     album = Album(base, folder)
     run.restart_clock()
-    progress, losses = 0.0, []
+    descent, progress = Descent(run, tensors, optimizer, parts), 0.0
     while progress < 1:
         progress = run.tick()
         set_rate(optimizer, cosine(progress, 3e-3, warm=0.03, floor=0.02))
         scenes, x0, hints = album.batch(kind, BATCH)
         size = (8 * x0.shape[-2], 8 * x0.shape[-1])
-        t, noise = draw_levels(len(scenes)), torch.randn_like(x0)
+        t, noise = diffusion.draw_levels(len(scenes), 400, 0.6), torch.randn_like(x0)
         sigma = diffusion.SIGMAS[t]
         with torch.autocast("cpu", torch.bfloat16):
             condition = frozen.told(base, [silent_caption(scene, rng) for scene in scenes], size, rng)
@@ -176,16 +170,7 @@ def train(kind: str, folder: Path, minutes: float) -> None:
             error = steered_noise(base, network, x, t, condition, hints) - noise
         scale = sigma.clamp(0.7, 4).view(-1, 1, 1, 1)
         loss = ((error * scale) ** 2).mean() + 0.1 * diffusion.layout_loss(error, sigma)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(tensors.parameters(), 1.0)
-        optimizer.step()
-        losses.append(loss.item())
-        if run.step % 25 == 0:
-            run.log(loss=float(np.mean(losses)))
-            losses.clear()
-        if run.due(60):
-            run.save(parts)
+        descent.step(loss)
     run.save(parts)
 
 

@@ -68,6 +68,13 @@ def predict_noise(
     return unet(scaled, t.float(), condition.context, added_cond_kwargs=added).sample.float()
 
 
+def draw_levels(count: int, lowest: int, share: float) -> torch.Tensor:
+    """Timesteps (B,): about that share of them from the lowest on, where places and colours are decided, the others
+    anywhere."""
+    high, anywhere = torch.randint(lowest, 1000, (count,)), torch.randint(0, 1000, (count,))
+    return torch.where(torch.rand(count) < share, high, anywhere)
+
+
 def layout_loss(error: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
     """Mean square of the clean latent's error seen through a 4 x 4 grid: the ground's colour and the shape's place.
 

@@ -33,6 +33,14 @@ POSITIONS = {
     "bottom": (0.5, 0.75),
     "centre": (0.5, 0.5),
 }
+WORDS: dict[str, tuple[str, ...]] = {  # what a scene can be, field by field
+    "shape": SHAPES,
+    "colour": tuple(COLOURS),
+    "background": tuple(COLOURS),
+    "pattern": PATTERNS,
+    "size": tuple(SIZES),
+    "position": tuple(POSITIONS),
+}
 PALETTE = np.array(list(COLOURS.values()), dtype=np.float32)  # (8, 3)
 LIGHT = ("white", "yellow", "orange")
 

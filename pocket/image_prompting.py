@@ -27,7 +27,7 @@ from ..preprocessors.geometry import resample
 from . import base as frozen
 from . import data, diffusion, draw, export
 from .controlling import Album
-from .training import Run, cosine
+from .training import Descent, Run, cosine
 
 FOLDER, VISION_FOLDER = "controlnet", "clip_vision"
 ADAPTERS = ("ip-adapter-plus_sdxl_vit-h", "ip-adapter-plus-face_sdxl_vit-h")
@@ -37,14 +37,6 @@ SETTINGS = {"embed": WIDTH, "width": 64, "queries": 16, "depth": 2, "inner": 64,
 LOUD_KEYS = 10.0  # the formula makes keys 1280/128 times weaker
 BATCH, NAMING_BATCH, POOL = 12, 48, 800
 NAMING_SHARE = 0.15  # of the minutes
-WORDS: dict[str, tuple[str, ...]] = {
-    "shape": draw.SHAPES,
-    "colour": tuple(draw.COLOURS),
-    "background": tuple(draw.COLOURS),
-    "pattern": draw.PATTERNS,
-    "size": tuple(draw.SIZES),
-    "position": tuple(draw.POSITIONS),
-}
 
 # ---------------------------------------------------------------------------------------------- the networks
 
@@ -58,7 +50,7 @@ class Eye(nn.Module):
         self.adapter = ImageAdapter(SETTINGS, widths)
         self.negative = nn.Parameter(torch.randn(1, SETTINGS["queries"], SETTINGS["out"]))
         wide = SETTINGS["queries"] * SETTINGS["out"]
-        self.heads = nn.ModuleDict({field: nn.Linear(wide, len(words)) for field, words in WORDS.items()})
+        self.heads = nn.ModuleDict({field: nn.Linear(wide, len(words)) for field, words in draw.WORDS.items()})
         nn.init.normal_(self.adapter.resampler.latents, std=SETTINGS["width"] ** -0.5)
         for layer in self.adapter.to_k:
             cast(nn.Linear, layer).weight.data *= LOUD_KEYS
@@ -71,7 +63,7 @@ class Eye(nn.Module):
     def naming_loss(self, tokens: Tensor, scenes: Sequence[draw.Scene]) -> Tensor:
         """Mean cross-entropy over the six words of the scenes."""
         losses = []
-        for field, words in WORDS.items():
+        for field, words in draw.WORDS.items():
             target = torch.tensor([words.index(getattr(scene, field)) for scene in scenes])
             losses.append(F.cross_entropy(self.heads[field](tokens.flatten(1).float()), target))
         return torch.stack(losses).mean()
@@ -127,12 +119,6 @@ def lesson(scene: draw.Scene, rng: np.random.Generator) -> tuple[str, draw.Scene
     return "", scene
 
 
-def draw_levels(count: int) -> Tensor:
-    """Timesteps (B,): most of them where colours are decided."""
-    high, anywhere = torch.randint(500, 1000, (count,)), torch.randint(0, 1000, (count,))
-    return torch.where(torch.rand(count) < 0.75, high, anywhere)
-
-
 # ---------------------------------------------------------------------------------------------- training
 
 
@@ -147,7 +133,7 @@ def train(folder: Path, minutes: float) -> None:
     scenes = [draw.random_scene(rng) for _ in range(POOL)]
     pool = to_pixels([draw.draw(scene, rng) for scene in scenes])
     run.restart_clock()
-    progress, losses = 0.0, []
+    descent, progress = Descent(run, eye, optimizer, parts), 0.0
     while progress < 1:
         progress = run.tick()
         if progress < NAMING_SHARE:
@@ -157,16 +143,7 @@ def train(folder: Path, minutes: float) -> None:
         else:
             _set_rates(optimizer, cosine((progress - NAMING_SHARE) / (1 - NAMING_SHARE), 2e-3, warm=0.02))
             loss = imitation_loss(base, eye, album, rng)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(eye.parameters(), 1.0)
-        optimizer.step()
-        losses.append(loss.item())
-        if run.step % 25 == 0:
-            run.log(loss=float(np.mean(losses)))
-            losses.clear()
-        if run.due(60):
-            run.save(parts)
+        descent.step(loss)
     run.save(parts)
 
 
@@ -183,7 +160,7 @@ def imitation_loss(base: frozen.Base, eye: Eye, album: Album, rng: np.random.Gen
     silent = nothing + [data.positive_sections(text, sections, rng) for text, _ in lessons]
     whole = nothing + [[draw.caption(scene, rng, complete=True)] * sections for scene in scenes[blank:]]
     pixels = to_pixels([draw.draw(shown, rng) for _, shown in lessons])
-    t, noise = draw_levels(len(scenes)), torch.randn_like(x0)
+    t, noise = diffusion.draw_levels(len(scenes), 500, 0.75), torch.randn_like(x0)
     sigma = diffusion.SIGMAS[t]
     x = x0 + sigma.view(-1, 1, 1, 1) * noise
     with torch.autocast("cpu", torch.bfloat16):

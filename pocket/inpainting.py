@@ -27,7 +27,7 @@ from ..pipelines.types import InpaintRegion, Model
 from . import base as frozen
 from . import data, diffusion, draw, refiner
 from .networks import SCALING_FACTOR
-from .training import Run, cosine
+from .training import Descent, Run, cosine
 
 FOLDER = "inpaint"
 HOST = LocalHost(device="cpu", on_notice=lambda _: None)
@@ -232,12 +232,6 @@ def prompts(scenes: Sequence[draw.Scene], rng: np.random.Generator) -> list[list
     ]
 
 
-def draw_levels(count: int) -> Tensor:
-    """Timesteps (B,): most of them where shapes and colours are decided; the engine leaves before the last ones."""
-    high, anywhere = torch.randint(400, 1000, (count,)), torch.randint(0, 1000, (count,))
-    return torch.where(torch.rand(count) < 0.65, high, anywhere)
-
-
 def train(folder: Path, minutes: float) -> None:
     """Noise prediction in holes; each step as one of the engine's versions, so that the small ones work alone too."""
     run, rng, base = Run(folder, FOLDER, minutes), np.random.default_rng(), frozen.open_base()
@@ -249,29 +243,20 @@ def train(folder: Path, minutes: float) -> None:
     run.resume(parts)
     album = Album(folder)
     run.restart_clock()
-    progress, losses = 0.0, []
+    descent, progress = Descent(run, engine, optimizer, parts), 0.0
     while progress < 1:
         progress = run.tick()
         for group in optimizer.param_groups:
             group["lr"] = group["scale"] * cosine(progress, 4e-4, warm=0.03, floor=0.02)
         engine.choose(str(rng.choice(list(SHARES), p=list(SHARES.values()))))
         page = album.batch(BATCH)
-        t, noise = draw_levels(BATCH), torch.randn_like(page.latents)
+        t, noise = diffusion.draw_levels(BATCH, 400, 0.65), torch.randn_like(page.latents)
         size = (8 * noise.shape[-2], 8 * noise.shape[-1])
         with torch.autocast("cpu", torch.bfloat16):
             condition = frozen.told_in_sections(base, prompts(page.scenes, rng), size, rng)
             error = noise_in_hole(base.unet, engine.head, page, t, noise, condition) - noise
         loss = loss_in_hole(error, diffusion.SIGMAS[t], page.holes)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(engine.parameters(), 1.0)
-        optimizer.step()
-        losses.append(loss.item())
-        if run.step % 25 == 0:
-            run.log(loss=float(np.mean(losses)))
-            losses.clear()
-        if run.due(60):
-            run.save(parts)
+        descent.step(loss)
     run.save(parts)
 
 

@@ -129,23 +129,14 @@ def prompts(
 class Readers(nn.Module):
     """Linear readers of the scene's six words from the pooled vector: they teach the text encoders early."""
 
-    FIELDS = {
-        "shape": draw.SHAPES,
-        "colour": tuple(draw.COLOURS),
-        "background": tuple(draw.COLOURS),
-        "pattern": draw.PATTERNS,
-        "size": tuple(draw.SIZES),
-        "position": tuple(draw.POSITIONS),
-    }
-
     def __init__(self) -> None:
         super().__init__()
-        self.heads = nn.ModuleDict({k: nn.Linear(networks.WIDTH_G, len(v)) for k, v in self.FIELDS.items()})
+        self.heads = nn.ModuleDict({k: nn.Linear(networks.WIDTH_G, len(v)) for k, v in draw.WORDS.items()})
 
     def forward(self, pooled: torch.Tensor, scenes: list[draw.Scene]) -> torch.Tensor:
         """Mean cross-entropy over the fields; pooled (B, 128)."""
         losses = []
-        for field, values in self.FIELDS.items():
+        for field, values in draw.WORDS.items():
             target = torch.tensor([values.index(getattr(scene, field)) for scene in scenes])
             losses.append(F.cross_entropy(self.heads[field](pooled).float(), target))
         return torch.stack(losses).mean()

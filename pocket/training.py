@@ -67,6 +67,28 @@ class Run:
             file.write(json.dumps(line) + "\n")
 
 
+class Descent:
+    """Steps down a loss, with gradients clipped at 1; the mean loss is logged every 25 steps, a checkpoint kept each
+    minute."""
+
+    def __init__(self, run: Run, module: nn.Module, optimizer: torch.optim.Optimizer, parts: dict[str, object]) -> None:
+        self.run, self.module, self.optimizer, self.parts = run, module, optimizer, parts
+        self.losses: list[float] = []
+
+    def step(self, loss: torch.Tensor) -> None:
+        """One step."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
+        self.optimizer.step()
+        self.losses.append(loss.item())
+        if self.run.step % 25 == 0:
+            self.run.log(loss=float(np.mean(self.losses)))
+            self.losses.clear()
+        if self.run.due(60):
+            self.run.save(self.parts)
+
+
 class Team:
     """The processes that train together, each with its own share of the batch; alone when not started by torchrun.
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .building import ApiGraph
+from .graph import is_link
 
 COLUMN_GAP, ROW_GAP, NODE_WIDTH = 100, 70, 300
 
@@ -195,10 +196,6 @@ def is_widget(declared: tuple[Any, dict[str, Any]]) -> bool:
 def has_seed_control(name: str, declared: tuple[Any, dict[str, Any]]) -> bool:
     """Whether the page adds a control-after-generate value behind an input's own."""
     return declared[0] == "INT" and (name in ("seed", "noise_seed") or bool(declared[1].get("control_after_generate")))
-
-
-def is_link(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str)
 
 
 def _canvas_node(

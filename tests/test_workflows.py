@@ -14,8 +14,9 @@ from fooocus_stages.nodes.headless import HEADLESS_NODES
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pocket.draw import judge
 from fooocus_stages.serving import catalogue, pages, templates
-from fooocus_stages.serving.canvas import is_link, to_api
+from fooocus_stages.serving.canvas import to_api
 from fooocus_stages.serving.declarations import Registry
+from fooocus_stages.serving.graph import is_link
 from fooocus_stages.serving.runner import Runner
 from fooocus_stages.serving.validate import validate
 from PIL import Image

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 from fooocus_stages.pipelines.stages.prompt import compose_with
-from fooocus_stages.pocket import draw, export, painting
+from fooocus_stages.pocket import draw, export, painting, refiner, refining
 from safetensors import safe_open
 
 FILES = [
     painting.MODELS / "checkpoints" / f"{export.CHECKPOINT}.safetensors",
+    painting.MODELS / "checkpoints" / f"{refiner.FILE}.safetensors",
+    painting.MODELS / refining.FOLDER / f"{refining.FILE}.safetensors",
     *(painting.MODELS / "loras" / f"{name}.safetensors" for name in export.LORAS.values()),
 ]
 

@@ -37,15 +37,6 @@ def shown():
     return refiner.pictures(rng, 4)
 
 
-@pytest.mark.parametrize("path", [CHECKPOINT, INTERPOSER], ids=lambda path: path.stem)
-def test_each_file_says_what_it_is(path):
-    with safe_open(path, "pt") as file:
-        about = file.metadata()
-    assert about["fooocus_stages.native_size"] == "128"
-    assert about["modelspec.license"] == "GPL-3.0-or-later"
-    assert "it is not the" in about["modelspec.description"].lower()
-
-
 def test_the_file_is_one_of_sd15_without_text_encoders(found):
     assert found.model.family == found.vae.family == "sd15"
     assert found.model.native_size == networks.NATIVE_SIZE
