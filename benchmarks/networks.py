@@ -13,7 +13,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from fooocus_stages.pipelines.models import names
 from fooocus_stages.pipelines.models.network import Network
-from fooocus_stages.pipelines.models.tokenizer import END, MERGES_OF_CLIP, START
+from fooocus_stages.pipelines.text.tokenizer import END, MERGES_OF_CLIP, START
 from fooocus_stages.pipelines.types import Model
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection

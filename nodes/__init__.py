@@ -12,13 +12,7 @@ from .inpaint import (
     FooocusInpaintPrompt,
 )
 from .loaders import FooocusApplyLoras, FooocusFreeU, FooocusLoadCheckpoint, FooocusLora, FooocusLoraStack
-from .masks import (
-    FooocusMaskCombine,
-    FooocusMaskGrow,
-    FooocusMaskInvert,
-    FooocusMaskThreshold,
-    FooocusOutpaintPad,
-)
+from .masks import FooocusMaskCombine, FooocusMaskGrow, FooocusMaskInvert, FooocusMaskThreshold, FooocusOutpaintPad
 from .output import FooocusSaveImage
 from .prompt import FooocusEncodePrompt, FooocusExpandPrompt, FooocusPrompt, FooocusStyles
 from .recipe import FooocusPreset, FooocusReadInfo

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..pipelines import stages
+from ..pipelines.assets.needs import how_to_get
 from ..pipelines.host import Host, LocalHost, Preview, Role, find_file
 from ..pipelines.model_paths import model_roots
 
@@ -50,7 +50,7 @@ def _comfy_host() -> ComfyHost:
 
 @functools.cache
 def _plain_host() -> LocalHost:
-    return LocalHost(models=[Path("models")], hint=stages.assets.how_to_get)
+    return LocalHost(models=[Path("models")], hint=how_to_get)
 
 
 class ComfyHost:
@@ -64,7 +64,7 @@ class ComfyHost:
 
     def find(self, kind: str, name: str, home: Path | None = None) -> Path:
         at_home = [root / kind for root in model_roots(home)] if home else []
-        return find_file(kind, name, at_home + self._folders(kind), stages.assets.how_to_get)
+        return find_file(kind, name, at_home + self._folders(kind), how_to_get)
 
     def _folders(self, kind: str) -> list[Path]:
         import folder_paths

@@ -5,14 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..pipelines import stages
-from ..pipelines.settings import (
-    DEFAULT_ENGINE,
-    INPAINT_MODES,
-    INPAINT_PATCHES,
-    MAX_SEED,
-    SWAP_METHODS,
-    InpaintMode,
-)
+from ..pipelines.settings import DEFAULT_ENGINE, INPAINT_MODES, INPAINT_PATCHES, MAX_SEED, SWAP_METHODS, InpaintMode
 from ..pipelines.types import InpaintRegion, Model, SamplingSettings, SwapMethod, Vae
 from . import sockets
 from .comfy import current_host

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from .models.control_lora import ControlNet
     from .models.network import Network, WeightPatch
-    from .models.tokenizer import ClipTokenizer
+    from .text.tokenizer import ClipTokenizer
 
 Family = Literal["sdxl", "sdxl-refiner", "sd15"]
 Prediction = Literal["eps", "v"]

@@ -23,17 +23,7 @@ from ..pipelines.host import LocalHost
 from ..pipelines.settings import DEFAULT_ENGINE, DEFAULT_UPSCALER, INPAINT_PATCHES, PERFORMANCES
 from ..pipelines.stages import upscale
 from . import draw, evaluate_hints, evaluate_inpaint, upscaling
-from .painting import (
-    MODELS,
-    Studio,
-    Tally,
-    composed,
-    contact_sheet,
-    open_studio,
-    paint,
-    unseen_captions,
-    with_refiner,
-)
+from .painting import MODELS, Studio, Tally, composed, contact_sheet, open_studio, paint, unseen_captions, with_refiner
 
 WHAT = ("captions", "refiner", "upscale", "control", "image-prompt", "inpaint")
 

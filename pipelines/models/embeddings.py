@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadFile
-from .emphasis import SECTION, WeightedToken, weighted_words
+from ..text.emphasis import SECTION, WeightedToken, weighted_words
+from ..text.tokenizer import EMBEDDING
 from .files import read_content
-from .tokenizer import EMBEDDING
 
 SUFFIXES = (".safetensors", ".pt", ".bin")
 OF_AUTOMATIC1111 = "string_to_param"

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from ..errors import BadFile
-from .expansion import ExpansionFiles, read_words, safe_str, tidy_spaces, tokens_to_add
+from ..text.expansion import ExpansionFiles, read_words, safe_str, tidy_spaces, tokens_to_add
 from .files import Weights, open_weights
 from .filling import build, explained, fill, to_dtype
 from .names import Part

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import (
-        assets,
         control,
         encode,
         expand,
-        fetch,
         image_prompt,
         inpaint,
         load,
@@ -31,8 +29,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "assets", "control", "encode", "expand", "fetch", "image_prompt", "inpaint", "load", "masks", "plan",
-    "presets", "prompt", "recipe", "refine", "remake", "sample", "save", "upscale", "vae", "vary",
+    "control", "encode", "expand", "image_prompt", "inpaint", "load", "masks", "plan", "presets", "prompt", "recipe",
+    "refine", "remake", "sample", "save", "upscale", "vae", "vary",
 ]  # fmt: skip
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import BadFile, MissingFile
 from ..host import Host
-from ..models.expansion import Expander, ExpansionFiles, safe_str, stand_in_expander
 from ..settings import EXPANSION_STYLE
+from ..text.expansion import Expander, ExpansionFiles, safe_str, stand_in_expander
 
 if TYPE_CHECKING:
     from ..models.gpt2 import ExpansionModel

@@ -13,8 +13,8 @@ from typing import Any
 from PIL import ExifTags, Image
 
 from ..errors import BadFile
-from ..models.styles import Style, Styles
 from ..settings import EXPANSION_STYLE, MAX_SEED, NO_FILE, SCHEDULERS
+from ..text.styles import Style, Styles
 from ..types import FreeU, Lora
 from . import literals
 from .metadata import A1111_SAMPLERS, PictureInfo

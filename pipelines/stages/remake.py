@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..host import Host
-from ..models.styles import Styles
 from ..settings import DEFAULT_CHECKPOINT, DEFAULT_VAE, NO_FILE, PERFORMANCES, POCKET_CHOICE, SAMPLERS, SCHEDULERS
+from ..text.styles import Styles
 from ..types import SamplingSettings
 from .load import find_files, home_of
 from .metadata import PictureInfo

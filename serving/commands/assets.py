@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...pipelines import stages
+from ...pipelines.assets import fetch, needs
 from ...pipelines.errors import BadValue
 from ...pipelines.host import POCKET
 from ...pipelines.model_paths import model_roots
@@ -48,7 +48,7 @@ def add(commands: Any) -> None:
 def list_assets(options: argparse.Namespace, console: Console) -> int:
     """`assets list`: one row per file."""
     host = host_of(options, console)
-    rows = [_row(found) for found in stages.assets.find_all(host, meant(host, options.names or ["all"]))]
+    rows = [_row(found) for found in needs.find_all(host, meant(host, options.names or ["all"]))]
     columns = ("name", "kind", "state", "size_in_words", "needed", "licence")
     table = [[str(row[column]) for column in columns] for row in rows]
     for row in rows:
@@ -65,13 +65,13 @@ def fetch_assets(options: argparse.Namespace, console: Console) -> int:
         show(options, [], ["all files are there"])
         return OK
     if options.offline or any(os.environ.get(name, "").upper() in TRUE for name in OFFLINE_VARIABLES):
-        raise stages.fetch.offline([job.asset for job in jobs], _folders(options))
+        raise fetch.offline([job.asset for job in jobs], _folders(options))
     for note in dict.fromkeys(f"{job.asset.name}: {job.asset.note}" for job in jobs if job.asset.note):
         console.notice(note)
-    connection = stages.fetch.connection(_timeout(options), os.environ.get(MIRROR_VARIABLE))
+    connection = fetch.connection(_timeout(options), os.environ.get(MIRROR_VARIABLE))
     transfer = Transfer(f"fetching {len(jobs)} file{'s' if len(jobs) > 1 else ''}")
     try:
-        paths = stages.fetch.fetch(jobs, connection, transfer.show, max(options.jobs, 1), _folders(options))
+        paths = fetch.fetch(jobs, connection, transfer.show, max(options.jobs, 1), _folders(options))
     finally:
         transfer.close()
     show(options, {name: str(path) for name, path in paths.items()}, [str(path) for path in paths.values()])
@@ -81,7 +81,7 @@ def fetch_assets(options: argparse.Namespace, console: Console) -> int:
 def where_assets(options: argparse.Namespace, console: Console) -> int:
     """`assets where`: the folders of each kind, and under them the files that are taken from them."""
     host = host_of(options, console)
-    found = stages.assets.find_all(host, meant(host, options.names or ["all"]))
+    found = needs.find_all(host, meant(host, options.names or ["all"]))
     report: dict[str, Any] = {}
     lines = []
     for kind in dict.fromkeys(one.asset.kind for one in found):
@@ -97,7 +97,7 @@ def where_assets(options: argparse.Namespace, console: Console) -> int:
 def meant(host: FoldersHost, names: Sequence[str]) -> list[Any]:
     """The files that names mean: those of bundled workflows by their modes, and what the stage knows."""
     modes = {about.name: about.mode for about in bundled() if about.mode}
-    return list(stages.assets.meant(host, names, modes))
+    return list(needs.meant(host, names, modes))
 
 
 def _folders(options: argparse.Namespace) -> str:
@@ -112,14 +112,14 @@ def _jobs(host: FoldersHost, options: argparse.Namespace) -> list[Any]:
     for asset in meant(host, options.names):
         path = _there(host, asset, options.to)
         if path is None or (options.force and asset.kind != IN_HUB):
-            jobs.append(stages.fetch.Job(asset, _target(host, asset, options.to)))
+            jobs.append(fetch.Job(asset, _target(host, asset, options.to)))
     return jobs
 
 
 def _there(host: FoldersHost, asset: Any, to: Path | None) -> Path | None:
     if to is not None and asset.kind != IN_HUB:
-        return next(filter(None, (stages.assets.find_in(root, asset) for root in model_roots(to))), None)
-    found: Path | None = stages.assets.find(host, asset)
+        return next(filter(None, (needs.find_in(root, asset) for root in model_roots(to))), None)
+    found: Path | None = needs.find(host, asset)
     return None if found is not None and POCKET in found.resolve().parents else found
 
 
@@ -143,7 +143,7 @@ def _timeout(options: argparse.Namespace) -> float:
 
 def _row(found: Any) -> dict[str, Any]:
     asset = found.asset
-    needed = stages.assets.needed_by(asset)
+    needed = needs.needed_by(asset)
     return {
         "id": asset.id,
         "name": asset.name,
@@ -156,7 +156,7 @@ def _row(found: Any) -> dict[str, Any]:
         "note": asset.note,
         "needed_by": needed,
         "state": "missing" if found.path is None else found.path,
-        "size_in_words": "" if found.size is None else stages.fetch.in_words(found.size),
+        "size_in_words": "" if found.size is None else fetch.in_words(found.size),
         "needed": ", ".join(name for name in needed if not name[1:].isdigit()),
     }
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from ...nodes import NODE_CLASS_MAPPINGS
 from ...nodes.headless import HEADLESS_NODES
-from ...pipelines import stages
+from ...pipelines.assets import needs
 from ...pipelines.errors import BadValue, MissingFile
 from ...pipelines.host import POCKET, LocalHost
 from ..console import Console
@@ -77,7 +77,7 @@ def host_of(options: argparse.Namespace, console: Console) -> FoldersHost:
     settings: dict[str, Any] = {"models": models or [Path("models")], "on_progress": console.progress}
     settings |= {
         "extra_model_paths": options.extra_model_paths or (),
-        "hint": partial(stages.assets.how_to_get, folders=folders_again(options)),
+        "hint": partial(needs.how_to_get, folders=folders_again(options)),
     }
     if "workflow" in options:
         settings |= {"output": options.output, "input": options.input_dir}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__
-from ...pipelines import stages
+from ...pipelines.assets import fetch, needs
 from ...pipelines.errors import UserError
 from ...pipelines.host import files_of
 from ..console import Console
@@ -52,7 +52,7 @@ def examine(options: argparse.Namespace, console: Console) -> int:
         "workflows": [],
     }
     sound = all(library["ok"] for library in libraries) and "error" not in report["device"]
-    found = stages.assets.everything(host)
+    found = needs.everything(host)
     report["workflows"] = [_workflow(about, found, sound, folders_again(options)) for about in bundled()]
     report["ok"] = any(workflow["ok"] for workflow in report["workflows"])
     show(options, report, list(_lines(report)))
@@ -124,7 +124,7 @@ def _folders(host: FoldersHost) -> list[dict[str, Any]]:
 def _vocabulary() -> dict[str, Any]:
     """Where CLIP's vocabulary is found for a checkpoint that has none of its own."""
     try:
-        return {"source": stages.assets.vocabulary(), "problem": ""}
+        return {"source": needs.vocabulary(), "problem": ""}
     except UserError as error:
         return {"source": None, "problem": str(error)}
 
@@ -132,7 +132,7 @@ def _vocabulary() -> dict[str, Any]:
 def _workflow(about: About, found: Any, sound: bool, folders: str) -> dict[str, Any]:
     """Whether a bundled workflow can run now, and what lacks."""
     try:
-        need = stages.assets.needs(about.mode, found)
+        need = needs.needs(about.mode, found)
     except UserError as error:
         return {
             "name": about.name,
@@ -171,7 +171,7 @@ def _lines(report: dict[str, Any]) -> Iterable[str]:
 
 
 def _lines_of_device(device: dict[str, Any], memory: dict[str, Any]) -> Iterable[str]:
-    words = stages.fetch.in_words
+    words = fetch.in_words
     if "error" in device:
         yield device["error"]
     else:

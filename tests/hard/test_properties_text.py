@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from fooocus_stages.pipelines.errors import UserError
-from fooocus_stages.pipelines.models.emphasis import LARGE, SECTION, pack, weighted_segments
-from fooocus_stages.pipelines.models.wildcards import apply_wildcards
 from fooocus_stages.pipelines.settings import MAX_LORAS, MAX_SEED
 from fooocus_stages.pipelines.stages.prompt import apply_arrays, compose, take_lora_tags
+from fooocus_stages.pipelines.text.emphasis import LARGE, SECTION, pack, weighted_segments
+from fooocus_stages.pipelines.text.wildcards import apply_wildcards
 from fooocus_stages.pipelines.types import Lora
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -12,7 +12,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from fooocus_stages.pipelines.models import names
 from fooocus_stages.pipelines.models.checkpoint import Checkpoint, load_checkpoint
-from fooocus_stages.pipelines.models.tokenizer import BYTE_SYMBOLS, END, START
+from fooocus_stages.pipelines.text.tokenizer import BYTE_SYMBOLS, END, START
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection

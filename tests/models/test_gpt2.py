@@ -19,7 +19,7 @@ import torch
 from fooocus_stages.pipelines.errors import BadFile, MissingFile
 from fooocus_stages.pipelines.host import POCKET
 from fooocus_stages.pipelines.models import gpt2
-from fooocus_stages.pipelines.models.expansion import ExpansionFiles, safe_str
+from fooocus_stages.pipelines.text.expansion import ExpansionFiles, safe_str
 from safetensors.torch import load_file
 from transformers import (
     AutoModelForCausalLM,

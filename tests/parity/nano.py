@@ -20,7 +20,7 @@ import torch
 from fooocus_stages.pipelines.errors import MissingFile
 from fooocus_stages.pipelines.models import names
 from fooocus_stages.pipelines.models.checkpoint import Checkpoint, load_checkpoint
-from fooocus_stages.pipelines.models.tokenizer import find_vocabulary
+from fooocus_stages.pipelines.text.tokenizer import find_vocabulary
 from safetensors.torch import save_file
 
 from .golden import weights

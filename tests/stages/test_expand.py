@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from fooocus_stages.pipelines.errors import BadFile, Interrupted, MissingFile
 from fooocus_stages.pipelines.host import POCKET, LocalHost
-from fooocus_stages.pipelines.models.expansion import stand_in_expander
 from fooocus_stages.pipelines.stages import expand
 from fooocus_stages.pipelines.stages.prompt import compose_with
+from fooocus_stages.pipelines.text.expansion import stand_in_expander
 
 POCKETS = POCKET / expand.KIND
 TEXT = "a red circle on a blue background"

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from fooocus_stages.pipelines.errors import BadFile, BadValue, MissingFile, UnknownName
 from fooocus_stages.pipelines.host import SUFFIXES, LocalHost
-from fooocus_stages.pipelines.models.styles import Style, Styles
 from fooocus_stages.pipelines.stages.prompt import (
     apply_arrays,
     check_styles,
@@ -20,6 +19,7 @@ from fooocus_stages.pipelines.stages.prompt import (
     style_names,
     take_lora_tags,
 )
+from fooocus_stages.pipelines.text.styles import Style, Styles
 from fooocus_stages.pipelines.types import Lora
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -17,14 +17,7 @@ from fooocus_stages.pipelines.errors import BadFile, BadValue, Interrupted, Unkn
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.stages.metadata import PictureInfo, a1111_text
 from fooocus_stages.pipelines.stages.recall import read_parameters
-from fooocus_stages.pipelines.stages.save import (
-    describe,
-    file_hash,
-    next_counter,
-    place,
-    save_pictures,
-    to_uint8,
-)
+from fooocus_stages.pipelines.stages.save import describe, file_hash, next_counter, place, save_pictures, to_uint8
 from fooocus_stages.pipelines.types import Info, Lora, Model, Prompt, SamplingSettings
 from PIL import Image
 

@@ -19,8 +19,8 @@ from email.message import Message
 from pathlib import Path
 from typing import TypeVar
 
-from .assets import Asset
-from .web import Connection, DownloadFailed, Elsewhere, Stopped, answer_of, network
+from .catalogue import Asset
+from .http import Connection, DownloadFailed, Elsewhere, Stopped, answer_of, network
 
 CHUNK = 1 << 20
 MOST_REDIRECTS = 5

@@ -10,13 +10,13 @@ from types import ModuleType
 import pytest
 import regex
 from fooocus_stages.pipelines.errors import BadFile, MissingFile
-from fooocus_stages.pipelines.models import tokenizer
-from fooocus_stages.pipelines.models.tokenizer import ClipTokenizer, Vocabulary, clean, find_vocabulary, split_words
+from fooocus_stages.pipelines.text import tokenizer
+from fooocus_stages.pipelines.text.tokenizer import ClipTokenizer, Vocabulary, clean, find_vocabulary, split_words
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import CLIPTokenizer
 
-from .conftest import MERGES, write_tokenizer
+from ..models.conftest import MERGES, write_tokenizer
 
 ORDINARY = (
     "a photo of a cat",

@@ -12,10 +12,10 @@ from pathlib import Path
 import huggingface_hub.constants
 import huggingface_hub.file_download
 import pytest
+from fooocus_stages.pipelines.assets.catalogue import Asset
+from fooocus_stages.pipelines.assets.fetch import Job, fetch, in_words
+from fooocus_stages.pipelines.assets.http import Connection
 from fooocus_stages.pipelines.errors import BadValue, MissingFile
-from fooocus_stages.pipelines.models.assets import Asset
-from fooocus_stages.pipelines.models.web import Connection
-from fooocus_stages.pipelines.stages.fetch import Job, fetch, in_words
 
 from .file_server import FileServer, serving
 

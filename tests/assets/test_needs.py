@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fooocus_stages.pipelines.assets import fetch, needs
+from fooocus_stages.pipelines.assets.catalogue import catalogue
 from fooocus_stages.pipelines.errors import MissingFile, UnknownName
 from fooocus_stages.pipelines.host import POCKET, LocalHost
-from fooocus_stages.pipelines.models.assets import catalogue
-from fooocus_stages.pipelines.stages import assets, fetch, presets
+from fooocus_stages.pipelines.stages import presets
 
 
 @pytest.fixture
@@ -42,26 +43,26 @@ def put(folder: Path, *names: str) -> None:
     ],
 )
 def test_a_preset_means_the_files_that_it_names(host: LocalHost, name: str, files: set[str]) -> None:
-    meant = assets.meant(host, [name])
+    meant = needs.meant(host, [name])
     assert {asset.name for asset in meant if asset.kind in ("checkpoints", "loras", "vae")} == files
     assert {"styles", "hub"} < {asset.kind for asset in meant}
 
 
 def test_every_bundled_preset_can_be_asked_for(host: LocalHost) -> None:
     for name in presets.names(host):
-        assert [a for a in assets.meant(host, [f"preset:{name}"]) if a.kind == "checkpoints"], name
+        assert [a for a in needs.meant(host, [f"preset:{name}"]) if a.kind == "checkpoints"], name
 
 
 def test_names_are_taken_together_and_workflows_by_their_modes(host: LocalHost) -> None:
-    meant = assets.meant(host, ["mine", "upscale", "lcm-lora", "U05"], {"mine": "U05"})
+    meant = needs.meant(host, ["mine", "upscale", "lcm-lora", "U05"], {"mine": "U05"})
     assert [asset.id for asset in meant] == ["upscaler", "lcm-lora"]
     with pytest.raises(UnknownName, match=r"unknown workflow, mode, group, preset or file 'min' \(did you mean 'mine'"):
-        assets.meant(host, ["min"], {"mine": "U05"})
+        needs.meant(host, ["min"], {"mine": "U05"})
 
 
 def test_files_are_found_under_their_other_names_and_folders(host: LocalHost, tmp_path: Path) -> None:
     put(tmp_path, "vae_approx/vaeapp_sd15.pt", "sdxl_styles/sdxl_styles_sai.json", "loras/x/SDXL_LCM_lora.safetensors")
-    found = {one.asset.id: one for one in assets.find_all(host, catalogue().of("all"))}
+    found = {one.asset.id: one for one in needs.find_all(host, catalogue().of("all"))}
     there = {
         name: one.path.relative_to(tmp_path).as_posix()
         for name, one in found.items()
@@ -78,21 +79,21 @@ def test_files_are_found_under_their_other_names_and_folders(host: LocalHost, tm
 
 
 def test_what_a_mode_lacks_and_what_it_does_without(host: LocalHost, tmp_path: Path) -> None:
-    need = assets.needs("B02", assets.everything(host))
+    need = needs.needs("B02", needs.everything(host))
     assert [a.id for a in need.lacking if a.kind != "hub"] == ["juggernaut", "offset-lora", "lightning-lora"]
     assert {reason for _, reason in need.without} >= {"previews are drawn with fixed colours"}
     put(tmp_path, "checkpoints/juggernautXL_v8Rundiffusion.safetensors")
     put(tmp_path, "loras/sd_xl_offset_example-lora_1.0.safetensors")
-    lacking = [a for a in assets.needs("B02", assets.everything(host)).lacking if a.kind != "hub"]
-    assert assets.fetch_command(lacking) == "fooocus-stages assets fetch lightning"
-    assert assets.needs("no mode", assets.everything(host)).lacking == ()
-    assert assets.needs("no mode", assets.everything(host)).command() == ""
+    lacking = [a for a in needs.needs("B02", needs.everything(host)).lacking if a.kind != "hub"]
+    assert needs.fetch_command(lacking) == "fooocus-stages assets fetch lightning"
+    assert needs.needs("no mode", needs.everything(host)).lacking == ()
+    assert needs.needs("no mode", needs.everything(host)).command() == ""
 
 
 def test_the_pocket_model_lacks_nothing_for_text_to_image() -> None:
     pocket = LocalHost(models=[POCKET])
     for mode in ("B01", "B02", "B03", "B06", "B08"):
-        assert assets.needs(mode, assets.everything(pocket)).lacking == ()
+        assert needs.needs(mode, needs.everything(pocket)).lacking == ()
 
 
 @pytest.mark.parametrize(
@@ -106,9 +107,9 @@ def test_the_pocket_model_lacks_nothing_for_text_to_image() -> None:
     ],
 )
 def test_a_missing_file_says_how_to_get_it(tmp_path: Path, kind: str, name: str, hint: str) -> None:
-    assert assets.how_to_get(kind, name) == hint
-    assert assets.how_to_get(kind, name, "--models x") == hint[:-1] + " --models x`" * bool(hint)
-    host = LocalHost(models=[tmp_path], hint=assets.how_to_get)
+    assert needs.how_to_get(kind, name) == hint
+    assert needs.how_to_get(kind, name, "--models x") == hint[:-1] + " --models x`" * bool(hint)
+    host = LocalHost(models=[tmp_path], hint=needs.how_to_get)
     with pytest.raises(MissingFile) as error:
         host.find(kind, name)
     assert str(error.value).endswith(f"; looked in: {tmp_path / kind}{'; ' + hint if hint else ''}")

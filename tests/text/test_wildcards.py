@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from fooocus_stages.pipelines.errors import BadFile, BadValue
-from fooocus_stages.pipelines.models.wildcards import Wildcards, apply_wildcards
+from fooocus_stages.pipelines.text.wildcards import Wildcards, apply_wildcards
 
 WORDS = {"hue": ["red", "green", "blue"], "pair": ["__hue__ and __hue__"], "loop": ["__loop__x"], "empty": []}
 

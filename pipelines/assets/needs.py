@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ..errors import MissingFile, UnknownName, UserError
 from ..host import Host, find_file
-from ..models.assets import ALL, HUB_CACHE, Asset, catalogue
-from ..models.tokenizer import find_vocabulary
 from ..settings import PERFORMANCES
-from . import presets
+from ..stages import presets
+from ..text.tokenizer import find_vocabulary
+from .catalogue import ALL, HUB_CACHE, Asset, catalogue
 
 PRESET = "preset:"
 SHARED = ("vocabulary", "styles", "expansion", "previews")

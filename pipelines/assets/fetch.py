@@ -11,10 +11,10 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from ..errors import BadValue, MissingFile
-from ..models.assets import Asset
-from ..models.download import Remote, download, look_up, part_of
-from ..models.web import Connection, DownloadFailed
-from .assets import fetch_command
+from .catalogue import Asset
+from .download import Remote, download, look_up, part_of
+from .http import Connection, DownloadFailed
+from .needs import fetch_command
 
 AT_ONCE = 4
 TICK = 0.1  # seconds between two looks at the progress

@@ -5,13 +5,7 @@ from pathlib import Path
 
 import pytest
 from fooocus_stages.pipelines.errors import BadFile
-from fooocus_stages.pipelines.models.expansion import (
-    read_words,
-    safe_str,
-    stand_in_expander,
-    tidy_spaces,
-    tokens_to_add,
-)
+from fooocus_stages.pipelines.text.expansion import read_words, safe_str, stand_in_expander, tidy_spaces, tokens_to_add
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from fooocus_stages.pipelines.models.emphasis import pack, weighted_segments, weighted_words
+from fooocus_stages.pipelines.text.emphasis import pack, weighted_segments, weighted_words
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from fooocus_stages.pipelines import settings
+from fooocus_stages.pipelines.assets import catalogue as catalogues
+from fooocus_stages.pipelines.assets.catalogue import catalogue
 from fooocus_stages.pipelines.errors import UnknownName
-from fooocus_stages.pipelines.models import assets
-from fooocus_stages.pipelines.models.assets import catalogue
-from fooocus_stages.pipelines.models.styles import STOCK_FILES
-from fooocus_stages.pipelines.models.tokenizer import HUB_REPOSITORY
+from fooocus_stages.pipelines.text.styles import STOCK_FILES
+from fooocus_stages.pipelines.text.tokenizer import HUB_REPOSITORY
 
-DATA: dict[str, Any] = json.loads(Path(assets.__file__).with_name("assets.json").read_text("utf-8"))
+DATA: dict[str, Any] = json.loads(Path(catalogues.__file__).with_name("assets.json").read_text("utf-8"))
 KINDS = {
     "checkpoints", "vae", "loras", "vae_approx", "prompt_expansion/fooocus_expansion", "upscale_models", "inpaint",
     "controlnet", "clip_vision", "face_detection", "safety_checker", "styles", "wildcards", "hub",
@@ -211,7 +211,7 @@ def test_what_a_mode_does_without() -> None:
 
 
 @pytest.mark.parametrize("asset", catalogue().assets.values(), ids=lambda asset: asset.id)
-def test_the_word_for_a_file_fetches_it_and_little_else(asset: assets.Asset) -> None:
+def test_the_word_for_a_file_fetches_it_and_little_else(asset: catalogues.Asset) -> None:
     meant = catalogue().of(catalogue().word_for(asset))
     assert asset in meant
     assert len(meant) <= 7

@@ -5,15 +5,8 @@ from pathlib import Path
 
 import pytest
 from fooocus_stages.pipelines.errors import BadFile, UnknownName
-from fooocus_stages.pipelines.models import styles
-from fooocus_stages.pipelines.models.styles import (
-    Style,
-    Styles,
-    bundled_styles,
-    load_order,
-    normal_name,
-    read_style_file,
-)
+from fooocus_stages.pipelines.text import styles
+from fooocus_stages.pipelines.text.styles import Style, Styles, bundled_styles, load_order, normal_name, read_style_file
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Prompts before they reach a network: styles, wildcards, emphasis, tokens."""
