@@ -18,8 +18,8 @@ import torch
 from diffusers import ControlNetModel
 from fooocus_stages.pipelines.functional.model_sampling import discrete
 from fooocus_stages.pipelines.models import unet as unets
-from fooocus_stages.pipelines.models.control_lora import Changed, ControlNet, Tensors, changed
-from fooocus_stages.pipelines.models.controlnet import OF_THE_UNET
+from fooocus_stages.pipelines.models.hints.control_lora import Changed, ControlNet, Tensors, changed
+from fooocus_stages.pipelines.models.hints.controlnet import OF_THE_UNET
 from fooocus_stages.pipelines.stages import steering
 from fooocus_stages.pipelines.types import ControlHint, Model
 from fooocus_stages.preprocessors import canny, cpds

@@ -13,8 +13,8 @@ from functools import partial
 
 import networks
 import torch
-from fooocus_stages.pipelines.models import attention
 from fooocus_stages.pipelines.models import unet as unets
+from fooocus_stages.pipelines.models.hints import attention
 from fooocus_stages.pipelines.stages import image_reading
 from fooocus_stages.pipelines.types import ImageHint, Model
 from timing import Stopwatch, in_turn, machine, table

@@ -20,8 +20,8 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
-from fooocus_stages.pipelines.models import lora
-from fooocus_stages.pipelines.models.network import Network
+from fooocus_stages.pipelines.models.lora import matching
+from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.types import Model
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -100,7 +100,7 @@ def widest(weights: list[Tensor]) -> int:
 
 
 def merging(model: Model, paths: list[Path]) -> None:
-    made = [lora.patches(lora.read_lora(p), p.name, 0.5, model, None, lora.source_of(p))[0] for p in paths]
+    made = [matching.patches(matching.read_lora(p), p.name, 0.5, model, None, matching.source_of(p))[0] for p in paths]
     model.network.merge(tuple(patch for patch in made if patch))
 
 
@@ -132,7 +132,7 @@ def main() -> None:
 @torch.no_grad()
 def compare(model: Model, paths: list[Path], rounds: int, rank: int) -> None:
     parameters = dict(model.network.module.named_parameters())
-    patch = lora.patches(lora.read_lora(paths[0]), "first", 1.0, model, None)[0]
+    patch = matching.patches(matching.read_lora(paths[0]), "first", 1.0, model, None)[0]
     changed = [parameters[name].data for name in (patch.deltas if patch else ())]
     bare, full = [], []
     for _ in range(rounds):

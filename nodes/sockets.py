@@ -9,8 +9,8 @@ INFO = "FOOOCUS_INFO"  # pipelines.types.Info
 SETTINGS = "FOOOCUS_SETTINGS"  # pipelines.types.SamplingSettings
 REFINER = "FOOOCUS_REFINER"  # pipelines.types.Refiner
 CONTROL = "FOOOCUS_CONTROL"  # tuple[pipelines.types.Hint, ...]
-CONTROL_NET = "FOOOCUS_CONTROLNET"  # pipelines.models.control_lora.ControlNet
-IMAGE_PROMPT = "FOOOCUS_IMAGE_PROMPT_MODEL"  # pipelines.models.ip_adapter.ImagePromptModel
+CONTROL_NET = "FOOOCUS_CONTROLNET"  # pipelines.models.hints.control_lora.ControlNet
+IMAGE_PROMPT = "FOOOCUS_IMAGE_PROMPT_MODEL"  # pipelines.models.hints.ip_adapter.ImagePromptModel
 INPAINT = "FOOOCUS_INPAINT"  # pipelines.types.InpaintRegion
 UPSCALER = "FOOOCUS_UPSCALER"  # pipelines.models.upscaler.Upscaler
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from .models.control_lora import ControlNet
-    from .models.network import Network, WeightPatch
+    from .models.hints.control_lora import ControlNet
+    from .models.weights.merging import Network, WeightPatch
     from .text.tokenizer import ClipTokenizer
 
 Family = Literal["sdxl", "sdxl-refiner", "sd15"]

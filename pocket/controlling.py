@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ..pipelines.functional.control import layer_factors
-from ..pipelines.models import controlnet, names
-from ..pipelines.models.control_lora import DOWN, UP, ControlNet, Tensors
+from ..pipelines.models.hints import controlnet
+from ..pipelines.models.hints.control_lora import DOWN, UP, ControlNet, Tensors
+from ..pipelines.models.weights import key_names
 from ..preprocessors.canny import pyramid_canny
 from ..preprocessors.cpds import structure
 
@@ -193,7 +194,7 @@ def trained(path: Path, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def published_names(tensors: Mapping[str, Tensor], unet: nn.Module) -> dict[str, Tensor]:
     """A control-LoRA's tensors under the names of published files, with their marker."""
     of_unet = {
-        old.rpartition(".")[0]: new.rpartition(".")[0] for old, new in names.unet_to_ldm(unet.state_dict()).items()
+        old.rpartition(".")[0]: new.rpartition(".")[0] for old, new in key_names.unet_to_ldm(unet.state_dict()).items()
     }
     state = {"lora_controlnet": torch.zeros(0)}
     for name, tensor in tensors.items():

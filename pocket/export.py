@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..pipelines.models import names
+from ..pipelines.models.weights import key_names
 from . import diffusion, networks
 
 CHECKPOINT = "juggernautXL_v8Rundiffusion"
@@ -46,11 +46,11 @@ def metadata(title: str, description: str, architecture: str) -> dict[str, str]:
 
 def checkpoint_state(unet: UNet2DConditionModel, text: diffusion.TextEncoders, vae: AutoencoderKL) -> dict[str, Tensor]:
     """All weights under their published SDXL names."""
-    clip_l = {names.clip_key(key): tensor for key, tensor in text.clip_l.state_dict().items()}
-    clip_g = names.clip_state_to_openclip(text.clip_g.state_dict())
+    clip_l = {key_names.clip_key(key): tensor for key, tensor in text.clip_l.state_dict().items()}
+    clip_g = key_names.clip_state_to_openclip(text.clip_g.state_dict())
     return {
-        **names.unet_state_to_ldm(unet.state_dict()),
-        **names.vae_state_to_ldm(vae.state_dict()),
+        **key_names.unet_state_to_ldm(unet.state_dict()),
+        **key_names.vae_state_to_ldm(vae.state_dict()),
         **{f"conditioner.embedders.0.transformer.{key}": tensor for key, tensor in clip_l.items()},
         **clip_g,
         "conditioner.embedders.1.model.logit_scale": torch.tensor(4.6052),

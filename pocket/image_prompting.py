@@ -20,9 +20,9 @@ from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ..pipelines.functional.image_attention import Pictures, weighted
-from ..pipelines.models import attention
-from ..pipelines.models.clip_vision import normalised
-from ..pipelines.models.ip_adapter import ImageAdapter, published_state
+from ..pipelines.models.hints import attention
+from ..pipelines.models.hints.clip_vision import normalised
+from ..pipelines.models.hints.ip_adapter import ImageAdapter, published_state
 from ..preprocessors.geometry import resample
 from . import base as frozen
 from . import data, diffusion, draw, export

@@ -19,8 +19,8 @@ from torch.nn.utils import parametrize
 
 from ..pipelines.functional.latents import from_uint8, grey_out, latent_mask
 from ..pipelines.host import LocalHost
-from ..pipelines.models import names
-from ..pipelines.models.inpaint_patch import HEAD_INPUTS, HEAD_KERNEL, feature, head_attached
+from ..pipelines.models.hints.inpaint_patch import HEAD_INPUTS, HEAD_KERNEL, feature, head_attached
+from ..pipelines.models.weights import key_names
 from ..pipelines.settings import INPAINT_HEAD, INPAINT_PATCHES
 from ..pipelines.stages import inpaint, vae
 from ..pipelines.types import InpaintRegion, Model
@@ -281,7 +281,7 @@ def patch_state(
 def write(folder: Path, models: Path) -> list[Path]:
     """The head and a patch for each version, below the models folder."""
     unet = frozen.open_base().unet
-    published = names.unet_to_ldm(list(unet.state_dict()))
+    published = key_names.unet_to_ldm(list(unet.state_dict()))
     engine = Engine(unet)
     engine.load_state_dict(torch.load(folder / f"{FOLDER}.pt", map_location="cpu", weights_only=True)["engine"])
     states: dict[str, dict[str, Any]] = {INPAINT_HEAD: {"head": engine.head.detach().clone()}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import pytest
 import torch
 from fooocus_stages.nodes.comfy import use_host
 from fooocus_stages.pipelines.host import POCKET, LocalHost
-from fooocus_stages.pipelines.models import names
-from fooocus_stages.pipelines.models.ip_adapter import ImageAdapter, published_state
+from fooocus_stages.pipelines.models.hints.ip_adapter import ImageAdapter, published_state
+from fooocus_stages.pipelines.models.weights import key_names
 from fooocus_stages.pipelines.settings import (
     DEFAULT_CLIP_VISION,
     DEFAULT_IMAGE_PROMPT,
@@ -18,6 +19,7 @@ from fooocus_stages.pipelines.settings import (
     INPAINT_HEAD,
     INPAINT_PATCHES,
 )
+from fooocus_stages.pipelines.text.tokenizer import BYTE_SYMBOLS, END, START
 from hypothesis import settings
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -38,6 +40,22 @@ def pocket_host(tmp_path: Path) -> Iterator[LocalHost]:
 
 
 @pytest.fixture(scope="session")
+def write_tokenizer() -> Callable[[Path], None]:
+    """Writes a vocabulary of bytes and four merges into a folder, in Hugging Face's two files."""
+    return _write_tokenizer
+
+
+def _write_tokenizer(folder: Path) -> None:
+    merges = (("r", "e"), ("re", "d</w>"), ("c", "a"), ("ca", "t</w>"))
+    folder.mkdir(exist_ok=True)
+    symbols = list(BYTE_SYMBOLS.values())
+    entries = [*symbols, *(s + "</w>" for s in symbols), *("".join(pair) for pair in merges), START, END]
+    (folder / "vocab.json").write_text(json.dumps({name: i for i, name in enumerate(entries)}), "utf-8")
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", "utf-8")
+
+
+@pytest.fixture(scope="session")
 def control_lora_of() -> Callable[[nn.Module], dict[str, Tensor]]:
     """Makes a control-LoRA in the published layout that fits a UNet, of random numbers."""
     return _control_lora_of
@@ -46,7 +64,9 @@ def control_lora_of() -> Callable[[nn.Module], dict[str, Tensor]]:
 def _control_lora_of(unet: nn.Module, rank: int = 3) -> dict[str, Tensor]:
     draw = torch.Generator().manual_seed(1)
     state = unet.state_dict()
-    shared = {new: state[old] for old, new in names.unet_to_ldm(state).items() if not new.startswith(("out", "output"))}
+    shared = {
+        new: state[old] for old, new in key_names.unet_to_ldm(state).items() if not new.startswith(("out", "output"))
+    }
     made = {"lora_controlnet": torch.zeros(0)}
     for name, weight in shared.items():
         if weight.ndim > 1:
@@ -99,7 +119,7 @@ def write_inpaint_engine() -> Callable[[Path, nn.Module], None]:
 
 def _write_inpaint_engine(models: Path, unet: nn.Module) -> None:
     draw = torch.Generator().manual_seed(8)
-    weights = {new: unet.state_dict()[old] for old, new in names.unet_to_ldm(unet.state_dict()).items()}
+    weights = {new: unet.state_dict()[old] for old, new in key_names.unet_to_ldm(unet.state_dict()).items()}
     chosen = ("input_blocks.1.0.in_layers.2.weight", "out.2.weight")
     patch = {f"diffusion_model.{name}": _quantised(weights[name].shape, draw) for name in chosen}
     head = torch.randn(len(weights["input_blocks.0.0.weight"]), 5, 3, 3, generator=draw) * 0.3

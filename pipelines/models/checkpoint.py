@@ -13,13 +13,13 @@ from torch import nn
 
 from ..errors import BadFile
 from ..types import Clip, Family, Model, Prediction, Vae
-from . import names
 from .clip import load_clip
-from .configs import CONTEXT_OF_SD2, unet_config, vae_config
-from .files import Weights, open_weights
-from .filling import build, explained, fill, raise_for_names, to_dtype
-from .names import Part
-from .network import Network
+from .weights import key_names
+from .weights.configs import CONTEXT_OF_SD2, unet_config, vae_config
+from .weights.files import Weights, open_weights
+from .weights.filling import build, explained, fill, raise_for_names, to_dtype
+from .weights.key_names import Part
+from .weights.merging import Network
 
 REFINER_ADM = 2560
 NATIVE_SIZE_KEY = "fooocus_stages.native_size"
@@ -56,7 +56,7 @@ def load_checkpoint(
         )
         clip = None if family == "sdxl-refiner" else load_clip(weights, family, home)
         vae = None
-        if parts := vae_parts(weights, names.VAE):
+        if parts := vae_parts(weights, key_names.VAE):
             module = _vae(weights, parts, safe_vae_dtype(vae_dtype, family))
             vae = Vae(Network(module), family="sd15" if family == "sd15" else "sdxl")
     return Checkpoint(model, clip, vae)
@@ -65,7 +65,7 @@ def load_checkpoint(
 def load_vae(path: Path, dtype: torch.dtype) -> Vae:
     """The VAE of a file of its own or of a whole checkpoint, in ldm or diffusers names. Raises BadFile, MissingFile."""
     with open_weights(path) as weights:
-        for prefix in (names.VAE, "vae.", ""):
+        for prefix in (key_names.VAE, "vae.", ""):
             if parts := vae_parts(weights, prefix):
                 return Vae(Network(_vae(weights, parts, safe_vae_dtype(dtype))), path.name)
     raise BadFile(f"{path.name} holds no VAE: choose a VAE file or a checkpoint that has one")
@@ -91,14 +91,14 @@ def recognise(weights: Weights) -> Family:
 
 def unet_prefix(weights: Weights) -> str:
     """The published prefix of UNet weights, or '' in a file of a UNet alone."""
-    return names.UNET if any(key.startswith(names.UNET) for key in weights.shapes) else ""
+    return key_names.UNET if any(key.startswith(key_names.UNET) for key in weights.shapes) else ""
 
 
 def load_unet(weights: Weights, family: Family, dtype: torch.dtype) -> nn.Module:
     """The UNet of an open checkpoint, ready for inference on the CPU. Raises BadFile."""
     prefix = unet_prefix(weights)
     shapes = under(weights.shapes, prefix)
-    new_names = names.unet_to_diffusers(shapes)
+    new_names = key_names.unet_to_diffusers(shapes)
     raise_for_names(weights.path, "the UNet", left_over=shapes.keys() - new_names.keys())
     config, middle = explained(weights.path, unet_config, {new: shapes[old] for old, new in new_names.items()}, family)
 
@@ -120,7 +120,7 @@ def vae_parts(weights: Weights, prefix: str) -> dict[str, Part]:
     keys = [key for key in under(weights.shapes, prefix) if not key.startswith(("loss.", "model_ema."))]
     if "decoder.conv_in.weight" not in keys:
         return {}
-    new_names = names.vae_to_diffusers(keys)
+    new_names = key_names.vae_to_diffusers(keys)
     raise_for_names(weights.path, "the VAE", left_over=set(keys) - new_names.keys())
     return {new: Part(prefix + old) for old, new in new_names.items()}
 

@@ -15,12 +15,12 @@ from ..errors import BadFile, BadValue
 from ..text.emphasis import WeightedToken
 from ..text.tokenizer import ClipTokenizer, find_vocabulary
 from ..types import Clip, Family, TextEncoder
-from .configs import text_config
 from .embeddings import Embedding, NewTokens, new_tokens
-from .files import Weights
-from .filling import build, explained, fill, to_dtype
-from .names import Part, clip_key, openclip_to_transformers
-from .network import Network
+from .weights.configs import text_config
+from .weights.files import Weights
+from .weights.filling import build, explained, fill, to_dtype
+from .weights.key_names import Part, clip_key, openclip_to_transformers
+from .weights.merging import Network
 
 _NOT_WEIGHTS = ("position_ids", "logit_scale", "attn_mask")
 Section = list[WeightedToken]

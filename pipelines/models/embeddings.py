@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..errors import BadFile
 from ..text.emphasis import SECTION, WeightedToken, weighted_words
 from ..text.tokenizer import EMBEDDING
-from .files import read_content
+from .weights.files import read_content
 
 SUFFIXES = (".safetensors", ".pt", ".bin")
 OF_AUTOMATIC1111 = "string_to_param"

@@ -19,9 +19,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from ..errors import BadFile
 from ..text.expansion import ExpansionFiles, read_words, safe_str, tidy_spaces, tokens_to_add
-from .files import Weights, open_weights
-from .filling import build, explained, fill, to_dtype
-from .names import Part
+from .weights.files import Weights, open_weights
+from .weights.filling import build, explained, fill, to_dtype
+from .weights.key_names import Part
 
 END, COMMA, SPACE = "<|endoftext|>", ",", "Ġ"
 BANNED = -8192.0

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm, relu
 
 from ..errors import BadFile
-from .files import open_weights
-from .filling import build, explained, fill, to_dtype
-from .names import Part
+from .weights.files import open_weights
+from .weights.filling import build, explained, fill, to_dtype
+from .weights.key_names import Part
 
 CHANNELS = 4
 COUNTER = ".num_batches_tracked"  # of training; nothing reads it

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, leaky_relu, pad
 
 from ..functional.latents import preview_uint8
-from .files import open_weights
-from .filling import build, fill, to_dtype
-from .names import Part
+from .weights.files import open_weights
+from .weights.filling import build, fill, to_dtype
+from .weights.key_names import Part
 
 CHANNELS = (4, 8, 16, 32, 64, 32, 16, 8, 3)
 KERNELS = (7, 5, 3, 3, 3, 3, 3, 3)

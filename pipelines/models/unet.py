@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..functional import freeu as freeu_maths
 from ..functional.latents import batchable, tiled_tokens
 from ..types import FreeU
-from . import attention
+from .hints import attention
 
 
 @dataclass(frozen=True)

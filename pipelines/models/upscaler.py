@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad, pixel_unshuffle
 
 from ..errors import BadFile
-from .files import Weights, read_content
-from .filling import build, explained, fill, to_dtype
-from .names import Part
+from .weights.files import Weights, read_content
+from .weights.filling import build, explained, fill, to_dtype
+from .weights.key_names import Part
 
 CONVOLUTIONS = 5
 DENSE_BLOCKS = 3

@@ -10,7 +10,7 @@ from ..errors import MissingFile
 from ..host import Host, files_of
 from ..models import clip as clips
 from ..models.embeddings import SUFFIXES, Embedding, embedding_names, read_embedding
-from ..models.soundness import require_finite
+from ..models.weights.soundness import require_finite
 from ..types import Clip, Prompt, SamplingSettings
 
 Conditioning = list[list[Any]]

@@ -16,9 +16,9 @@ from ..errors import BadFile, BadValue, UnknownName
 from ..functional.image_attention import KeyValue
 from ..functional.latents import from_uint8, to_uint8
 from ..host import Host
-from ..models.clip_vision import ClipVision, hidden_states, load_clip_vision, normalised
-from ..models.ip_adapter import ImagePromptModel, load_adapter, load_negative
-from ..models.soundness import require_finite
+from ..models.hints.clip_vision import ClipVision, hidden_states, load_clip_vision, normalised
+from ..models.hints.ip_adapter import ImagePromptModel, load_adapter, load_negative
+from ..models.weights.soundness import require_finite
 from ..settings import (
     DEFAULT_CLIP_VISION,
     DEFAULT_IMAGE_PROMPT,

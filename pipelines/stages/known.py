@@ -17,7 +17,8 @@ from ..errors import BadValue
 from ..functional import blend, noise
 from ..functional.latents import LatentFormat
 from ..functional.stepping import Denoise
-from ..models import inpaint_patch, interposer
+from ..models import interposer
+from ..models.hints import inpaint_patch
 from ..types import Known, Model
 
 Latent = dict[str, Any]

@@ -9,9 +9,9 @@ from pathlib import Path
 from ..errors import BadFile, BadValue
 from ..host import POCKET, Host, find_file
 from ..models import checkpoint as checkpoints
-from ..models import lora as lora_files
 from ..models.clip import final_norm
-from ..models.lora_family import TITLES
+from ..models.lora import matching as lora_files
+from ..models.lora.family import TITLES
 from ..settings import DEFAULT_CHECKPOINT, DEFAULT_VAE, NO_FILE, POCKET_CHOICE
 from ..types import Clip, FreeU, Lora, Model, Vae
 

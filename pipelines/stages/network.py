@@ -16,8 +16,9 @@ from ..functional.adm import SizeIds, refiner_ids, size_ids
 from ..functional.model_sampling import ModelSampling
 from ..functional.stepping import Denoise
 from ..host import Host
-from ..models import inpaint_patch, unet
-from ..models.network import WeightPatch
+from ..models import unet
+from ..models.hints import inpaint_patch
+from ..models.weights.merging import WeightPatch
 from ..types import Hint, Model, SamplingSettings
 from . import image_reading, preview, steering
 

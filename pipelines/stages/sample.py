@@ -18,7 +18,7 @@ from ..functional import guidance, latents, noise, samplers, sigmas
 from ..functional.stepping import Callback, Denoise
 from ..host import Host
 from ..models import interposer as interposers
-from ..models.soundness import require_finite
+from ..models.weights.soundness import require_finite
 from ..settings import MAX_SEED
 from ..types import Family, Hint, Info, Model, RefinerSwitch, SamplingSettings
 from . import encode, known, network, plan, refine

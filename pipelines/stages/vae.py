@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import BadValue
 from ..host import Host
 from ..models import vae as vaes
-from ..models.soundness import require_finite
+from ..models.weights.soundness import require_finite
 from ..types import Family, Vae
 
 Latent = dict[str, Any]

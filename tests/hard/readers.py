@@ -24,8 +24,8 @@ from fooocus_stages.nodes.comfy import use_host
 from fooocus_stages.nodes.headless import LoadImage, LoadImageMask
 from fooocus_stages.pipelines.errors import UserError
 from fooocus_stages.pipelines.host import POCKET, LocalHost
-from fooocus_stages.pipelines.models import files
 from fooocus_stages.pipelines.models.upscaler import load_upscaler
+from fooocus_stages.pipelines.models.weights import files
 from fooocus_stages.pipelines.stages import load, remake
 from fooocus_stages.pipelines.types import Lora
 from fooocus_stages.serving.commands.common import REGISTRY

@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 import torch
 from fooocus_stages.pipelines.functional import noise, sigmas, tiles
-from fooocus_stages.pipelines.models.deltas import Delta, Difference, LowRank
-from fooocus_stages.pipelines.models.network import Network, WeightPatch
+from fooocus_stages.pipelines.models.weights.deltas import Delta, Difference, LowRank
+from fooocus_stages.pipelines.models.weights.merging import Network, WeightPatch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn

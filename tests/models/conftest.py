@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,14 +9,13 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from fooocus_stages.pipelines.models import names
 from fooocus_stages.pipelines.models.checkpoint import Checkpoint, load_checkpoint
-from fooocus_stages.pipelines.text.tokenizer import BYTE_SYMBOLS, END, START
+from fooocus_stages.pipelines.models.weights import key_names
+from fooocus_stages.pipelines.text.tokenizer import BYTE_SYMBOLS
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-MERGES = (("r", "e"), ("re", "d</w>"), ("c", "a"), ("ca", "t</w>"))
 WIDTH_L, WIDTH_G = 64, 128
 Write = Callable[..., Path]
 
@@ -61,7 +59,7 @@ def vae_of(**changes: Any) -> AutoencoderKL:
 
 def text_of(width: int, projection: bool) -> nn.Module:
     """A small CLIP text tower of three layers."""
-    vocabulary = 2 * len(BYTE_SYMBOLS) + len(MERGES) + 2
+    vocabulary = 2 * len(BYTE_SYMBOLS) + 4 + 2  # what `write_tokenizer` writes
     config = CLIPTextConfig(
         vocab_size=vocabulary,
         hidden_size=width,
@@ -88,29 +86,19 @@ def modules() -> dict[str, nn.Module]:
 def state(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
     """The same in the layout of a published SDXL file."""
     clip_l = {
-        "conditioner.embedders.0.transformer." + names.clip_key(key): tensor
+        "conditioner.embedders.0.transformer." + key_names.clip_key(key): tensor
         for key, tensor in modules["l"].state_dict().items()
     }
     return {
-        **names.unet_state_to_ldm(modules["unet"].state_dict()),
-        **names.vae_state_to_ldm(modules["vae"].state_dict()),
+        **key_names.unet_state_to_ldm(modules["unet"].state_dict()),
+        **key_names.vae_state_to_ldm(modules["vae"].state_dict()),
         **clip_l,
-        **names.clip_state_to_openclip(modules["g"].state_dict()),
+        **key_names.clip_state_to_openclip(modules["g"].state_dict()),
     }
 
 
-def write_tokenizer(folder: Path) -> None:
-    """A vocabulary of bytes and four merges in Hugging Face's two files."""
-    folder.mkdir(exist_ok=True)
-    symbols = list(BYTE_SYMBOLS.values())
-    entries = [*symbols, *(s + "</w>" for s in symbols), *("".join(pair) for pair in MERGES), START, END]
-    (folder / "vocab.json").write_text(json.dumps({name: i for i, name in enumerate(entries)}), "utf-8")
-    lines = ["#version: 0.2", *(" ".join(pair) for pair in MERGES)]
-    (folder / "merges.txt").write_text("\n".join(lines) + "\n", "utf-8")
-
-
 @pytest.fixture
-def write(tmp_path: Path, state: dict[str, Tensor]) -> Write:
+def write(tmp_path: Path, state: dict[str, Tensor], write_tokenizer: Callable[[Path], None]) -> Write:
     """write(name, dtype, metadata, state) puts a checkpoint on disk; by default the tiny one, in float32."""
 
     def write(

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadFile
-from fooocus_stages.pipelines.models import names
 from fooocus_stages.pipelines.models.checkpoint import Checkpoint, load_checkpoint, load_vae
+from fooocus_stages.pipelines.models.weights import key_names
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -99,7 +99,8 @@ def test_a_unet_of_any_shape(tmp_path: Path, shape: str) -> None:
     torch.manual_seed(0)
     unet = unet_of(**UNEVEN[shape])
     save_file(
-        {k: t.contiguous() for k, t in names.unet_state_to_ldm(unet.state_dict()).items()}, tmp_path / "u.safetensors"
+        {k: t.contiguous() for k, t in key_names.unet_state_to_ldm(unet.state_dict()).items()},
+        tmp_path / "u.safetensors",
     )
     loaded = load_checkpoint(tmp_path / "u.safetensors", torch.float32, torch.float32)
     assert loaded.clip is None
@@ -118,7 +119,8 @@ def test_a_middle_of_its_own_depth(tmp_path: Path) -> None:
     unet, deeper = unet_of(), unet_of(transformer_layers_per_block=(1, 1, 3))
     unet.mid_block = deeper.mid_block
     save_file(
-        {k: t.contiguous() for k, t in names.unet_state_to_ldm(unet.state_dict()).items()}, tmp_path / "u.safetensors"
+        {k: t.contiguous() for k, t in key_names.unet_state_to_ldm(unet.state_dict()).items()},
+        tmp_path / "u.safetensors",
     )
     loaded = load_checkpoint(tmp_path / "u.safetensors", torch.float32, torch.float32)
     ours = loaded.model.network.module.state_dict()
@@ -131,10 +133,11 @@ def test_sd15_with_its_text_encoder(tmp_path: Path, write: Write) -> None:
         cross_attention_dim=WIDTH_L, use_linear_projection=False, attention_head_dim=1,
     )  # fmt: skip
     text = {
-        "cond_stage_model.transformer." + names.clip_key(k): t for k, t in text_of(WIDTH_L, False).state_dict().items()
+        "cond_stage_model.transformer." + key_names.clip_key(k): t
+        for k, t in text_of(WIDTH_L, False).state_dict().items()
     }
     loaded = load_checkpoint(
-        write("one.ckpt", state=names.unet_state_to_ldm(unet.state_dict()) | text), torch.float32, torch.float32
+        write("one.ckpt", state=key_names.unet_state_to_ldm(unet.state_dict()) | text), torch.float32, torch.float32
     )
     assert (loaded.model.family, loaded.model.native_size) == ("sd15", 512)
     assert loaded.clip is not None
@@ -150,7 +153,7 @@ def test_sd15_with_its_text_encoder(tmp_path: Path, write: Write) -> None:
 @pytest.mark.parametrize("name", ["v.safetensors", "v.pt"])
 def test_a_vae_of_its_own(write: Write, modules: dict[str, nn.Module], prefix: str, layout: str, name: str) -> None:
     own = modules["vae"].state_dict()
-    state = names.vae_state_to_ldm(own, prefix) if layout == "ldm" else {prefix + k: t for k, t in own.items()}
+    state = key_names.vae_state_to_ldm(own, prefix) if layout == "ldm" else {prefix + k: t for k, t in own.items()}
     path = write(name, state=state | ({"loss.logvar": torch.zeros(1)} if not prefix else {}))
     loaded = load_vae(path, torch.float32)
     assert loaded.name == name
@@ -169,7 +172,7 @@ def without(state: dict[str, Tensor], *starts: str) -> dict[str, Tensor]:
 def test_a_checkpoint_of_a_unet_alone_and_of_a_unet_and_vae(write: Write, state: dict[str, Tensor]) -> None:
     loaded = load_checkpoint(write(state=without(state, "conditioner", "first_stage")), torch.float32, torch.float32)
     assert (loaded.clip, loaded.vae) == (None, None)
-    bare = {key.removeprefix(names.UNET): tensor for key, tensor in state.items() if key.startswith(names.UNET)}
+    bare = {key.removeprefix(key_names.UNET): tensor for key, tensor in state.items() if key.startswith(key_names.UNET)}
     assert load_checkpoint(write(state=bare), torch.float32, torch.float32).model.family == "sdxl"
 
 

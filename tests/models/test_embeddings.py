@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .conftest import WIDTH_G, WIDTH_L
-from .test_files import Hostile
+from .weights.test_files import Hostile
 
 CPU = torch.device("cpu")
 WIDTHS = {"clip_l": WIDTH_L, "clip_g": WIDTH_G}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadValue
 from fooocus_stages.pipelines.models import vae as vaes
-from fooocus_stages.pipelines.models.network import Network
+from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.types import Vae
 from torch import Tensor
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from fooocus_stages.nodes import NODE_CLASS_MAPPINGS
 from fooocus_stages.pipelines.host import LocalHost
-from fooocus_stages.pipelines.models import attention
-from fooocus_stages.pipelines.models.network import Network
+from fooocus_stages.pipelines.models.hints import attention
+from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.settings import (
     DEFAULT_CLIP_VISION,
     DEFAULT_IMAGE_PROMPT,

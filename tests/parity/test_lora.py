@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from fooocus_stages.pipelines.models import lora, names
+from fooocus_stages.pipelines.models.lora import matching
+from fooocus_stages.pipelines.models.weights import key_names
 
 from . import nano
 from .golden import Case, each_case
@@ -28,8 +29,10 @@ def test_merged_weights(case: Case) -> None:
     checkpoint = nano.sdxl()
     network = checkpoint.model.network
     weights = dict(network.module.named_parameters())
-    ours = {ldm: key for key, ldm in names.unet_to_ldm(weights).items()}
-    patch, on_text = lora.patches(file_of(case), case.name, case.params["weight"], checkpoint.model, checkpoint.clip)
+    ours = {ldm: key for key, ldm in key_names.unet_to_ldm(weights).items()}
+    patch, on_text = matching.patches(
+        file_of(case), case.name, case.params["weight"], checkpoint.model, checkpoint.clip
+    )
     assert patch is not None
     assert on_text == (None, None)
     try:

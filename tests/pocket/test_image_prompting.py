@@ -9,7 +9,7 @@ import pytest
 import torch
 from fooocus_stages.pipelines.functional.latents import from_uint8
 from fooocus_stages.pipelines.host import LocalHost
-from fooocus_stages.pipelines.models import attention
+from fooocus_stages.pipelines.models.hints import attention
 from fooocus_stages.pipelines.stages import image_prompt, image_reading
 from fooocus_stages.pocket import base, controlling, diffusion, draw, evaluate_hints, painting
 from fooocus_stages.pocket import image_prompting as ours

@@ -13,8 +13,8 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadFile, BadValue, Interrupted, MissingFile, UnknownName
 from fooocus_stages.pipelines.host import LocalHost
-from fooocus_stages.pipelines.models import attention
-from fooocus_stages.pipelines.models.ip_adapter import ImageAdapter, ImagePromptModel, published_state
+from fooocus_stages.pipelines.models.hints import attention
+from fooocus_stages.pipelines.models.hints.ip_adapter import ImageAdapter, ImagePromptModel, published_state
 from fooocus_stages.pipelines.settings import APART, DEFAULT_CLIP_VISION, DEFAULT_IMAGE_PROMPT, NO_FILE, TOGETHER
 from fooocus_stages.pipelines.stages import image_prompt, plan, sample
 from fooocus_stages.pipelines.types import Hint, ImageHint, Refiner, RefinerSwitch, SamplingSettings

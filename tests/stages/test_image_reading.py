@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from fooocus_stages.pipelines.functional import guidance
-from fooocus_stages.pipelines.models import attention
+from fooocus_stages.pipelines.models.hints import attention
 from fooocus_stages.pipelines.stages import image_reading, network, plan
 from fooocus_stages.pipelines.types import ImageHint, SamplingSettings
 

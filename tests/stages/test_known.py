@@ -11,7 +11,7 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadValue, Interrupted
 from fooocus_stages.pipelines.host import POCKET, LocalHost
-from fooocus_stages.pipelines.models.network import Network
+from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.settings import SAMPLERS
 from fooocus_stages.pipelines.stages import inpaint, load, plan, refine, sample
 from fooocus_stages.pipelines.types import FreeU, Known, Lora, Model, SamplingSettings

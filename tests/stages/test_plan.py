@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadValue, UnknownName
-from fooocus_stages.pipelines.models.network import Network
+from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.settings import ASPECT_RATIOS, PERFORMANCES
 from fooocus_stages.pipelines.stages import plan
 from fooocus_stages.pipelines.types import Lora, Model, SamplingSettings

@@ -12,7 +12,7 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadFile, BadValue, Interrupted, MissingFile
 from fooocus_stages.pipelines.host import POCKET, LocalHost
-from fooocus_stages.pipelines.models.network import Network
+from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.stages import load, plan, refine, sample, vae
 from fooocus_stages.pipelines.types import FreeU, Lora, Model, Refiner, RefinerSwitch, SamplingSettings, Vae
 from torch import nn

@@ -12,8 +12,8 @@ import torch
 from fooocus_stages.pipelines.errors import BadValue, Interrupted
 from fooocus_stages.pipelines.functional.model_sampling import discrete
 from fooocus_stages.pipelines.host import LocalHost
-from fooocus_stages.pipelines.models.control_lora import ControlNet
-from fooocus_stages.pipelines.models.controlnet import load_controlnet
+from fooocus_stages.pipelines.models.hints.control_lora import ControlNet
+from fooocus_stages.pipelines.models.hints.controlnet import load_controlnet
 from fooocus_stages.pipelines.stages import load, plan, refine, sample
 from fooocus_stages.pipelines.types import ControlHint, FreeU, Lora, Refiner, SamplingSettings
 from safetensors.torch import save_file

@@ -1,0 +1,203 @@
+"""Files of control networks, and a control network beside a UNet (Fooocus ldm_patched/modules/controlnet.py)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from diffusers import ControlNetModel
+from torch import Tensor, nn
+
+from ...errors import BadFile, BadValue
+from ..weights import key_names
+from ..weights.configs import HEAD_WIDTH, TIME_WIDTH, Shapes
+from ..weights.files import Weights, open_weights
+from ..weights.filling import build, counted, explained, raise_for_names
+from .control_lora import DOWN, UP, ControlNet, Tensors, change, layers_changed, put
+
+PREFIX = "control_model."
+MARKER = "lora_controlnet"
+EMBEDDING = "controlnet_cond_embedding"
+OF_THE_UNET = ("conv_in.", "time_embedding.", "add_embedding.", "down_blocks.", "mid_block.")
+
+
+def load_controlnet(path: Path, dtype: torch.dtype) -> ControlNet:
+    """A control-LoRA, or a whole ControlNet for SDXL in ldm's or diffusers' names, on the CPU.
+
+    Raises MissingFile, and BadFile for a file that is damaged, holds something else or holds it only in part.
+    """
+    with open_weights(path) as weights:
+        is_lora = MARKER in weights.shapes or any(key.endswith(UP) for key in weights.shapes)
+        new_names = _diffusers_names(weights)
+        if not is_lora:
+            _check_whole(path, {new: weights.shapes[old] for old, new in new_names.items()})
+        tensors = {new: weights.read(old).to(dtype) for old, new in new_names.items()}
+    return ControlNet(path.name, Tensors(tensors), is_lora)
+
+
+def on_unet(control: ControlNet, unet: nn.Module, model: str = "") -> nn.Module:
+    """The control network for that UNet, where its weights are now: a ControlNetModel of diffusers.
+
+    A control-LoRA's has the UNet's own weights in it, no copies, with what is merged into them at the moment. Raises
+    BadValue when it is made for a model of other sizes; `model` is what that one is called.
+    """
+    base = dict(unet.named_parameters())
+    dtype = next(unet.parameters()).dtype
+    own = {name: _parameter(value.to(dtype)) for name, value in control.tensors.named().items()}
+    changes = layers_changed(own)
+    factors = {layer: (own.pop(layer + UP), own.pop(layer + DOWN)) for layer in changes}
+    misfits = _misfits_of_lora(own, factors, base) if control.is_lora else _misfits_of_whole(own, unet)
+    if misfits:
+        raise BadValue(
+            f"{control.name} is made for another model than {model or 'this one'}: {misfits[0]}"
+            f"{f' and {len(misfits) - 1} more do not fit' if len(misfits) > 1 else ' does not fit'}"
+        )
+    network = _network({**base, **own} if control.is_lora else own, control.name)
+    for layer in changes:
+        change(network, layer, *factors[layer])
+    return network
+
+
+def show(network: nn.Module, picture: Tensor) -> Tensor:
+    """What the network makes of pictures (B, 3, 8h, 8w) in 0…1, once for all steps: (B, C, h, w), for `ask`."""
+    embedding = network.get_submodule(EMBEDDING)
+    setattr(network, EMBEDDING, nn.Identity())
+    return cast(Tensor, embedding(picture))
+
+
+def ask(network: nn.Module, x: Tensor, timesteps: Tensor, shown: Tensor, given: Mapping[str, Any]) -> list[Tensor]:
+    """What the network would add to each skip of the UNet, the first one first, and last to its middle block.
+
+    `x`, `timesteps` and `given` are the UNet's own input; `shown` has one row, or one for each picture of the batch.
+    """
+    rows = shown.repeat(len(x) // len(shown), 1, 1, 1)
+    down, middle = cast(Any, network)(x, timesteps, controlnet_cond=rows, **given)
+    return [*down, middle]
+
+
+def controlnet_config(shapes: Shapes) -> dict[str, Any]:
+    """Arguments of ControlNetModel for weights of those names (diffusers') and shapes. Raises BadFile."""
+    layout = key_names.layout_of_diffusers(shapes)
+    layers = {len(depths) for depths in layout.down}
+    depths = [set(level) for level in layout.down]
+    if len(layers) != 1 or any(len(level) != 1 for level in depths):
+        raise BadFile(f"the control network's levels have unequal layers: {layout.down}")
+    channels = [shapes[f"down_blocks.{level}.resnets.0.conv1.weight"][0] for level in range(len(layout.down))]
+    blocks = sum(key.startswith(f"{EMBEDDING}.blocks.") and key.endswith(".weight") for key in shapes)
+    embedding = ["conv_in", *(f"blocks.{i}" for i in range(1, blocks, 2))]
+    return {
+        "in_channels": shapes["conv_in.weight"][1],
+        "block_out_channels": tuple(channels),
+        "layers_per_block": layers.pop(),
+        "down_block_types": tuple("CrossAttnDownBlock2D" if any(level) else "DownBlock2D" for level in layout.down),
+        "mid_block_type": "UNetMidBlock2D" if layout.mid is None else "UNetMidBlock2DCrossAttn",
+        "transformer_layers_per_block": [level.pop() or 1 for level in depths],
+        "cross_attention_dim": next((s[1] for key, s in shapes.items() if key.endswith("attn2.to_k.weight")), None),
+        "attention_head_dim": tuple(max(1, width // HEAD_WIDTH) for width in channels),
+        "use_linear_projection": any(len(s) == 2 for key, s in shapes.items() if key.endswith(".proj_in.weight")),
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": TIME_WIDTH,
+        "projection_class_embeddings_input_dim": shapes["add_embedding.linear_1.weight"][1],
+        "conditioning_channels": shapes[f"{EMBEDDING}.conv_in.weight"][1],
+        "conditioning_embedding_out_channels": tuple(shapes[f"{EMBEDDING}.{layer}.weight"][0] for layer in embedding),
+    }
+
+
+def _diffusers_names(weights: Weights) -> dict[str, str]:
+    """Each key of the file and its name in diffusers. Raises BadFile for a file of something else."""
+    keys = [key for key in weights.shapes if key.removeprefix(PREFIX) != MARKER]
+    short = {key: key.removeprefix(PREFIX) for key in keys}
+    if any(name.startswith(f"{EMBEDDING}.conv_in") for name in short.values()):
+        return short
+    if not any(name.startswith("input_hint_block.0.") for name in short.values()):
+        raise BadFile(
+            f"{weights.path.name} holds no control network: choose a control-LoRA such as PyraCanny's, or a "
+            "ControlNet for SDXL"
+        )
+    of_unet = key_names.unet_to_diffusers(short.values())
+    of_unet = {old: new for old, new in of_unet.items() if new.startswith(OF_THE_UNET)}
+    hint = sorted({int(n.split(".")[1]) for n in short.values() if n.startswith("input_hint_block.")})
+    new_names = {key: of_unet.get(name) or _own_name(name, hint) for key, name in short.items()}
+    raise_for_names(weights.path, "the control network", left_over=[key for key, new in new_names.items() if not new])
+    return {key: new for key, new in new_names.items() if new}
+
+
+def _own_name(name: str, hint: list[int]) -> str | None:
+    """The name in diffusers of what only a control network has; `hint` numbers the layers that read the picture."""
+    if match := re.fullmatch(r"zero_convs\.(\d+)\.0\.(weight|bias)", name):
+        return f"controlnet_down_blocks.{match[1]}.{match[2]}"
+    if match := re.fullmatch(r"middle_block_out\.0\.(weight|bias)", name):
+        return f"controlnet_mid_block.{match[1]}"
+    if match := re.fullmatch(r"input_hint_block\.(\d+)\.(weight|bias)", name):
+        place = hint.index(int(match[1]))
+        layer = {0: "conv_in", len(hint) - 1: "conv_out"}.get(place, f"blocks.{place - 1}")
+        return f"{EMBEDDING}.{layer}.{match[2]}"
+    return None
+
+
+def _check_whole(path: Path, shapes: Shapes) -> None:
+    """Raise BadFile unless these are all weights of a ControlNet for SDXL."""
+    if "add_embedding.linear_1.weight" not in shapes:
+        raise BadFile(f"{path.name} is a ControlNet for Stable Diffusion 1.5 or 2: choose one for SDXL")
+    config = explained(path, controlnet_config, shapes)
+    wanted = build(lambda: cast(Any, ControlNetModel)(**config)).state_dict()
+    missing, left_over = wanted.keys() - shapes.keys(), shapes.keys() - wanted.keys()
+    raise_for_names(path, "the control network", missing, left_over)
+    if bent := [name for name, value in wanted.items() if _squeezed(value.shape) != _squeezed(shapes[name])]:
+        raise BadFile(f"{path.name} does not fit: {counted(bent)} have other shapes than a ControlNet's")
+
+
+def _network(given: Mapping[str, nn.Parameter], name: str) -> nn.Module:
+    """A ControlNetModel with the given weights, shared and not copied. Raises BadFile when one of its own lacks."""
+    shapes = {key: tuple(value.shape) for key, value in given.items()}
+    config = explained(Path(name), controlnet_config, shapes)
+    network = cast(nn.Module, build(lambda: cast(Any, ControlNetModel)(**config)))
+    wanted = network.state_dict()
+    raise_for_names(Path(name), "the control network", missing=wanted.keys() - given.keys())
+    for key, value in wanted.items():
+        if value.shape != given[key].shape and _squeezed(value.shape) != _squeezed(given[key].shape):
+            raise BadFile(
+                f"{name} does not fit: {key} has the shape {tuple(given[key].shape)}, not {tuple(value.shape)}"
+            )
+        put(network, key, given[key] if value.shape == given[key].shape else _parameter(given[key].view_as(value)))
+    return network.eval().requires_grad_(False)
+
+
+def _misfits_of_lora(
+    own: Mapping[str, Tensor], factors: Mapping[str, tuple[Tensor, Tensor]], base: Mapping[str, Tensor]
+) -> list[str]:
+    """The tensors of a control-LoRA that this UNet has no place for, in words."""
+    shared = {name: value for name, value in own.items() if name.startswith(OF_THE_UNET)}
+    plain = [name for name, value in shared.items() if name not in base or base[name].shape != value.shape]
+    changed = [layer for layer, pair in factors.items() if not _fits(base.get(f"{layer}.weight"), *pair)]
+    return [f"its {name}" for name in plain + changed]
+
+
+def _fits(weight: Tensor | None, up: Tensor, down: Tensor) -> bool:
+    if weight is None or up.shape[1] != down.shape[0]:
+        return False
+    return (up.shape[0], prod(down.shape[1:])) == (weight.shape[0], prod(weight.shape[1:]))
+
+
+def _misfits_of_whole(own: Mapping[str, Tensor], unet: nn.Module) -> list[str]:
+    """In what a ControlNet's sizes differ from the UNet's, in words."""
+    config = cast(Any, unet).config
+    mine = controlnet_config({name: tuple(value.shape) for name, value in own.items()})
+    pairs = {
+        "its channels": (mine["block_out_channels"], tuple(config.block_out_channels)),
+        "its text width": (mine["cross_attention_dim"] or config.cross_attention_dim, config.cross_attention_dim),
+        "its latent channels": (mine["in_channels"], config.in_channels),
+    }
+    return [f"{what} {ours} beside {theirs}" for what, (ours, theirs) in pairs.items() if ours != theirs]
+
+
+def _parameter(value: Tensor) -> nn.Parameter:
+    return value if isinstance(value, nn.Parameter) else nn.Parameter(value, requires_grad=False)
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(n for n in shape if n != 1)

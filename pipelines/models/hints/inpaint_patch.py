@@ -1,0 +1,88 @@
+"""Fooocus's inpaint model: a head that shows the UNet the mask and what is known, and changes to its weights.
+
+Fooocus modules/inpaint_worker.py: InpaintHead, InpaintWorker.patch; modules/lora.py: match_lora.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, pad
+
+from ...errors import BadFile
+from ...types import Model
+from ..lora.matching import patches, source_of
+from ..weights.files import read_state
+from ..weights.merging import WeightPatch
+
+HEAD_INPUTS, HEAD_KERNEL = 5, 3  # the mask and four channels of latents; its side
+
+
+def load_head(path: Path, model: Model) -> Tensor:
+    """The head's weight of a file (C, 5, 3, 3) float32, C the channels of the UNet's first level.
+
+    Raises MissingFile, and BadFile for a file that is none or of a model of another width.
+    """
+    head = read_state(path).get("head")
+    if not isinstance(head, Tensor):
+        raise BadFile(f"{path.name} holds no inpaint head (an entry 'head'): download fooocus_inpaint_head.pth again")
+    wanted = (cast(Any, model.network.module).config.block_out_channels[0], HEAD_INPUTS, HEAD_KERNEL, HEAD_KERNEL)
+    if head.shape != wanted:
+        raise BadFile(
+            f"{path.name} is of the shape {tuple(head.shape)} and {model.name or 'the model'} takes {wanted}: "
+            "inpaint with a model of SDXL's size, or with the engine None"
+        )
+    return head.float()
+
+
+def load_patch(path: Path, model: Model) -> WeightPatch:
+    """The changes of an inpaint patch, at strength 1.
+
+    Raises MissingFile, and BadFile for a file that is no inpaint patch or doesn't fit the model as a whole.
+    """
+    state = read_state(path)
+    foreign = [key for key, value in state.items() if not isinstance(value, tuple | list)]
+    if foreign or not state:
+        first = f", first {foreign[0]}" if foreign else ""
+        raise BadFile(
+            f"{path.name} is no inpaint patch: {len(foreign)} of its {len(state)} entries are not bytes with a lowest "
+            f"and a highest value{first}; choose one like inpaint_v26.fooocus.patch"
+        )
+    patch, _ = patches(state, path.name, 1.0, model, None, source_of(path))
+    return cast(WeightPatch, patch)
+
+
+def feature(head: Tensor, mask: Tensor, masked: Tensor) -> Tensor:
+    """What the head adds behind the UNet's first convolution: (B, C, h, w).
+
+    `mask` (B, 1, h, w), 1 = repaint; `masked` (B, 4, h, w) the latents, in the network's scale, of the picture with its
+    hole painted grey. The border is repeated.
+    """
+    return conv2d(pad(torch.cat([mask, masked], dim=1), (1, 1, 1, 1), mode="replicate"), head.to(masked))
+
+
+@contextmanager
+def head_attached(unet: nn.Module, feature: Tensor | None) -> Iterator[None]:
+    """The head's feature (B, C, h, w) on the UNet's first convolution while the context lasts; None attaches nothing.
+
+    Every side of guidance gets it, and the first skip connection too.
+    """
+    if feature is None:
+        yield
+        return
+    first = cast(Any, unet).conv_in
+    rows = feature.to(first.weight)
+
+    def add(_: nn.Module, __: Any, output: Tensor) -> Tensor:
+        return output + rows.repeat(len(output) // len(rows), 1, 1, 1)
+
+    hook = first.register_forward_hook(add)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -1,0 +1,74 @@
+"""The resampler of IP-Adapter Plus: what a vision encoder sees, as a few tokens (Fooocus extras/resampler.py).
+
+Parameters are named as in the published files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from ...functional.image_attention import attend
+
+HEAD_WIDTH = 64
+
+
+class PerceiverAttention(nn.Module):
+    """Queries read the picture and themselves: q from l̂, k and v from [x̂, l̂], both normed."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__()
+        self.heads = max(1, inner // HEAD_WIDTH)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.to_q = nn.Linear(width, inner, bias=False)
+        self.to_kv = nn.Linear(width, 2 * inner, bias=False)
+        self.to_out = nn.Linear(inner, width, bias=False)
+
+    def forward(self, x: Tensor, latents: Tensor) -> Tensor:
+        latents = self.norm2(latents)
+        key, value = self.to_kv(torch.cat([self.norm1(x), latents], dim=1)).chunk(2, dim=-1)
+        return cast(Tensor, self.to_out(attend(self.to_q(latents), key, value, self.heads)))
+
+
+class Resampler(nn.Module):
+    """Hidden states of a picture (B, m, embed) to tokens (B, queries, out)."""
+
+    def __init__(self, embed: int, width: int, queries: int, depth: int, inner: int, hidden: int, out: int) -> None:
+        super().__init__()
+        self.latents = nn.Parameter(torch.zeros(1, queries, width))
+        self.proj_in = nn.Linear(embed, width)
+        self.layers = nn.ModuleList(
+            nn.ModuleList([PerceiverAttention(width, inner), _feed_forward(width, hidden)]) for _ in range(depth)
+        )
+        self.proj_out = nn.Linear(width, out)
+        self.norm_out = nn.LayerNorm(out)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        x = self.proj_in(hidden)
+        latents = self.latents.expand(len(x), -1, -1)
+        for attention, feed_forward in cast(Any, self.layers):
+            latents = latents + attention(x, latents)
+            latents = latents + feed_forward(latents)
+        return cast(Tensor, self.norm_out(self.proj_out(latents)))
+
+
+def resampler_settings(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Arguments of Resampler for weights of those names and shapes. Raises KeyError for one that is not there."""
+    return {
+        "embed": shapes["proj_in.weight"][1],
+        "width": shapes["latents"][2],
+        "queries": shapes["latents"][1],
+        "depth": len({key.split(".")[1] for key in shapes if key.startswith("layers.")}),
+        "inner": shapes["layers.0.0.to_q.weight"][0],
+        "hidden": shapes["layers.0.1.1.weight"][0],
+        "out": shapes["proj_out.weight"][0],
+    }
+
+
+def _feed_forward(width: int, hidden: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.LayerNorm(width), nn.Linear(width, hidden, bias=False), nn.GELU(), nn.Linear(hidden, width, bias=False)
+    )

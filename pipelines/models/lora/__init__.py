@@ -1,0 +1,1 @@
+"""LoRA files: their formats, and which weights they change."""

@@ -1,0 +1,160 @@
+"""Reading files of weights without running what may be in them: safetensors, and pickles of plain tensors."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ...errors import BadFile, MissingFile
+from .safetensors_file import entries_of, reader
+
+MAX_HEADER = 100_000_000  # bytes; the published limit of the safetensors format
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The tensors of an open file: their shapes at once, their values when asked for."""
+
+    path: Path
+    shapes: Mapping[str, tuple[int, ...]]
+    read: Callable[[str], Tensor]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def open_weights(path: Path) -> Iterator[Weights]:
+    """The tensors of a safetensors, ckpt, pt, pth or bin file.
+
+    What kind it is follows from its first bytes, not from its name. Each tensor that `read` gives is a new one, and
+    only those that are asked for take memory, as far as the format allows it. Raises BadFile for a file that is cut
+    short, foreign, absurd or that would have to run code, and MissingFile when there is none.
+    """
+    if _kind(path) == "safetensors":
+        try:
+            with safe_open(path, framework="pt", device="cpu") as checked:
+                metadata = checked.metadata() or {}
+        except (SafetensorError, OSError, ValueError) as error:
+            raise _damaged(path, str(error)) from error
+        with path.open("rb") as file:
+            entries = entries_of(file)
+            shapes = {key: entry.shape for key, entry in entries.items()}
+            yield Weights(path, shapes, reader(path.name, file, entries), metadata)
+    else:
+        tensors = {key: value for key, value in read_pickle(path).items() if isinstance(value, Tensor)}
+        shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+        yield Weights(path, shapes, lambda key: tensors[key].clone())
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Everything in a small file of weights, in memory; a pickle may hold tuples beside its tensors.
+
+    Raises as `open_weights`.
+    """
+    if _kind(path) != "safetensors":
+        return read_pickle(path)
+    with open_weights(path) as weights:
+        return {key: weights.read(key) for key in weights.shapes}
+
+
+def read_content(path: Path) -> Any:
+    """Whatever a small file of weights holds, in memory: named tensors, or the plain values of a pickle, unchecked.
+
+    Raises as `open_weights`.
+    """
+    return read_state(path) if _kind(path) == "safetensors" else _unpickle(path)
+
+
+def read_pickle(path: Path) -> dict[str, Any]:
+    """The dictionary in a file of torch.save, its 'state_dict' if it wraps one; code in it is refused, not run."""
+    content = _unpickle(path)
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict):
+        raise BadFile(f"{path.name} holds a {type(content).__name__}, not named weights: choose a model file")
+    state = {key: value for key, value in content.items() if isinstance(key, str)}
+    _refuse_absurd(path, state)
+    return state
+
+
+def _unpickle(path: Path) -> Any:
+    zipped = _is_zip(path)
+    if zipped:
+        _refuse_compressed(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if path.suffix != ".safetensors":
+                return torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipped)
+            with path.open("rb") as file:  # by its name torch would take it for safetensors
+                return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise BadFile(
+            f"{path.name} holds more than weights and would have to run code to open, so it is refused: "
+            "get it as safetensors"
+        ) from error
+    except Exception as error:  # a hostile pickle can raise anything
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def _kind(path: Path) -> str:
+    """'safetensors' or 'pickle', from the first bytes."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(64)
+    except FileNotFoundError as error:
+        raise MissingFile(f"there is no file {path}") from error
+    except OSError as error:
+        raise BadFile(f"{path} can't be read ({error.strerror or error})") from error
+    header = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and header <= min(MAX_HEADER, size - 8):
+        return "safetensors"
+    if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
+        return "pickle"
+    if head.startswith(b"version https://git-lfs"):
+        raise BadFile(f"{path.name} is a git-lfs pointer, not the weights: fetch the file itself")
+    if head.lstrip()[:1] == b"<" and head[8:9] != b"{":
+        raise BadFile(f"{path.name} is a web page, not weights: download the file itself")
+    if head[8:9] == b"{":
+        raise _damaged(path, f"its header claims {header} bytes of {size}")
+    raise BadFile(f"{path.name} ({size} bytes) is neither safetensors nor a torch file: choose a model file")
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile as error:  # of one that claims several disks
+        raise _damaged(path, str(error)) from error
+
+
+def _refuse_compressed(path: Path) -> None:
+    """torch.save stores plainly; a compressed entry is foreign and can unpack to any size."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise _damaged(path, str(error)) from error
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise BadFile(f"{path.name} is a compressed archive, not a torch file: unpack it and choose the model in it")
+
+
+def _refuse_absurd(path: Path, state: Mapping[str, Any]) -> None:
+    """A pickle may claim sizes that its storage does not hold."""
+    for key, value in state.items():
+        if isinstance(value, Tensor) and value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise BadFile(f"{path.name}: {key} claims the size {tuple(value.shape)} without holding it")
+
+
+def _damaged(path: Path, reason: str) -> BadFile:
+    reason = " ".join(reason.split())[:160]
+    return BadFile(f"{path.name} is cut short or damaged ({reason}): download it again")

@@ -1,0 +1,88 @@
+"""Networks built without memory and filled from a file, each weight converted once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import BadFile
+from .files import Weights
+from .key_names import Part
+
+Module = TypeVar("Module", bound=nn.Module)
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+Convert = Callable[[str, Tensor], Tensor]
+
+
+def to_dtype(dtype: torch.dtype) -> Convert:
+    """Each weight in one dtype; itself when it has that already."""
+    return lambda name, tensor: tensor.to(dtype)
+
+
+def build(make: Callable[[], Module]) -> Module:
+    """The module that `make` builds, on the meta device: shapes without memory."""
+    with torch.device("meta"):
+        return make()
+
+
+def fill(module: Module, weights: Weights, parts: Mapping[str, Part], convert: Convert, what: str) -> Module:
+    """Give every weight of the module its values: `parts` says where each lies in the file. Ready for inference.
+
+    Raises BadFile, with counts and first names, when weights are missing, left over or of another shape.
+    """
+    wanted = {name: tuple(parameter.shape) for name, parameter in module.state_dict().items()}
+    raise_for_names(weights.path, what, missing=wanted.keys() - parts.keys(), left_over=parts.keys() - wanted.keys())
+    state: dict[str, Tensor] = {}
+    for name, shape in wanted.items():
+        tensor = parts[name].take(weights.read(parts[name].key))
+        if tensor.shape != shape:
+            if _squeezed(tuple(tensor.shape)) != _squeezed(shape):
+                raise BadFile(
+                    f"{weights.path.name} does not fit: {what} wants {name} of shape {shape}, "
+                    f"the file has {tuple(tensor.shape)}; choose another file"
+                )
+            tensor = tensor.reshape(shape)
+        state[name] = _alone(convert(name, tensor).contiguous())
+    module.load_state_dict(state, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def explained(path: Path, derive: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
+    """What `derive` derives from a file's shapes; its complaints as BadFile that names the file."""
+    try:
+        return derive(*args, **kwargs)
+    except BadFile as error:
+        raise BadFile(f"{path.name}: {error}") from error
+    except (KeyError, IndexError, ValueError) as error:
+        raise BadFile(f"{path.name} is not complete: it lacks or bends {error}") from error
+
+
+def raise_for_names(path: Path, what: str, missing: Collection[str] = (), left_over: Collection[str] = ()) -> None:
+    """Raise BadFile when a file fits a network only in part."""
+    if missing:
+        raise BadFile(f"{path.name} is not complete: {what} lacks {counted(missing)}; download it again")
+    if left_over:
+        raise BadFile(f"{path.name} does not fit: {what} has no place for {counted(left_over)}; choose another file")
+
+
+def counted(names: Collection[str], shown: int = 3) -> str:
+    """'12 weights (a, b, c, …)'."""
+    first = ", ".join(sorted(names)[:shown])
+    many = "weight" if len(names) == 1 else "weights"
+    return f"{len(names)} {many} ({first}{', …' if len(names) > shown else ''})"
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """The tensor, copied when it is a part of a larger one and would keep that in memory."""
+    whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+    return tensor if whole else tensor.clone()
+
+
+def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape without unit axes: a 1×1 convolution and a linear layer hold the same numbers."""
+    return tuple(n for n in shape if n != 1)

@@ -1,0 +1,119 @@
+"""Files that are broken, foreign or hostile are refused with one sentence."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from fooocus_stages.pipelines.errors import BadFile, MissingFile
+from fooocus_stages.pipelines.models.weights.files import open_weights, read_state
+from safetensors.torch import save_file
+
+TENSORS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(4)}
+
+
+class Hostile:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return open, (str(self.marker), "w")
+
+
+def write(path: Path) -> Path:
+    if path.suffix == ".safetensors":
+        save_file(TENSORS, path, {"answer": "42"})
+    elif path.suffix == ".bin":
+        torch.save(TENSORS, path, _use_new_zipfile_serialization=False)
+    else:
+        torch.save({"state_dict": TENSORS}, path)
+    return path
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.ckpt", "w.bin", "misnamed.pth"])
+def test_tensors_and_shapes(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name)
+    with open_weights(path) as weights:
+        assert dict(weights.shapes) == {"a": (2, 3), "b": (4,)}
+        assert torch.equal(weights.read("a"), TENSORS["a"])
+    assert torch.equal(read_state(path)["b"], TENSORS["b"])
+
+
+def test_the_kind_follows_from_the_content_and_not_from_the_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "w.safetensors").rename(tmp_path / "w.ckpt")
+    with open_weights(path) as weights:
+        assert weights.metadata == {"answer": "42"}
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.ckpt", "w.bin"])
+@pytest.mark.parametrize("kept", [0.02, 0.5, 0.98])
+def test_a_truncated_file(tmp_path: Path, name: str, kept: float) -> None:
+    path = write(tmp_path / name)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * kept)])
+    with pytest.raises(BadFile, match=path.name), open_weights(path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "choose a model file"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(60), "choose a model file"),
+        (b"<!DOCTYPE html><html></html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git-lfs pointer"),
+        ((1 << 62).to_bytes(8, "little") + b"{" + bytes(60), "its header claims"),
+        ((60).to_bytes(8, "little") + b"{" + b"x" * 59, "damaged"),
+        (b"PK\x03\x04" + bytes(60), "damaged"),
+        (b"\x80\x02garbage", "damaged|code"),
+    ],
+)
+def test_a_foreign_file(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(BadFile, match=message), open_weights(path):
+        pass
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> None:
+    path, marker = tmp_path / "model.ckpt", tmp_path / "marker"
+    torch.save({"state_dict": TENSORS, "x": Hostile(marker)}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(BadFile, match="have to run code"):
+        read_state(path)
+    path.write_bytes(pickle.dumps(Hostile(marker)))
+    with pytest.raises(BadFile):
+        read_state(path)
+    assert not marker.exists()
+
+
+def test_a_compressed_archive_is_refused(tmp_path: Path) -> None:
+    plain, packed = write(tmp_path / "w.ckpt"), tmp_path / "packed.ckpt"
+    with zipfile.ZipFile(plain) as source, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as target:
+        for entry in source.namelist():
+            target.writestr(entry, source.read(entry))
+    with pytest.raises(BadFile, match="compressed archive"):
+        read_state(packed)
+
+
+def test_a_tensor_larger_than_what_is_stored(tmp_path: Path) -> None:
+    path = tmp_path / "w.ckpt"
+    torch.save({"a": torch.ones(1).expand(1 << 20, 1 << 20)}, path)
+    with pytest.raises(BadFile, match="without holding it"):
+        read_state(path)
+
+
+def test_a_pickle_that_is_no_dictionary(tmp_path: Path) -> None:
+    torch.save([1, 2], tmp_path / "w.pt")
+    with pytest.raises(BadFile, match="list"):
+        read_state(tmp_path / "w.pt")
+
+
+def test_no_file_and_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(MissingFile, match="no file"):
+        read_state(tmp_path / "w.pt")
+    with pytest.raises(BadFile, match="can't be read"):
+        read_state(tmp_path)
