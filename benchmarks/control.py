@@ -20,7 +20,7 @@ from fooocus_stages.pipelines.functional.model_sampling import discrete
 from fooocus_stages.pipelines.models import unet as unets
 from fooocus_stages.pipelines.models.hints.control_lora import Changed, ControlNet, Tensors, changed
 from fooocus_stages.pipelines.models.hints.controlnet import OF_THE_UNET
-from fooocus_stages.pipelines.stages import steering
+from fooocus_stages.pipelines.stages.sampling import control_hints
 from fooocus_stages.pipelines.types import ControlHint, Model
 from fooocus_stages.preprocessors import canny, cpds
 from timing import Ratio, Stopwatch, in_turn, machine, table
@@ -111,10 +111,10 @@ def steps(size: str, side: int, rank: int, rounds: int) -> list[tuple[str, objec
     ids = (float(side), float(side), 0.0, 0.0, float(side), float(side))
     sides = [unets.Condition(tokens, more["pooled_output"], ids) for tokens, more in given]
     hint = ControlHint(control, torch.rand(1, side, side, 3), stop_at=1.0)
-    steered = steering.steering(model, (hint,), sampling, x.shape)
+    steered = control_hints.steering(model, (hint,), sampling, x.shape)
     step = partial(unets.predict, unet, x, 500.0, sides)
     watch = Work(CPU)
-    with_control = in_turn(partial(step, steering.residuals(steered, 1.0)), step, rounds, watch)
+    with_control = in_turn(partial(step, control_hints.residuals(steered, 1.0)), step, rounds, watch)
     network = steered[0].network
     shared = {id(parameter) for parameter in unet.parameters()}
     more = sum(p.nbytes for p in network.parameters() if id(p) not in shared)
@@ -129,7 +129,7 @@ def steps(size: str, side: int, rank: int, rounds: int) -> list[tuple[str, objec
     ]
 
 
-def written_out(steered: list[steering.Steered], step: Callable[..., Any], rounds: int, watch: Work) -> Ratio:
+def written_out(steered: list[control_hints.Steered], step: Callable[..., Any], rounds: int, watch: Work) -> Ratio:
     """The ratio with each change merged into a weight of its own beforehand: faster, and larger by the encoder."""
     network = cast(Any, steered[0].network)
     for path, module in list(network.named_modules()):
@@ -138,7 +138,7 @@ def written_out(steered: list[steering.Steered], step: Callable[..., Any], round
             layer = module.layer
             layer.weight = nn.Parameter(changed(layer.weight, module.up, module.down), requires_grad=False)
             setattr(network.get_submodule(parent), leaf, layer)
-    return in_turn(partial(step, steering.residuals(steered, 1.0)), step, rounds, watch)
+    return in_turn(partial(step, control_hints.residuals(steered, 1.0)), step, rounds, watch)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import networks
 import torch
 from fooocus_stages.pipelines.models import unet as unets
 from fooocus_stages.pipelines.models.hints import attention
-from fooocus_stages.pipelines.stages import image_reading
+from fooocus_stages.pipelines.stages.sampling import image_hints
 from fooocus_stages.pipelines.types import ImageHint, Model
 from timing import Stopwatch, in_turn, machine, table
 
@@ -44,11 +44,11 @@ def report(size: str, given: argparse.Namespace) -> None:
     rows: list[tuple[str, object]] = []
     for name, many, together in CASES[: given.cases]:
         hints = [hint_for(model, together)] * many
-        readings = image_reading.reading(model, hints, 2, 1, device)(0.0)
+        readings = image_hints.reading(model, hints, 2, 1, device)(0.0)
         ratio = in_turn(partial(step, readings=readings), step, given.rounds, watch)
         rows.append((f"{size}, {given.side}×{given.side}, {name}: a step over one without", ratio))
     hints = [hint_for(model, True)]
-    once = in_turn(lambda: image_reading.reading(model, hints, 2, 1, device)(0.0), step, given.rounds, watch)
+    once = in_turn(lambda: image_hints.reading(model, hints, 2, 1, device)(0.0), step, given.rounds, watch)
     rows.append((f"{size}, {given.side}×{given.side}, once for a run, over a step", once))
     print(table(rows), flush=True)
 

@@ -64,7 +64,7 @@ class FooocusReadInfo:
         return hashlib.sha256(find_picture(image).read_bytes()).hexdigest()
 
     def run(self, image: str) -> tuple[Any, ...]:
-        recipe, text = stages.remake.of_picture(current_host(), find_picture(image))
+        recipe, text = stages.from_picture.of_picture(current_host(), find_picture(image))
         return (*stages.recipe.outputs(recipe), recipe.seed, text)
 
 

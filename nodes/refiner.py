@@ -32,10 +32,10 @@ class FooocusLoadRefiner:
     def VALIDATE_INPUTS(cls, refiner_name: str | None) -> bool | str:
         if refiner_name is None:
             return True
-        return problem(lambda: stages.refine.find(current_host(), refiner_name))
+        return problem(lambda: stages.refiner.find(current_host(), refiner_name))
 
     def run(self, refiner_name: str) -> tuple[Refiner]:
-        return (stages.refine.load_refiner(current_host(), refiner_name),)
+        return (stages.refiner.load_refiner(current_host(), refiner_name),)
 
 
 class FooocusRefinerSwitch:
@@ -99,6 +99,6 @@ class FooocusRefinerSwitch:
         refiner_swap: SwapMethod,
         refiner_step: int = -1,
     ) -> tuple[Model, Vae]:
-        return stages.refine.with_refiner(
+        return stages.refiner.with_refiner(
             current_host(), model, vae, refiner, refiner_switch, refiner_swap, refiner_step
         )

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ..pipelines.functional.latents import from_uint8, to_uint8
 from ..pipelines.settings import DEFAULT_UPSCALER, INPAINT_MODES, InpaintMode
-from ..pipelines.stages import inpaint, sample, upscale, vae
+from ..pipelines.stages import inpaint, upscale, vae
+from ..pipelines.stages.sampling import sample
 from ..pipelines.types import Prompt
 from . import draw, inpainting
 from .painting import Studio, Tally, composed, conditionings, contact_sheet, unseen_captions

@@ -11,8 +11,9 @@ import torch
 
 from ..pipelines.host import LocalHost
 from ..pipelines.settings import DEFAULT_REFINER
-from ..pipelines.stages import encode, load, plan, refine, sample, vae
+from ..pipelines.stages import encode, load, vae
 from ..pipelines.stages.prompt import compose_with
+from ..pipelines.stages.sampling import plan, refiner, sample
 from ..pipelines.types import Clip, Hint, Model, Prompt, SamplingSettings, Vae
 from . import draw
 
@@ -61,8 +62,8 @@ def open_studio(models: Path, performance: str, loras: list[tuple[str, float]]) 
 
 def with_refiner(studio: Studio, at: float) -> Studio:
     """The same with the refiner, which takes over after the share `at` of the steps."""
-    found = refine.load_refiner(studio.host, DEFAULT_REFINER)
-    model, autoencoder = refine.with_refiner(studio.host, studio.model, studio.vae, found, at)
+    found = refiner.load_refiner(studio.host, DEFAULT_REFINER)
+    model, autoencoder = refiner.with_refiner(studio.host, studio.model, studio.vae, found, at)
     return replace(studio, model=model, vae=autoencoder)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..errors import MissingFile, UnknownName, UserError
 from ..host import Host, find_file
 from ..settings import PERFORMANCES
-from ..stages import presets
+from ..stages.recipes import presets
 from ..text.tokenizer import find_vocabulary
 from .catalogue import ALL, HUB_CACHE, Asset, catalogue
 

@@ -7,34 +7,22 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import (
-        control,
-        encode,
-        expand,
-        image_prompt,
-        inpaint,
-        load,
-        masks,
-        plan,
-        presets,
-        prompt,
-        recipe,
-        refine,
-        remake,
-        sample,
-        save,
-        upscale,
-        vae,
-        vary,
-    )
+    from . import control, encode, expand, image_prompt, inpaint, load, masks, prompt, save, upscale, vae, vary
+    from .recipes import from_picture, presets, recipe
+    from .sampling import plan, refiner, sample
 
 __all__ = [
-    "control", "encode", "expand", "image_prompt", "inpaint", "load", "masks", "plan", "presets", "prompt", "recipe",
-    "refine", "remake", "sample", "save", "upscale", "vae", "vary",
+    "control", "encode", "expand", "from_picture", "image_prompt", "inpaint", "load", "masks", "plan", "presets",
+    "prompt", "recipe", "refiner", "sample", "save", "upscale", "vae", "vary",
 ]  # fmt: skip
+
+FLOORS = {
+    **dict.fromkeys(("plan", "refiner", "sample"), ".sampling"),
+    **dict.fromkeys(("from_picture", "presets", "recipe"), ".recipes"),
+}
 
 
 def __getattr__(name: str) -> ModuleType:
     if name in __all__:
-        return importlib.import_module(f".{name}", __name__)
+        return importlib.import_module(f"{FLOORS.get(name, '')}.{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,8 +20,9 @@ from ..host import Host
 from ..models.hints.inpaint_patch import load_head, load_patch
 from ..settings import INPAINT_HEAD, INPAINT_MODES, INPAINT_PATCHES, NO_FILE, SIZE_OF_SDXL, InpaintMode
 from ..types import InpaintEngine, InpaintRegion, Known, Model, SamplingSettings, SwapMethod, Vae
-from . import masks, refine, sizes, upscale, vae
-from .known import KNOWN, MASK
+from . import masks, sizes, upscale, vae
+from .sampling import refiner
+from .sampling.known_region import KNOWN, MASK
 
 KIND = "inpaint"
 SMALLEST_CLASS = 64  # side of the smallest size class
@@ -142,13 +143,13 @@ def encode(
     """
     if not 0 < strength <= 1:
         raise BadValue(f"strength is {strength}: choose a value above 0, up to 1")
-    chosen = refine.encoding_vae(autoencoder, model, settings, strength)
+    chosen = refiner.encoding_vae(autoencoder, model, settings, strength)
     picture = region.crop if filled is None else filled
     latent = vae.encode(host, chosen, picture, seed)
     masked = swapped = None
     if model.inpaint is not None:
         masked = vae.encode(host, chosen, grey_out(region.crop, region.mask), seed, whole=True)["samples"]
-    if autoencoder.refiner is not None and refine.route(model, settings, strength) == "vae":
+    if autoencoder.refiner is not None and refiner.route(model, settings, strength) == "vae":
         swapped = vae.encode(host, autoencoder.refiner, picture, seed)["samples"]
     known = Known(latent["samples"], masked, swapped)
     samples = known.latents if initial_latent else torch.zeros_like(known.latents)

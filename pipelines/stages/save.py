@@ -27,8 +27,8 @@ from ..errors import BadValue, UnknownName, UserError
 from ..host import Host
 from ..settings import FORMATS, MAX_SEED, METADATA_SCHEMES, NO_FILE, PERFORMANCES
 from ..types import Info, RefinerSwitch, SamplingSettings
-from .metadata import PictureInfo, a1111_text, fooocus_text
-from .recall import MAKER_NOTE, UNICODE, USER_COMMENT
+from .recipes.read_metadata import MAKER_NOTE, UNICODE, USER_COMMENT
+from .recipes.write_metadata import PictureInfo, a1111_text, fooocus_text
 
 Embed = dict[str, str]
 """Texts that go into a file: `parameters`, `fooocus_scheme`, `prompt`, `workflow` and further ones of ComfyUI."""

@@ -20,8 +20,9 @@ from ..host import Host
 from ..models.upscaler import Upscaler, bytes_per_cell, load_upscaler
 from ..settings import DEFAULT_UPSCALER, FAST_UPSCALES, PERFORMANCES, SIZE_OF_SDXL, UPSCALE_FACTORS
 from ..types import Hint, Info, Model, SamplingSettings, Vae
-from . import network, refine, sample, sizes, vae
+from . import sizes, vae
 from .load import find_or_pocket
+from .sampling import denoiser, refiner, sample
 
 KIND = "upscale_models"
 TILE, SMALLEST_TILE, OVERLAP = 512, 128, 32
@@ -37,8 +38,8 @@ class Sampling:
 
     model: Model
     vae: Vae
-    positive: network.Conditioning
-    negative: network.Conditioning
+    positive: denoiser.Conditioning
+    negative: denoiser.Conditioning
     settings: SamplingSettings
     seed: int = 0
     control: tuple[Hint, ...] = ()
@@ -57,8 +58,8 @@ def load(host: Host, name: str) -> Upscaler:
 def sampling_of(
     model: Model | None,
     autoencoder: Vae | None,
-    positive: network.Conditioning | None,
-    negative: network.Conditioning | None,
+    positive: denoiser.Conditioning | None,
+    negative: denoiser.Conditioning | None,
     settings: SamplingSettings | None,
     seed: int,
     control: tuple[Hint, ...] = (),
@@ -125,7 +126,7 @@ def resized(host: Host, upscaler: Upscaler | Any, image: Tensor, factor: float, 
 
 def sampled_over(host: Host, what: Sampling, picture: Tensor, strength: float) -> tuple[Tensor, Info]:
     """Pictures encoded with the VAE of the model that runs, sampled at that strength and decoded, in tiles."""
-    encoder = refine.encoding_vae(what.vae, what.model, what.settings, strength)
+    encoder = refiner.encoding_vae(what.vae, what.model, what.settings, strength)
     latent = vae.encode(host, encoder, picture, what.seed, tiled=True)
     args = (what.model, what.positive, what.negative, latent, what.settings, what.seed)
     done = sample.sample(host, *args, denoise=strength, control=what.control)

@@ -9,7 +9,8 @@ from ..functional.latents import CELL
 from ..host import Host
 from ..settings import VARY_STRENGTHS
 from ..types import Model, SamplingSettings, Vae
-from . import refine, sizes, upscale, vae
+from . import sizes, upscale, vae
+from .sampling import refiner
 
 LARGEST = 2  # times the side that the model was trained for
 
@@ -35,7 +36,7 @@ def vary(
     present = sizes.size_class(*pixels.shape[1:3])
     wanted = min(max(present, model.native_size), LARGEST * model.native_size)
     pixels = sizes.to_size_class(pixels, wanted)
-    chosen = refine.encoding_vae(autoencoder, model, settings, denoise)
+    chosen = refiner.encoding_vae(autoencoder, model, settings, denoise)
     latent = vae.encode(host, chosen, pixels, seed)
     rows, columns = latent["samples"].shape[-2:]
     return latent, denoise, columns * CELL, rows * CELL

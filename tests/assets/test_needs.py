@@ -9,7 +9,7 @@ from fooocus_stages.pipelines.assets import fetch, needs
 from fooocus_stages.pipelines.assets.catalogue import catalogue
 from fooocus_stages.pipelines.errors import MissingFile, UnknownName
 from fooocus_stages.pipelines.host import POCKET, LocalHost
-from fooocus_stages.pipelines.stages import presets
+from fooocus_stages.pipelines.stages.recipes import presets
 
 
 @pytest.fixture

@@ -26,7 +26,8 @@ from fooocus_stages.pipelines.errors import UserError
 from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.models.upscaler import load_upscaler
 from fooocus_stages.pipelines.models.weights import files
-from fooocus_stages.pipelines.stages import load, remake
+from fooocus_stages.pipelines.stages import load
+from fooocus_stages.pipelines.stages.recipes import from_picture
 from fooocus_stages.pipelines.types import Lora
 from fooocus_stages.serving.commands.common import REGISTRY
 from fooocus_stages.serving.declarations import Registry
@@ -118,7 +119,7 @@ def pictures(folder: Path) -> tuple[Reader, Iterator[Case]]:
             LoadImage().load_image(path.name)
         with use_host(host), contextlib.suppress(UserError):
             LoadImageMask().load_image(path.name, "red")
-        remake.of_picture(host, path)
+        from_picture.of_picture(host, path)
 
     def cases() -> Iterator[Case]:
         for seed, (kind, options) in enumerate(good.items()):
@@ -147,7 +148,7 @@ def texts(folder: Path) -> tuple[Reader, Iterator[Case]]:
         info = PngInfo()
         info.add_text("parameters", text.replace("\0", " "))
         Image.new("RGB", (1, 1)).save(folder / "a.png", pnginfo=info)
-        return remake.of_picture(host, folder / "a.png")
+        return from_picture.of_picture(host, folder / "a.png")
 
     trees = [json.dumps(tree).encode() for tree in mutations.of_json(fooocus, 300)]
     lines = [*mutations.of_bytes(a1111, 200), *mutations.of_bytes(json.dumps(fooocus).encode(), 100)]

@@ -16,7 +16,7 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import UserError
 from fooocus_stages.pipelines.host import LocalHost
-from fooocus_stages.pipelines.stages.metadata import PictureInfo
+from fooocus_stages.pipelines.stages.recipes.write_metadata import PictureInfo
 from fooocus_stages.pipelines.stages.save import save_pictures
 from PIL import Image
 

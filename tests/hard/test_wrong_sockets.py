@@ -11,7 +11,8 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import UserError
 from fooocus_stages.pipelines.host import POCKET, LocalHost
-from fooocus_stages.pipelines.stages import encode, load, plan, sample, save, vae
+from fooocus_stages.pipelines.stages import encode, load, save, vae
+from fooocus_stages.pipelines.stages.sampling import plan, sample
 from fooocus_stages.pipelines.types import Clip, Model, Prompt, SamplingSettings, Vae
 
 NAN, INF = float("nan"), float("inf")

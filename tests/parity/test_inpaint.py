@@ -11,7 +11,8 @@ import torch
 from fooocus_stages.pipelines.functional.latents import from_uint8, to_uint8
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.weights.merging import Network, WeightPatch
-from fooocus_stages.pipelines.stages import inpaint, sample, vae
+from fooocus_stages.pipelines.stages import inpaint, vae
+from fooocus_stages.pipelines.stages.sampling import sample
 from fooocus_stages.pipelines.types import InpaintEngine, InpaintRegion, Model, SamplingSettings, Vae
 
 from . import nano, reference_inputs

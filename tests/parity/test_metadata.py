@@ -5,7 +5,7 @@ import hashlib
 import json
 from typing import Any
 
-from fooocus_stages.pipelines.stages.metadata import PictureInfo, a1111_text, fooocus_text, rows
+from fooocus_stages.pipelines.stages.recipes.write_metadata import PictureInfo, a1111_text, fooocus_text, rows
 from fooocus_stages.pipelines.types import FreeU, Lora
 
 from .golden import Case, each_case

@@ -11,7 +11,9 @@ import torch
 from fooocus_stages.pipelines.functional.latents import to_uint8
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.checkpoint import Checkpoint
-from fooocus_stages.pipelines.stages import refine, sample, vae
+from fooocus_stages.pipelines.stages import vae
+from fooocus_stages.pipelines.stages.sampling import refiner as refiners
+from fooocus_stages.pipelines.stages.sampling import sample
 from fooocus_stages.pipelines.types import Model, Refiner, SamplingSettings, Vae
 from safetensors.torch import save_file
 
@@ -49,7 +51,7 @@ def host_with_interposer(folder: Path) -> LocalHost:
     """A host whose models folder holds the nano interposer."""
     (folder / "vae_approx").mkdir()
     state = {key.removeprefix("interposer."): tensor for key, tensor in weights("nano-interposer").items()}
-    save_file(state, folder / "vae_approx" / refine.INTERPOSER_FILE)
+    save_file(state, folder / "vae_approx" / refiners.INTERPOSER_FILE)
     return LocalHost([folder], device="cpu")
 
 
@@ -60,7 +62,7 @@ def pair(host: LocalHost, case: Case) -> tuple[Model, Vae]:
     model = replace(own.model, text_norm=reference_norm())
     refiner = Refiner(second.model, second.vae if second.model.family == "sd15" else None)
     method, step = case.params["method"], case.params["switch"]
-    return refine.with_refiner(host, model, own.vae, refiner, method=method, step=step)
+    return refiners.with_refiner(host, model, own.vae, refiner, method=method, step=step)
 
 
 def reference_norm() -> torch.nn.LayerNorm:

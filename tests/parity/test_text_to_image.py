@@ -9,7 +9,8 @@ import pytest
 import torch
 from fooocus_stages.pipelines.functional.latents import to_uint8
 from fooocus_stages.pipelines.host import LocalHost
-from fooocus_stages.pipelines.stages import encode, load, plan, sample, vae
+from fooocus_stages.pipelines.stages import encode, load, vae
+from fooocus_stages.pipelines.stages.sampling import plan, sample
 from fooocus_stages.pipelines.types import FreeU, Model, Prompt, SamplingSettings
 
 from . import nano

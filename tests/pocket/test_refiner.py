@@ -11,8 +11,8 @@ from fooocus_stages.pipelines.errors import BadValue
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.clip import encode_text
 from fooocus_stages.pipelines.models.interposer import convert, load_interposer
-from fooocus_stages.pipelines.stages import refine
 from fooocus_stages.pipelines.stages.prompt import compose_with
+from fooocus_stages.pipelines.stages.sampling import refiner as refiners
 from fooocus_stages.pocket import draw, networks, painting, refiner, refining, training
 from safetensors import safe_open
 
@@ -27,7 +27,7 @@ def host():
 
 @pytest.fixture(scope="module")
 def found(host):
-    return refine.load_refiner(host, CHECKPOINT.name)
+    return refiners.load_refiner(host, CHECKPOINT.name)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_training_reads_a_prompt_as_the_refiner_gets_it(found):
     base, clip, _ = refiner.open_base()
     text = "a small dotted green star on a black background"
     tokens, _ = encode_text(clip, text, torch.device("cpu"))
-    at_run_time = refine.separated([[tokens, {}]], base, found.model)[0][0]
+    at_run_time = refiners.separated([[tokens, {}]], base, found.model)[0][0]
     torch.testing.assert_close(refiner.Reader(clip)([[text]]), at_run_time)
 
 
@@ -119,7 +119,7 @@ def test_a_training_can_be_begun_again(begun, stage, train):
 def test_a_trained_checkpoint_reads_back(begun):
     torch.save({"slow": refiner.build_unet().half().float().state_dict()}, begun / "refiner.pt")
     path = refining.write_checkpoint(begun, begun / "models")
-    again = refine.load_refiner(LocalHost([begun / "models"], device="cpu"), path.name)
+    again = refiners.load_refiner(LocalHost([begun / "models"], device="cpu"), path.name)
     trained = torch.load(begun / "refiner.pt", weights_only=True)["slow"]
     state = again.model.network.module.state_dict()
     assert state.keys() == trained.keys()
@@ -139,4 +139,4 @@ def test_a_refined_picture_shows_what_was_asked_for(at):
 def test_the_share_must_be_one(host, found):
     base, _, vae = refiner.open_base()
     with pytest.raises(BadValue, match=r"switch_at is 1\.5"):
-        refine.with_refiner(host, base, vae, found, at=1.5)
+        refiners.with_refiner(host, base, vae, found, at=1.5)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from fooocus_stages.pipelines.host import LocalHost
-from fooocus_stages.pipelines.stages.metadata import PictureInfo
+from fooocus_stages.pipelines.stages.recipes.write_metadata import PictureInfo
 from fooocus_stages.pipelines.stages.save import save_pictures
 
 GRAPH = {"1": {"class_type": "FooocusPrompt", "inputs": {"text": '狐: a "fox"'}}}

@@ -16,7 +16,8 @@ from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.hints import attention
 from fooocus_stages.pipelines.models.hints.ip_adapter import ImageAdapter, ImagePromptModel, published_state
 from fooocus_stages.pipelines.settings import APART, DEFAULT_CLIP_VISION, DEFAULT_IMAGE_PROMPT, NO_FILE, TOGETHER
-from fooocus_stages.pipelines.stages import image_prompt, plan, sample
+from fooocus_stages.pipelines.stages import image_prompt
+from fooocus_stages.pipelines.stages.sampling import plan, sample
 from fooocus_stages.pipelines.types import Hint, ImageHint, Refiner, RefinerSwitch, SamplingSettings
 from PIL import Image
 from safetensors.torch import save_file

@@ -15,7 +15,8 @@ from fooocus_stages.pipelines.errors import BadValue, MissingFile, UnknownName
 from fooocus_stages.pipelines.functional.latents import from_uint8, to_uint8
 from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.settings import INPAINT_MODES, InpaintMode
-from fooocus_stages.pipelines.stages import inpaint, refine, upscale, vae
+from fooocus_stages.pipelines.stages import inpaint, upscale, vae
+from fooocus_stages.pipelines.stages.sampling import refiner
 from fooocus_stages.pipelines.types import SamplingSettings
 from torch import Tensor
 
@@ -244,7 +245,7 @@ def test_a_latent_says_what_is_known(pocket: Pocket) -> None:
 
 
 def test_a_refiner_of_sd15_gets_latents_of_its_own(pocket: Pocket) -> None:
-    model, both = refine.with_refiner(HOST, pocket.model, pocket.vae, refine.load_refiner(HOST, "pocket"))
+    model, both = refiner.with_refiner(HOST, pocket.model, pocket.vae, refiner.load_refiner(HOST, "pocket"))
     region = inpaint.crop(HOST, torch.rand(1, 64, 64, 3), torch.ones(1, 64, 64), 1.0, pocket.model)
     whole = inpaint.encode(HOST, model, both, region, QUICK, 1.0, seed=1)
     assert whole["fooocus_family"] == "sdxl"

@@ -15,8 +15,8 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadFile, BadValue, Interrupted, UnknownName, UserError
 from fooocus_stages.pipelines.host import LocalHost
-from fooocus_stages.pipelines.stages.metadata import PictureInfo, a1111_text
-from fooocus_stages.pipelines.stages.recall import read_parameters
+from fooocus_stages.pipelines.stages.recipes.read_metadata import read_parameters
+from fooocus_stages.pipelines.stages.recipes.write_metadata import PictureInfo, a1111_text
 from fooocus_stages.pipelines.stages.save import describe, file_hash, next_counter, place, save_pictures, to_uint8
 from fooocus_stages.pipelines.types import Info, Lora, Model, Prompt, SamplingSettings
 from PIL import Image

@@ -4,7 +4,7 @@ import ast
 from typing import Any
 
 import pytest
-from fooocus_stages.pipelines.stages import literals
+from fooocus_stages.pipelines.stages.recipes import literals
 from hypothesis import given
 from hypothesis import strategies as st
 

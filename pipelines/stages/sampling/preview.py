@@ -8,11 +8,11 @@ from functools import cache
 from PIL import Image
 from torch import Tensor
 
-from ..errors import BadFile, MissingFile
-from ..functional.latents import quick_rgb, to_uint8
-from ..host import Host
-from ..models import preview as networks
-from ..types import Family, Model
+from ...errors import BadFile, MissingFile
+from ...functional.latents import quick_rgb, to_uint8
+from ...host import Host
+from ...models import preview as networks
+from ...types import Family, Model
 
 KIND = "vae_approx"
 FILES: dict[Family, tuple[str, ...]] = {

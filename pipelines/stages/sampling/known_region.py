@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..errors import BadValue
-from ..functional import blend, noise
-from ..functional.latents import LatentFormat
-from ..functional.stepping import Denoise
-from ..models import interposer
-from ..models.hints import inpaint_patch
-from ..types import Known, Model
+from ...errors import BadValue
+from ...functional import blend, noise
+from ...functional.latents import LatentFormat
+from ...functional.stepping import Denoise
+from ...models import interposer
+from ...models.hints import inpaint_patch
+from ...types import Known, Model
 
 Latent = dict[str, Any]
 MASK = "noise_mask"

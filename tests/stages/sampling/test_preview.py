@@ -9,7 +9,7 @@ import torch
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models import preview
 from fooocus_stages.pipelines.models.weights.merging import Network
-from fooocus_stages.pipelines.stages.preview import viewer
+from fooocus_stages.pipelines.stages.sampling.preview import viewer
 from fooocus_stages.pipelines.types import Family, Model
 from torch import nn
 

@@ -13,11 +13,12 @@ from fooocus_stages.pipelines.errors import BadValue, Interrupted
 from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.settings import SAMPLERS
-from fooocus_stages.pipelines.stages import inpaint, load, plan, refine, sample
+from fooocus_stages.pipelines.stages import inpaint, load
+from fooocus_stages.pipelines.stages.sampling import plan, refiner, sample
 from fooocus_stages.pipelines.types import FreeU, Known, Lora, Model, SamplingSettings
 from torch import Tensor
 
-from .conftest import Pocket
+from ..conftest import Pocket
 
 HOST = LocalHost([POCKET], device="cpu")
 QUICK = SamplingSettings(steps=10, sampler="euler", cfg=1.0)
@@ -114,8 +115,8 @@ def test_one_mask_for_a_batch(pocket: Pocket) -> None:
 
 @pytest.mark.parametrize("method", ["joint", "separate", "vae"])
 def test_both_models_keep_it(pocket: Pocket, method: Any) -> None:
-    second = refine.Refiner(load.checkpoint(HOST, "pocket")[0])
-    model, _ = refine.with_refiner(HOST, pocket.model, pocket.vae, second, method=method)
+    second = refiner.Refiner(load.checkpoint(HOST, "pocket")[0])
+    model, _ = refiner.with_refiner(HOST, pocket.model, pocket.vae, second, method=method)
     known = random(1)
     latent = {"samples": torch.zeros(1, 4, 8, 8), "noise_mask": MASK, "fooocus_known": Known(known)}
     torch.testing.assert_close(run(pocket, latent, model)[HELD], known[HELD], rtol=1e-3, atol=1e-3)
@@ -123,7 +124,7 @@ def test_both_models_keep_it(pocket: Pocket, method: Any) -> None:
 
 @pytest.mark.parametrize("prepared", [True, False])
 def test_an_sd15_refiner_keeps_latents_of_its_own(pocket: Pocket, prepared: bool) -> None:
-    model, _ = refine.with_refiner(HOST, pocket.model, pocket.vae, refine.load_refiner(HOST, "pocket"))
+    model, _ = refiner.with_refiner(HOST, pocket.model, pocket.vae, refiner.load_refiner(HOST, "pocket"))
     known, swapped = random(1), random(2)
     latent = {"samples": torch.zeros(1, 4, 8, 8), "noise_mask": MASK}
     latent["fooocus_known"] = Known(known, swapped=swapped if prepared else None)
@@ -131,7 +132,7 @@ def test_an_sd15_refiner_keeps_latents_of_its_own(pocket: Pocket, prepared: bool
     if prepared:
         torch.testing.assert_close(made[HELD], swapped[HELD], rtol=1e-3, atol=1e-3)
     else:
-        network = refine.interposer(HOST, model)
+        network = refiner.interposer(HOST, model)
         assert network is not None
         with torch.no_grad():
             torch.testing.assert_close(made[HELD], network(known)[HELD], rtol=1e-3, atol=1e-3)
@@ -170,8 +171,8 @@ def test_loras_stay_when_the_engine_goes(pocket: Pocket, engine: Model) -> None:
 
 
 def test_a_refiner_that_was_chosen_finishes_in_the_plain_model_s_place(pocket: Pocket, engine: Model) -> None:
-    second = refine.Refiner(load.checkpoint(HOST, "pocket")[0])
-    model, _ = refine.with_refiner(HOST, engine, pocket.vae, second, at=0.5)
+    second = refiner.Refiner(load.checkpoint(HOST, "pocket")[0])
+    model, _ = refiner.with_refiner(HOST, engine, pocket.vae, second, at=0.5)
     with merged(engine.network) as base, merged(second.model.network) as finisher:
         run(pocket, {"samples": random(0), "noise_mask": MASK}, model)
     assert (base, finisher) == ([PATCHED] * 6, [PLAIN] * 4)

@@ -17,11 +17,13 @@ from fooocus_stages.pipelines.settings import (
     INPAINT_MODES,
     InpaintMode,
 )
-from fooocus_stages.pipelines.stages import control, image_prompt, inpaint, refine, sample, vae
+from fooocus_stages.pipelines.stages import control, image_prompt, inpaint, vae
+from fooocus_stages.pipelines.stages.sampling import refiner as refiners
+from fooocus_stages.pipelines.stages.sampling import sample
 from fooocus_stages.pipelines.types import Hint, Model, SamplingSettings, Vae
 from torch import Tensor
 
-from .conftest import Pocket
+from ..conftest import Pocket
 
 HOST = LocalHost([POCKET], device="cpu", on_notice=lambda _: None)
 QUICK = SamplingSettings(steps=8, sampler="euler", scheduler="simple", cfg=1.0)
@@ -87,8 +89,8 @@ def test_each_kind_counts_in_each_mode_and_nothing_of_it_stays(pocket: Pocket, m
 
 
 def test_all_kinds_with_a_side_to_outpaint_and_a_refiner_of_sd15(pocket: Pocket) -> None:
-    refiner = refine.load_refiner(HOST, "pocket")
-    models = refine.with_refiner(HOST, pocket.model, pocket.vae, refiner, 0.8)
+    refiner = refiners.load_refiner(HOST, "pocket")
+    models = refiners.with_refiner(HOST, pocket.model, pocket.vae, refiner, 0.8)
     each = [hint(kind) for kind in KINDS]
     together = painted(pocket, sum(each, ()), sides=("right",), models=models)
     assert together[0].shape == (1, 96, 112 + 33, 3)

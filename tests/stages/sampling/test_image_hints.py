@@ -6,10 +6,10 @@ import pytest
 import torch
 from fooocus_stages.pipelines.functional import guidance
 from fooocus_stages.pipelines.models.hints import attention
-from fooocus_stages.pipelines.stages import image_reading, network, plan
+from fooocus_stages.pipelines.stages.sampling import denoiser, image_hints, plan
 from fooocus_stages.pipelines.types import ImageHint, SamplingSettings
 
-from .conftest import Pocket
+from ..conftest import Pocket
 
 CPU = torch.device("cpu")
 STOPS = (0.3, 0.5, 0.6, 0.9, 1.0)
@@ -38,17 +38,17 @@ def hint(pocket: Pocket, stop_at: float, together: bool = True) -> ImageHint:
 )
 def test_how_many_steps_read_a_picture(pocket: Pocket, steps: int, denoise: float, counts: tuple[int, ...]) -> None:
     settings = SamplingSettings(steps=steps, scheduler="karras")
-    sampling = network.reading(pocket.model, settings)
+    sampling = denoiser.reading(pocket.model, settings)
     levels = plan.schedule(pocket.model, settings, denoise)[:-1]
     progress = [guidance.progress(sampling.timestep(float(sigma))) for sigma in levels]
     for stop, count in zip(STOPS, counts, strict=True):
-        look = image_reading.reading(pocket.model, [hint(pocket, stop)], 2, 1, CPU)
+        look = image_hints.reading(pocket.model, [hint(pocket, stop)], 2, 1, CPU)
         assert sum(look(p) is not None for p in progress) == count
 
 
 def test_what_is_read_is_put_together_when_it_changes_and_not_at_each_step(pocket: Pocket) -> None:
     hints = [hint(pocket, 0.4), hint(pocket, 0.8), hint(pocket, 1.0, together=False)]
-    look = image_reading.reading(pocket.model, hints, 2, 3, CPU)
+    look = image_hints.reading(pocket.model, hints, 2, 3, CPU)
     early, later, last = look(0.1), look(0.5), look(0.9)
     assert look(0.3) is early
     assert look(0.79) is later
@@ -64,11 +64,11 @@ def test_what_is_read_is_put_together_when_it_changes_and_not_at_each_step(pocke
 
 
 def test_without_guidance_there_is_only_the_positive_row(pocket: Pocket) -> None:
-    readings = image_reading.reading(pocket.model, [hint(pocket, 1.0)], 1, 1, CPU)(0.0)
+    readings = image_hints.reading(pocket.model, [hint(pocket, 1.0)], 1, 1, CPU)(0.0)
     assert readings is not None
     assert readings.layers[0].together is not None
     assert len(readings.layers[0].together[0]) == 1
 
 
 def test_without_hints_nothing_is_read(pocket: Pocket) -> None:
-    assert image_reading.reading(pocket.model, [], 2, 1, CPU)(0.5) is None
+    assert image_hints.reading(pocket.model, [], 2, 1, CPU)(0.5) is None

@@ -12,13 +12,14 @@ from typing import Any, Literal
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
-from ..errors import BadFile, BadValue
-from ..host import Host
-from ..models.checkpoint import load_checkpoint
-from ..models.interposer import Interposer, load_interposer
-from ..settings import DEFAULT_REFINER, PERFORMANCES
-from ..types import Model, Refiner, RefinerSwitch, SamplingSettings, SwapMethod, Vae
-from . import load, network
+from ...errors import BadFile, BadValue
+from ...host import Host
+from ...models.checkpoint import load_checkpoint
+from ...models.interposer import Interposer, load_interposer
+from ...settings import DEFAULT_REFINER, PERFORMANCES
+from ...types import Model, Refiner, RefinerSwitch, SamplingSettings, SwapMethod, Vae
+from .. import load
+from . import denoiser
 
 Route = Literal["base", "refiner", "joint", "separate", "vae"]
 
@@ -117,14 +118,14 @@ def encoding_vae(vae: Vae, model: Model, settings: SamplingSettings, denoise: fl
     return vae
 
 
-def separated(conditioning: network.Conditioning, model: Model, refiner: Model) -> network.Conditioning:
+def separated(conditioning: denoiser.Conditioning, model: Model, refiner: Model) -> denoiser.Conditioning:
     """What the refiner gets of the model's conditioning (Fooocus clip_separate_inner).
 
     SDXL's own refiner: the last channels of the tokens, those of CLIP-G. SD 1.5: the first ones, those of CLIP-L,
     through its final norm, and no pooled vector. Another SDXL model: all of it. Everything else in it is left out.
     """
-    tokens, extra = network.only_part(conditioning, "base")
-    width = network.config_of(refiner).cross_attention_dim
+    tokens, extra = denoiser.only_part(conditioning, "base")
+    width = denoiser.config_of(refiner).cross_attention_dim
     if refiner.family == "sd15":
         return [[_normed(tokens[..., :width], model), {}]]
     kept = {"pooled_output": extra["pooled_output"]} if "pooled_output" in extra else {}

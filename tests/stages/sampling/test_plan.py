@@ -9,7 +9,7 @@ import torch
 from fooocus_stages.pipelines.errors import BadValue, UnknownName
 from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.settings import ASPECT_RATIOS, PERFORMANCES
-from fooocus_stages.pipelines.stages import plan
+from fooocus_stages.pipelines.stages.sampling import plan
 from fooocus_stages.pipelines.types import Lora, Model, SamplingSettings
 
 MODEL = Model(Network(torch.nn.Identity()), "sdxl")

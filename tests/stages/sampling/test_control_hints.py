@@ -14,11 +14,12 @@ from fooocus_stages.pipelines.functional.model_sampling import discrete
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.hints.control_lora import ControlNet
 from fooocus_stages.pipelines.models.hints.controlnet import load_controlnet
-from fooocus_stages.pipelines.stages import load, plan, refine, sample
+from fooocus_stages.pipelines.stages import load
+from fooocus_stages.pipelines.stages.sampling import plan, refiner, sample
 from fooocus_stages.pipelines.types import ControlHint, FreeU, Lora, Refiner, SamplingSettings
 from safetensors.torch import save_file
 
-from .conftest import Pocket
+from ..conftest import Pocket
 
 HOST = LocalHost(device="cpu")
 SETTINGS = SamplingSettings(steps=4, sampler="euler", cfg=4.0)
@@ -129,7 +130,7 @@ def test_another_count_of_pictures_than_the_latents_is_refused(pocket: Pocket, n
 
 
 def test_the_hints_end_where_the_refiner_begins(pocket: Pocket, net: ControlNet) -> None:
-    model, _ = refine.with_refiner(HOST, pocket.model, pocket.vae, Refiner(pocket.model), 0.5)
+    model, _ = refiner.with_refiner(HOST, pocket.model, pocket.vae, Refiner(pocket.model), 0.5)
     seen: list[bool] = []
     hook = pocket.model.network.module.register_forward_pre_hook(
         lambda _, args, kwargs: seen.append("mid_block_additional_residual" in kwargs), with_kwargs=True

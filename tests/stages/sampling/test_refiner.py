@@ -13,11 +13,12 @@ import torch
 from fooocus_stages.pipelines.errors import BadFile, BadValue, Interrupted, MissingFile
 from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.models.weights.merging import Network
-from fooocus_stages.pipelines.stages import load, plan, refine, sample, vae
+from fooocus_stages.pipelines.stages import load, vae
+from fooocus_stages.pipelines.stages.sampling import plan, refiner, sample
 from fooocus_stages.pipelines.types import FreeU, Lora, Model, Refiner, RefinerSwitch, SamplingSettings, Vae
 from torch import nn
 
-from .conftest import Pocket
+from ..conftest import Pocket
 
 HOST = LocalHost([POCKET], device="cpu")
 QUICK = SamplingSettings(steps=10, sampler="euler")
@@ -32,7 +33,7 @@ def second() -> Model:
 @pytest.fixture(scope="module")
 def small() -> Refiner:
     """The pocket's SD 1.5 refiner."""
-    return refine.load_refiner(HOST, "pocket")
+    return refiner.load_refiner(HOST, "pocket")
 
 
 def start() -> dict[str, Any]:
@@ -75,7 +76,7 @@ def counted(*models: Model) -> Iterator[list[int]]:
 def test_joint_changes_after_the_first_look_at_the_switch(
     pocket: Pocket, second: Model, sampler: str, steps: int, step: int, expected: list[int]
 ) -> None:
-    model, _ = refine.with_refiner(HOST, pocket.model, pocket.vae, Refiner(second), step=step)
+    model, _ = refiner.with_refiner(HOST, pocket.model, pocket.vae, Refiner(second), step=step)
     with counted(pocket.model, second) as counts:
         run(pocket, model, replace(QUICK, sampler=sampler, steps=steps))
     assert counts == expected
@@ -83,7 +84,7 @@ def test_joint_changes_after_the_first_look_at_the_switch(
 
 @pytest.mark.parametrize(("method", "expected"), [("separate", [8, 2]), ("vae", [8, 2])])
 def test_two_runs_change_at_the_switch(pocket: Pocket, second: Model, method: Any, expected: list[int]) -> None:
-    model, _ = refine.with_refiner(HOST, pocket.model, pocket.vae, Refiner(second), 0.8, method)
+    model, _ = refiner.with_refiner(HOST, pocket.model, pocket.vae, Refiner(second), 0.8, method)
     with counted(pocket.model, second) as counts:
         run(pocket, model)
     assert counts == expected
@@ -91,19 +92,19 @@ def test_two_runs_change_at_the_switch(pocket: Pocket, second: Model, method: An
 
 @pytest.mark.parametrize("method", ["joint", "separate", "vae"])
 def test_a_switch_at_the_end_is_no_switch(pocket: Pocket, second: Model, method: Any) -> None:
-    model, _ = refine.with_refiner(HOST, pocket.model, pocket.vae, Refiner(second), 1.0, method)
+    model, _ = refiner.with_refiner(HOST, pocket.model, pocket.vae, Refiner(second), 1.0, method)
     assert torch.allclose(run(pocket, model)["samples"], run(pocket, pocket.model)["samples"], atol=1e-5)
 
 
 def test_the_model_as_its_own_refiner_changes_nothing(pocket: Pocket) -> None:
-    model, _ = refine.with_refiner(HOST, pocket.model, pocket.vae, Refiner(pocket.model), 0.5)
+    model, _ = refiner.with_refiner(HOST, pocket.model, pocket.vae, Refiner(pocket.model), 0.5)
     assert torch.equal(run(pocket, model)["samples"], run(pocket, pocket.model)["samples"])
 
 
 def test_freeu_ends_at_the_switch(pocket: Pocket) -> None:
     gained = load.with_freeu(pocket.model, FreeU(1.5, 1.5, 0.5, 0.5))
     before = len(pocket.model.network.module.up_blocks[0].resnets[0]._forward_pre_hooks)
-    model, _ = refine.with_refiner(HOST, gained, pocket.vae, Refiner(pocket.model), 0.5)
+    model, _ = refiner.with_refiner(HOST, gained, pocket.vae, Refiner(pocket.model), 0.5)
     half = run(pocket, model)["samples"]
     assert not torch.equal(half, run(pocket, gained)["samples"])
     assert not torch.equal(half, run(pocket, pocket.model)["samples"])
@@ -135,17 +136,17 @@ def switched(at: float = 0.8, step: int = -1, own_vae: bool = False, performance
     ],
 )
 def test_route(given: dict[str, Any], denoise: float, expected: str) -> None:
-    assert refine.route(*switched(**given), denoise) == expected
+    assert refiner.route(*switched(**given), denoise) == expected
 
 
 @pytest.mark.parametrize(("steps", "at", "expected"), [(30, 0.5, 15), (18, 0.8, 14), (30, 0.4, 12), (5, 0.5, 2)])
 def test_the_switch_is_rounded_halves_to_even(steps: int, at: float, expected: int) -> None:
     model, _ = switched(at=at)
-    assert refine.switch_step(model.switch, steps) == expected
+    assert refiner.switch_step(model.switch, steps) == expected
 
 
 def test_an_sd15_refiner_finishes_on_its_own_latents(pocket: Pocket, small: Refiner) -> None:
-    model, autoencoder = refine.with_refiner(HOST, pocket.model, pocket.vae, small, 0.4)
+    model, autoencoder = refiner.with_refiner(HOST, pocket.model, pocket.vae, small, 0.4)
     with counted(pocket.model, small.model) as counts:
         latent = run(pocket, model)
     assert counts == [4, 6]
@@ -157,11 +158,11 @@ def test_an_sd15_refiner_finishes_on_its_own_latents(pocket: Pocket, small: Refi
 
 
 def test_at_low_strength_an_sd15_refiner_runs_alone(pocket: Pocket, small: Refiner) -> None:
-    model, autoencoder = refine.with_refiner(HOST, pocket.model, pocket.vae, small, 0.4)
+    model, autoencoder = refiner.with_refiner(HOST, pocket.model, pocket.vae, small, 0.4)
     image = torch.rand(1, 64, 64, 3)
-    assert refine.encoding_vae(autoencoder, model, QUICK, 0.3) is small.vae
-    assert refine.encoding_vae(autoencoder, model, QUICK, 0.8) is autoencoder
-    latent = vae.encode(HOST, refine.encoding_vae(autoencoder, model, QUICK, 0.3), image)
+    assert refiner.encoding_vae(autoencoder, model, QUICK, 0.3) is small.vae
+    assert refiner.encoding_vae(autoencoder, model, QUICK, 0.8) is autoencoder
+    latent = vae.encode(HOST, refiner.encoding_vae(autoencoder, model, QUICK, 0.3), image)
     with counted(pocket.model, small.model) as counts:
         assert run(pocket, model, latent=latent, denoise=0.3)[vae.FAMILY] == "sd15"
     assert counts == [0, 10]
@@ -172,8 +173,8 @@ def test_at_low_strength_an_sd15_refiner_runs_alone(pocket: Pocket, small: Refin
 def test_loras_go_to_a_refiner_of_the_same_make(pocket: Pocket, second: Model, small: Refiner) -> None:
     lora = (Lora("sd_xl_offset_example-lora_1.0.safetensors", 0.9),)
     changed, _ = load.apply_loras(HOST, pocket.model, pocket.clip, lora)
-    same, _ = refine.with_refiner(HOST, changed, pocket.vae, Refiner(second), 0.5)
-    other, _ = refine.with_refiner(HOST, changed, pocket.vae, small, 0.5)
+    same, _ = refiner.with_refiner(HOST, changed, pocket.vae, Refiner(second), 0.5)
+    other, _ = refiner.with_refiner(HOST, changed, pocket.vae, small, 0.5)
     assert same.switch is not None
     assert other.switch is not None
     assert same.switch.refiner.model.patches == changed.patches
@@ -201,7 +202,7 @@ def test_an_interrupt_leaves_both_models_as_they_were(
     before = [run(pocket, model)["samples"] for model in (pocket.model, second)]
     lora = (Lora("sdxl_lcm_lora.safetensors", 1.0),)
     changed, _ = load.apply_loras(HOST, pocket.model, pocket.clip, lora)
-    model, _ = refine.with_refiner(HOST, changed, pocket.vae, Refiner(second), 0.5, method)
+    model, _ = refiner.with_refiner(HOST, changed, pocket.vae, Refiner(second), 0.5, method)
     with pytest.raises(Interrupted):
         run(pocket, model, host=Impatient(patience))
     for old, one in zip(before, (pocket.model, second), strict=True):
@@ -211,7 +212,7 @@ def test_an_interrupt_leaves_both_models_as_they_were(
 def test_progress_counts_through(pocket: Pocket, second: Model) -> None:
     seen: list[tuple[int, int]] = []
     host = LocalHost([POCKET], device="cpu", on_progress=lambda value, total: seen.append((value, total)))
-    model, _ = refine.with_refiner(host, pocket.model, pocket.vae, Refiner(second), 0.6, "separate")
+    model, _ = refiner.with_refiner(host, pocket.model, pocket.vae, Refiner(second), 0.6, "separate")
     run(pocket, model, host=host)
     assert seen == [(i, 10) for i in range(1, 11)]
 
@@ -228,7 +229,7 @@ def test_one_model_after_the_other_is_asked_for(pocket: Pocket, second: Model) -
 
     steps: list[int] = []
     host = Watching([POCKET], device="cpu", on_progress=lambda value, total: steps.append(value))
-    model, _ = refine.with_refiner(host, pocket.model, pocket.vae, Refiner(second), 0.5)
+    model, _ = refiner.with_refiner(host, pocket.model, pocket.vae, Refiner(second), 0.5)
     run(pocket, model, host=host)
     assert asked == ["base after 0", "refiner after 6"]
 
@@ -236,18 +237,18 @@ def test_one_model_after_the_other_is_asked_for(pocket: Pocket, second: Model) -
 @pytest.mark.parametrize("at", [-0.01, 1.01, float("nan")])
 def test_a_switch_outside_the_run_is_refused(pocket: Pocket, second: Model, at: float) -> None:
     with pytest.raises(BadValue, match=r"switch_at is \S+: choose a share of the steps between 0 and 1"):
-        refine.with_refiner(HOST, pocket.model, pocket.vae, Refiner(second), at)
+        refiner.with_refiner(HOST, pocket.model, pocket.vae, Refiner(second), at)
 
 
 def test_an_sd15_refiner_needs_the_text_norm(pocket: Pocket, small: Refiner) -> None:
     with pytest.raises(BadValue, match="came without text encoders: load it from a whole checkpoint"):
-        refine.with_refiner(HOST, replace(pocket.model, text_norm=None), pocket.vae, small)
+        refiner.with_refiner(HOST, replace(pocket.model, text_norm=None), pocket.vae, small)
 
 
 def test_without_an_interposer_nothing_is_drawn(pocket: Pocket, small: Refiner, tmp_path: Path) -> None:
     homeless = replace(small, model=replace(small.model, home=None))
     bare = LocalHost([tmp_path], device="cpu")
-    model, _ = refine.with_refiner(bare, replace(pocket.model, home=None), pocket.vae, homeless, 0.4)
+    model, _ = refiner.with_refiner(bare, replace(pocket.model, home=None), pocket.vae, homeless, 0.4)
     with counted(pocket.model) as counts, pytest.raises(MissingFile, match="xl-to-v1_interposer-v4"):
         run(pocket, model, host=bare)
     assert counts == [0]
@@ -257,4 +258,4 @@ def test_a_refiner_of_an_unknown_family_is_refused(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     torch.save({"model.weight": torch.zeros(2)}, tmp_path / "checkpoints" / "other.ckpt")
     with pytest.raises(BadFile, match=r"other\.ckpt holds no UNet in single-file layout"):
-        refine.load_refiner(LocalHost([tmp_path], device="cpu"), "other.ckpt")
+        refiner.load_refiner(LocalHost([tmp_path], device="cpu"), "other.ckpt")

@@ -12,12 +12,12 @@ from typing import Any
 
 from PIL import ExifTags, Image
 
-from ..errors import BadFile
-from ..settings import EXPANSION_STYLE, MAX_SEED, NO_FILE, SCHEDULERS
-from ..text.styles import Style, Styles
-from ..types import FreeU, Lora
+from ...errors import BadFile
+from ...settings import EXPANSION_STYLE, MAX_SEED, NO_FILE, SCHEDULERS
+from ...text.styles import Style, Styles
+from ...types import FreeU, Lora
 from . import literals
-from .metadata import A1111_SAMPLERS, PictureInfo
+from .write_metadata import A1111_SAMPLERS, PictureInfo
 
 USER_COMMENT, MAKER_NOTE = ExifTags.Base.UserComment, ExifTags.Base.MakerNote
 UNICODE, ASCII = b"UNICODE\0", b"ASCII\0\0\0"

@@ -10,17 +10,17 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..errors import BadValue
-from ..functional import guidance, latents, sigmas
-from ..functional.adm import SizeIds, refiner_ids, size_ids
-from ..functional.model_sampling import ModelSampling
-from ..functional.stepping import Denoise
-from ..host import Host
-from ..models import unet
-from ..models.hints import inpaint_patch
-from ..models.weights.merging import WeightPatch
-from ..types import Hint, Model, SamplingSettings
-from . import image_reading, preview, steering
+from ...errors import BadValue
+from ...functional import guidance, latents, sigmas
+from ...functional.adm import SizeIds, refiner_ids, size_ids
+from ...functional.model_sampling import ModelSampling
+from ...functional.stepping import Denoise
+from ...host import Host
+from ...models import unet
+from ...models.hints import inpaint_patch
+from ...models.weights.merging import WeightPatch
+from ...types import Hint, Model, SamplingSettings
+from . import control_hints, image_hints, preview
 
 Conditioning = list[list[Any]]
 BYTES_PER_CELL = 8 * 1024  # of activations, per latent cell and byte of the dtype
@@ -32,7 +32,7 @@ def ready(host: Host, model: Model, shape: torch.Size, control: Sequence[Hint] =
     module = model.network.module
     cells = 2 * shape[0] * shape[-2] * shape[-1]
     itemsize = next(module.parameters()).element_size()
-    device = host.load("unet", module, *steering.modules_of(control), memory=cells * BYTES_PER_CELL * itemsize)
+    device = host.load("unet", module, *control_hints.modules_of(control), memory=cells * BYTES_PER_CELL * itemsize)
     model.network.merge(weights_of(model))
     return device
 
@@ -81,8 +81,8 @@ def guided(
     sides = [side_of(positive, model, "positive", sizes_of(model, settings, shape, False), shape[0], device)]
     if not guidance.without_negative(settings.cfg):
         sides += [side_of(negative, model, "negative", sizes_of(model, settings, shape, True), shape[0], device)]
-    steered = steering.steering(model, control, sampling, shape)
-    look = image_reading.reading(model, control, len(sides), shape[0], device)
+    steered = control_hints.steering(model, control, sampling, shape)
+    look = image_hints.reading(model, control, len(sides), shape[0], device)
     dtype = next(model.network.module.parameters()).dtype
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
@@ -91,7 +91,7 @@ def guided(
         x_in = sampling.scaled_input(x, sigma)
         conditions = [side.at(t, settings.adm_end) for side in sides]
         p = guidance.progress(t, dtype)
-        residuals = steering.residuals(steered, sigma)
+        residuals = control_hints.residuals(steered, sigma)
         outputs = unet.predict(model.network.module, x_in, t, conditions, residuals, look(p))
         estimates = [sampling.denoised(x, output, sigma) for output in outputs]
         return guidance.combine(

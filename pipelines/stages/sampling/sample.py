@@ -13,16 +13,18 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ..errors import BadValue
-from ..functional import guidance, latents, noise, samplers, sigmas
-from ..functional.stepping import Callback, Denoise
-from ..host import Host
-from ..models import interposer as interposers
-from ..models.weights.soundness import require_finite
-from ..settings import MAX_SEED
-from ..types import Family, Hint, Info, Model, RefinerSwitch, SamplingSettings
-from . import encode, known, network, plan, refine
-from .vae import FAMILY
+from ...errors import BadValue
+from ...functional import guidance, latents, noise, samplers, sigmas
+from ...functional.stepping import Callback, Denoise
+from ...host import Host
+from ...models import interposer as interposers
+from ...models.weights.soundness import require_finite
+from ...settings import MAX_SEED
+from ...types import Family, Hint, Info, Model, RefinerSwitch, SamplingSettings
+from .. import encode
+from ..vae import FAMILY
+from . import denoiser, known_region, plan
+from . import refiner as refiners
 
 Latent = dict[str, Any]
 LESS = "look at the conditioning wired in, or lower guidance_scale, sharpness or the weights of the LoRAs"
@@ -32,8 +34,8 @@ REFINER_SIGMAS = 1.4  # times the schedule, where the refiner begins from noise 
 def sample(
     host: Host,
     model: Model,
-    positive: network.Conditioning,
-    negative: network.Conditioning,
+    positive: denoiser.Conditioning,
+    negative: denoiser.Conditioning,
     latent: Latent,
     settings: SamplingSettings,
     seed: int,
@@ -48,21 +50,21 @@ def sample(
     latent's `noise_mask` is 0 it stays as it is; a model with an inpaint engine needs one. Raises BadValue for sockets
     that don't fit the model and for settings out of range, and BadFile or BadValue when the result is no number.
     """
-    model = refine.in_effect(model, settings)
+    model = refiners.in_effect(model, settings)
     levels = plan.schedule(model, settings, denoise) if sigmas is None else checked_sigmas(sigmas)
     plan.check_names(settings)
-    way = refine.route(model, settings, denoise)
+    way = refiners.route(model, settings, denoise)
     final = finisher(model, way)
     raw = checked_samples(latent, model, final if way == "refiner" else model)
     seeds = plan.seeds_of(latent, seed)
-    hold = known.hold_of(latent, raw, model)
+    hold = known_region.hold_of(latent, raw, model)
     job = Job(host, model, positive, negative, settings, raw, levels, seeds, denoise, control, hold)
     made = require_finite(WAYS[way](job).cpu(), "the sampled latent", asked_networks(model), LESS)
     return {**latent, "samples": made, FAMILY: family_of_latents(final)}
 
 
 def account(
-    model: Model, positive: network.Conditioning, latent: Latent, settings: SamplingSettings, seed: int
+    model: Model, positive: denoiser.Conditioning, latent: Latent, settings: SamplingSettings, seed: int
 ) -> Info:
     """How a latent was sampled; the prompt is known when the positive side comes from an encode node."""
     kept = positive[0][1]
@@ -76,15 +78,15 @@ class Job:
 
     host: Host
     model: Model
-    positive: network.Conditioning
-    negative: network.Conditioning
+    positive: denoiser.Conditioning
+    negative: denoiser.Conditioning
     settings: SamplingSettings
     raw: Tensor
     levels: Tensor
     seeds: list[int]
     denoise: float
     control: tuple[Hint, ...] = ()
-    hold: known.Hold | None = None
+    hold: known_region.Hold | None = None
 
     @property
     def switch(self) -> RefinerSwitch:
@@ -92,18 +94,18 @@ class Job:
 
     @property
     def switch_step(self) -> int:
-        return refine.switch_step(self.switch, self.settings.steps)
+        return refiners.switch_step(self.switch, self.settings.steps)
 
     def attached(self) -> AbstractContextManager[None]:
         """All that hangs on the job's network while it is asked."""
-        form = network.latent_format(self.model, self.settings)
+        form = denoiser.latent_format(self.model, self.settings)
         feature = self.hold.feature(self.model, form) if self.hold is not None else None
-        return network.attached(self.model, self.control, feature)
+        return denoiser.attached(self.model, self.control, feature)
 
     def for_refiner(self) -> Job:
         """The same with the refiner in the model's place, and what it gets of the conditioning."""
         refiner = self.switch.refiner.model
-        sides = [refine.separated(side, self.model, refiner) for side in (self.positive, self.negative)]
+        sides = [refiners.separated(side, self.model, refiner) for side in (self.positive, self.negative)]
         return replace(self, model=refiner, positive=sides[0], negative=sides[1], control=())
 
 
@@ -117,9 +119,9 @@ class Chance:
 
 def alone(job: Job) -> Tensor:
     """One model from the first step to the last."""
-    device = network.ready(job.host, job.model, job.raw.shape, job.control)
+    device = denoiser.ready(job.host, job.model, job.raw.shape, job.control)
     with job.attached():
-        return leg(job, asked(job, device), chance_of(job, device), network.watcher(job.host, job.model))
+        return leg(job, asked(job, device), chance_of(job, device), denoiser.watcher(job.host, job.model))
 
 
 def refiner_alone(job: Job) -> Tensor:
@@ -131,9 +133,9 @@ def refiner_alone(job: Job) -> Tensor:
 def joint(job: Job) -> Tensor:
     """One run, with another network from the switch on: the change is made after the first look at that step."""
     second, at = job.for_refiner(), job.switch_step
-    device = network.ready(job.host, job.model, job.raw.shape, job.control)
+    device = denoiser.ready(job.host, job.model, job.raw.shape, job.control)
     present, refined = asked(job, device), asked(second, device)
-    look = network.watcher(job.host, job.model)
+    look = denoiser.watcher(job.host, job.model)
     with ExitStack() as base:
         base.enter_context(job.attached())
 
@@ -142,7 +144,7 @@ def joint(job: Job) -> Tensor:
             look(i, total, denoised, x)
             if i == at:
                 base.close()
-                network.ready(job.host, second.model, job.raw.shape)
+                denoiser.ready(job.host, second.model, job.raw.shape)
                 present = refined
 
         return leg(job, lambda x, sigma: present(x, sigma), chance_of(job, device), watch)
@@ -151,15 +153,15 @@ def joint(job: Job) -> Tensor:
 def separate(job: Job) -> Tensor:
     """Two runs over one schedule: the model to the switch, the refiner goes on from its noisy latents."""
     second, at, total = job.for_refiner(), job.switch_step, len(job.levels) - 1
-    device = network.ready(job.host, job.model, job.raw.shape, job.control)
-    chance, watch = chance_of(job, device), network.watcher(job.host, job.model, total=total)
+    device = denoiser.ready(job.host, job.model, job.raw.shape, job.control)
+    chance, watch = chance_of(job, device), denoiser.watcher(job.host, job.model, total=total)
     with job.attached():
         halfway = leg(replace(job, levels=sigmas.cut(job.levels, last=at)), asked(job, device), chance, watch)
-    network.ready(job.host, second.model, job.raw.shape)
+    denoiser.ready(job.host, second.model, job.raw.shape)
     second = replace(second, raw=halfway, levels=sigmas.cut(job.levels, start=at))
     no_noise = replace(chance, start=torch.zeros_like(chance.start))
     with second.attached():
-        watch = network.watcher(job.host, second.model, first=at, total=total)
+        watch = denoiser.watcher(job.host, second.model, first=at, total=total)
         return leg(second, asked(second, device), no_noise, watch)
 
 
@@ -169,26 +171,26 @@ def by_latents(job: Job) -> Tensor:
     The new noise has the next seed, and the channel mean of the last guided noise of the first run.
     """
     second, at, total = job.for_refiner(), job.switch_step, len(job.levels) - 1
-    interposer = refine.interposer(job.host, job.model)
-    device = network.ready(job.host, job.model, job.raw.shape, job.control)
-    chance, watch = chance_of(job, device), network.watcher(job.host, job.model, total=total)
+    interposer = refiners.interposer(job.host, job.model)
+    device = denoiser.ready(job.host, job.model, job.raw.shape, job.control)
+    chance, watch = chance_of(job, device), denoiser.watcher(job.host, job.model, total=total)
     last = LastNoise(asked(job, device))
     with job.attached():
         clean = leg(replace(job, levels=sigmas.cut(job.levels, last=at, full_denoise=True)), last, chance, watch)
     if interposer is not None:
         interposer.to(job.host.load("vae", interposer))
         clean = interposers.convert(interposer, clean).to(clean)
-    network.ready(job.host, second.model, job.raw.shape)
+    denoiser.ready(job.host, second.model, job.raw.shape)
     levels = sigmas.cut(plan.schedule(second.model, job.settings, job.denoise), start=at) * REFINER_SIGMAS
     seeds = [(seed + 1) % (MAX_SEED + 1) for seed in job.seeds]
     hold = job.hold.swapped(interposer) if job.hold is not None else None
     second = replace(second, raw=clean, levels=levels, seeds=seeds, hold=hold)
     with second.attached():
-        watch = network.watcher(job.host, second.model, first=at, total=total)
+        watch = denoiser.watcher(job.host, second.model, first=at, total=total)
         return leg(second, asked(second, device), last.moved(chance, chance_of(second, device)), watch)
 
 
-WAYS: dict[refine.Route, Callable[[Job], Tensor]] = {
+WAYS: dict[refiners.Route, Callable[[Job], Tensor]] = {
     "base": alone,
     "refiner": refiner_alone,
     "joint": joint,
@@ -217,14 +219,14 @@ class LastNoise:
 
 def asked(job: Job, device: torch.device) -> Denoise:
     """The job's model on both of its sides."""
-    return network.guided(
+    return denoiser.guided(
         job.host, job.model, job.positive, job.negative, job.settings, job.raw.shape, device, job.control
     )
 
 
 def leg(job: Job, denoise: Denoise, chance: Chance, watch: Callback) -> Tensor:
     """Raw latents after the job's levels, where the network is; `denoise` asks the network."""
-    form = network.latent_format(job.model, job.settings)
+    form = denoiser.latent_format(job.model, job.settings)
     if job.hold is not None:
         denoise = job.hold.around(denoise, form, job.seeds, chance.start.device)
     x = samplers.sample(
@@ -233,7 +235,7 @@ def leg(job: Job, denoise: Denoise, chance: Chance, watch: Callback) -> Tensor:
         chance.start,
         form.scaled(job.raw.float()).to(chance.start.device),
         job.levels,
-        network.reading(job.model, job.settings),
+        denoiser.reading(job.model, job.settings),
         chance.steps,
         watch,
     )
@@ -255,7 +257,7 @@ def chance_of(job: Job, device: torch.device) -> Chance:
     return Chance(start, noise.GeneratorNoise.continued(streams, shape, device))
 
 
-def finisher(model: Model, way: refine.Route) -> Model:
+def finisher(model: Model, way: refiners.Route) -> Model:
     """The model that makes the last steps."""
     return model if way == "base" or model.switch is None else model.switch.refiner.model
 
@@ -274,7 +276,7 @@ def family_of_latents(model: Model) -> Family:
 def checked_samples(latent: Latent, model: Model, first: Model) -> Tensor:
     """The latent's samples (B, C, h, w). Raises BadValue when they don't fit the model that begins."""
     samples: Tensor = latent["samples"]
-    channels = network.config_of(model).in_channels
+    channels = denoiser.config_of(model).in_channels
     if samples.ndim != 4 or samples.shape[1] != channels or not samples.numel():
         raise BadValue(
             f"the latent has the shape {tuple(samples.shape)}, the model takes (B, {channels}, h, w): make it with "

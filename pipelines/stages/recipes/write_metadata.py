@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..settings import NO_FILE
-from ..types import FreeU, Lora
+from ...settings import NO_FILE
+from ...types import FreeU, Lora
 
 SOFTWARE = "Fooocus Stages"
 

@@ -10,10 +10,11 @@ import torch
 from fooocus_stages.pipelines.errors import BadValue, Interrupted
 from fooocus_stages.pipelines.host import LocalHost, Preview
 from fooocus_stages.pipelines.settings import SAMPLERS, SCHEDULERS
-from fooocus_stages.pipelines.stages import load, plan, sample
+from fooocus_stages.pipelines.stages import load
+from fooocus_stages.pipelines.stages.sampling import plan, sample
 from fooocus_stages.pipelines.types import FreeU, Lora, SamplingSettings
 
-from .conftest import Pocket
+from ..conftest import Pocket
 
 HOST = LocalHost(device="cpu")
 QUICK = SamplingSettings(steps=3, sampler="euler", cfg=4.0)

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import BadValue, UnknownName
-from ..functional import latents, samplers, sigmas
-from ..settings import ASPECT_RATIOS, CUSTOM_SIZE, MAX_SEED, PERFORMANCES, SAMPLERS, SCHEDULERS, SIZE_OF_SDXL
-from ..types import Lora, Model, SamplingSettings
+from ...errors import BadValue, UnknownName
+from ...functional import latents, samplers, sigmas
+from ...settings import ASPECT_RATIOS, CUSTOM_SIZE, MAX_SEED, PERFORMANCES, SAMPLERS, SCHEDULERS, SIZE_OF_SDXL
+from ...types import Lora, Model, SamplingSettings
 
 LATENT_CHANNELS = 4
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from fooocus_stages.pipelines.errors import BadFile, BadValue, UnknownName
 from fooocus_stages.pipelines.host import LocalHost
-from fooocus_stages.pipelines.stages import presets
-from fooocus_stages.pipelines.stages.recipe import Recipe, outputs
+from fooocus_stages.pipelines.stages.recipes import presets
+from fooocus_stages.pipelines.stages.recipes.recipe import Recipe, outputs
 from fooocus_stages.pipelines.types import Lora
 
 V2 = "Fooocus V2"

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..host import Host, files_of
-from ..settings import (
+from ...host import Host, files_of
+from ...settings import (
     ASPECT_RATIOS,
     CUSTOM_SIZE,
     DEFAULT_ASPECT_RATIO,
@@ -16,7 +16,7 @@ from ..settings import (
     NO_FILE,
     PERFORMANCES,
 )
-from ..types import FreeU, Lora, SamplingSettings
+from ...types import FreeU, Lora, SamplingSettings
 
 NO_FREEU = FreeU(1.0, 1.0, 1.0, 1.0)
 MODELS_OWN_VAE = ("", NO_FILE, "Automatic", DEFAULT_VAE)

@@ -1,0 +1,1 @@
+"""All settings at once: presets, and the metadata of pictures."""

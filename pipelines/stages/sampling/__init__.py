@@ -1,0 +1,1 @@
+"""The sampler: plan, denoiser, hints, refiner."""
