@@ -12,7 +12,7 @@ import statistics
 from typing import Any
 
 import torch
-from fooocus_stages.serving.runner import Runner
+from fooocus_stages.serving.engine.runner import Runner
 from timing import Stopwatch, machine, table
 
 

@@ -16,7 +16,7 @@ from ..pipelines.errors import Interrupted, UserError
 from .commands import assets, doctor, nodes, prompt, run, workflows
 from .commands.common import FAILED, INTERRUPTED, REFUSED, TERMINATED, lines_of, show
 from .console import Console
-from .results import RunError
+from .engine.results import RunError
 
 COMMANDS = (run, prompt, workflows, nodes, assets, doctor)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from .results import Event
+from .engine.results import Event
 
 LINES_PER_NODE = 5
 TENTHS = 10

@@ -13,12 +13,12 @@ from fooocus_stages.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from fooocus_stages.nodes.headless import HEADLESS_NODES
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pocket.draw import judge
-from fooocus_stages.serving import catalogue, pages, templates
-from fooocus_stages.serving.canvas import to_api
-from fooocus_stages.serving.declarations import Registry
-from fooocus_stages.serving.graph import is_link
-from fooocus_stages.serving.runner import Runner
-from fooocus_stages.serving.validate import validate
+from fooocus_stages.serving.bundled import catalogue, help_pages, write_workflows
+from fooocus_stages.serving.bundled.canvas import to_api
+from fooocus_stages.serving.engine.declarations import Registry
+from fooocus_stages.serving.engine.graph import is_link
+from fooocus_stages.serving.engine.runner import Runner
+from fooocus_stages.serving.engine.validate import validate
 from PIL import Image
 
 ROOT = Path(fooocus_stages.__file__).parent
@@ -33,7 +33,7 @@ def read(name: str) -> Any:
 
 @pytest.mark.usefixtures("pocket_host")
 def test_the_files_are_what_the_requests_say() -> None:
-    written = templates.files(REGISTRY, fooocus_stages.__version__)
+    written = write_workflows.files(REGISTRY, fooocus_stages.__version__)
     assert sorted(written) == sorted(p.relative_to(WORKFLOWS).as_posix() for p in WORKFLOWS.rglob("*.json"))
     for name, text in written.items():
         assert (WORKFLOWS / name).read_text(encoding="utf-8") == text, f"{name}: run make workflows"
@@ -118,7 +118,7 @@ def test_it_runs_with_the_pocket_model(name: str, pocket_host: LocalHost) -> Non
 
 @pytest.mark.usefixtures("pocket_host")
 def test_the_help_pages_and_the_table_are_what_the_nodes_declare() -> None:
-    for name, text in pages.files(NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS).items():
+    for name, text in help_pages.files(NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS).items():
         assert (ROOT / "web" / name).read_text(encoding="utf-8") == text, f"{name}: run make workflows"
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert pages.with_table(readme, NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS) == readme
+    assert help_pages.with_table(readme, NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS) == readme

@@ -13,8 +13,8 @@ from ...pipelines.assets import fetch, needs
 from ...pipelines.errors import BadValue
 from ...pipelines.host import POCKET
 from ...pipelines.model_paths import model_roots
+from ..bundled.workflow_files import bundled
 from ..console import Console, Transfer
-from ..workflow_files import bundled
 from .common import OK, FoldersHost, add_command, folders_again, host_of, host_options, show
 
 IN_HUB = "hub"

@@ -16,8 +16,8 @@ from ... import __version__
 from ...pipelines.assets import fetch, needs
 from ...pipelines.errors import UserError
 from ...pipelines.host import files_of
+from ..bundled.workflow_files import About, bundled
 from ..console import Console
-from ..workflow_files import About, bundled
 from .common import OK, REFUSED, FoldersHost, add_command, folders_again, host_of, host_options, show
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"

@@ -13,13 +13,13 @@ from ...nodes.comfy import use_host
 from ...pipelines.errors import BadValue, UserError
 from ...pipelines.host import LocalHost
 from ...pipelines.settings import MAX_SEED
+from ..bundled.workflow_files import read_workflow
+from ..comfyui.client import connected
 from ..console import Console
-from ..declarations import Registry
-from ..overrides import Graph, set_everywhere, set_input
-from ..remote import connected
-from ..results import Results, RunError
-from ..runner import Runner
-from ..workflow_files import read_workflow
+from ..engine.declarations import Registry
+from ..engine.overrides import Graph, set_everywhere, set_input
+from ..engine.results import Results, RunError
+from ..engine.runner import Runner
 from .common import OK, REGISTRY, add_command, host_of, host_options, lines_of, show
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from ... import __version__
 from ...nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+from ..bundled.workflow_files import bundled
 from ..console import Console
-from ..workflow_files import bundled
 from .common import OK, REGISTRY, add_command, show
 
 
@@ -28,12 +28,12 @@ def add(commands: Any) -> None:
 def list_workflows(options: argparse.Namespace, console: Console) -> int:
     """`workflows`: name and description of each that is bundled."""
     if options.write is not None:
-        from .. import pages, templates
+        from ..bundled import help_pages, write_workflows
 
         root = options.write
         for path in [
-            *templates.write(root / "workflows", REGISTRY, __version__),
-            *pages.write(root, NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS),
+            *write_workflows.write(root / "workflows", REGISTRY, __version__),
+            *help_pages.write(root, NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS),
         ]:
             print(path)
         return OK

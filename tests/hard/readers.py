@@ -29,10 +29,10 @@ from fooocus_stages.pipelines.models.weights import files
 from fooocus_stages.pipelines.stages import load
 from fooocus_stages.pipelines.stages.recipes import from_picture
 from fooocus_stages.pipelines.types import Lora
+from fooocus_stages.serving.bundled.workflow_files import read_workflow
 from fooocus_stages.serving.commands.common import REGISTRY
-from fooocus_stages.serving.declarations import Registry
-from fooocus_stages.serving.validate import validate
-from fooocus_stages.serving.workflow_files import read_workflow
+from fooocus_stages.serving.engine.declarations import Registry
+from fooocus_stages.serving.engine.validate import validate
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file, save

@@ -6,8 +6,8 @@ import copy
 from typing import Any
 
 from fooocus_stages.pipelines.errors import UserError
-from fooocus_stages.serving.results import NodeError
-from fooocus_stages.serving.runner import Runner
+from fooocus_stages.serving.engine.results import NodeError
+from fooocus_stages.serving.engine.runner import Runner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -25,7 +25,7 @@ SIGNALS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminate
 PACK = "fooocus_stages."
 PHASES = {  # where in the pack, and at which call
     "reading the workflow": (PACK + "serving.commands.run", "read_workflow", 1),
-    "checking it": (PACK + "serving.validate", "_reached", 1),
+    "checking it": (PACK + "serving.engine.validate", "_reached", 1),
     "building a network": (PACK + "pipelines.models.checkpoint", "fill", 1),
     "reading a weight": (PACK + "pipelines.models.weights.filling", "_alone", 100),
     "composing the prompt": (PACK + "pipelines.stages.prompt", "compose_with", 1),

@@ -13,12 +13,12 @@ from fooocus_stages.nodes.comfy import current_host
 from fooocus_stages.nodes.recipe import NAMES, FooocusPreset, FooocusReadInfo
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.types import Lora
-from fooocus_stages.serving.building import ApiGraph, Link
-from fooocus_stages.serving.declarations import Registry
-from fooocus_stages.serving.modes import text_to_image
-from fooocus_stages.serving.request import TextToImage
-from fooocus_stages.serving.runner import Runner
-from fooocus_stages.serving.validate import InvalidGraph, types_match, validate
+from fooocus_stages.serving.bundled.graph_builder import ApiGraph, Link
+from fooocus_stages.serving.bundled.modes import text_to_image
+from fooocus_stages.serving.bundled.request import TextToImage
+from fooocus_stages.serving.engine.declarations import Registry
+from fooocus_stages.serving.engine.runner import Runner
+from fooocus_stages.serving.engine.validate import InvalidGraph, types_match, validate
 from PIL import Image
 
 REQUEST = TextToImage(

@@ -22,10 +22,10 @@ from fooocus_stages.pipelines.settings import (
     SIDES,
 )
 from fooocus_stages.pipelines.stages import load
-from fooocus_stages.serving.building import ApiGraph, GraphBuilder, Link, Node
-from fooocus_stages.serving.modes import text_to_image
-from fooocus_stages.serving.request import TextToImage
-from fooocus_stages.serving.runner import Runner
+from fooocus_stages.serving.bundled.graph_builder import ApiGraph, GraphBuilder, Link, Node
+from fooocus_stages.serving.bundled.modes import text_to_image
+from fooocus_stages.serving.bundled.request import TextToImage
+from fooocus_stages.serving.engine.runner import Runner
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import save_file

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from fooocus_stages.pipelines.errors import BadValue, Interrupted
-from fooocus_stages.serving.calls import ExecutionBlocker
+from fooocus_stages.serving.engine.calls import ExecutionBlocker
 
 Inputs = dict[str, Any]
 

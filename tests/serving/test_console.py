@@ -2,7 +2,7 @@
 
 import pytest
 from fooocus_stages.serving.console import Console, Transfer
-from fooocus_stages.serving.results import Event
+from fooocus_stages.serving.engine.results import Event
 
 
 def show(console: Console) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from fooocus_stages.pipelines.host import POCKET
 from fooocus_stages.serving import cli
+from fooocus_stages.serving.bundled.workflow_files import bundled
 from fooocus_stages.serving.commands import doctor
-from fooocus_stages.serving.workflow_files import bundled
 
 TEXT_TO_IMAGE = [about.name for about in bundled() if about.mode in ("B01", "B02", "B03", "B04", "B08", "B09")]
 

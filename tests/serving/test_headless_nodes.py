@@ -10,7 +10,7 @@ from fooocus_stages.nodes.comfy import use_host
 from fooocus_stages.nodes.headless import HEADLESS_NODES, LoadImage, LoadImageMask, SaveImage, find_picture
 from fooocus_stages.pipelines.errors import BadFile, MissingFile
 from fooocus_stages.pipelines.host import LocalHost
-from fooocus_stages.serving.runner import Runner
+from fooocus_stages.serving.engine.runner import Runner
 from PIL import Image
 
 torch = pytest.importorskip("torch")

@@ -1,0 +1,1 @@
+"""The bundled workflows: requests as graphs, and graphs as files."""

@@ -1,0 +1,58 @@
+"""What the history of a ComfyUI server keeps of a run that has ended: what it shows, how it failed, what has run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..engine.graph import ApiGraph, links_of
+from ..engine.results import NodeError, NodeUserError, Results, RunError
+from .protocol import Answer, mapping
+
+OUR_ERRORS = ".pipelines.errors."
+
+
+class TracebackThere(Exception):
+    """Where on the server a node failed."""
+
+
+def messages(entry: Answer, kind: str) -> list[Answer]:
+    """The data of the messages of a kind that the history keeps of a run, in order."""
+    kept = mapping(entry.get("status")).get("messages") or []
+    return [m[1] for m in kept if isinstance(m, list) and len(m) == 2 and m[0] == kind and isinstance(m[1], dict)]
+
+
+def shown_by(entry: Answer, graph: ApiGraph) -> dict[str, dict[str, list[Any]]]:
+    """What the nodes have to show, in the order of the graph; nodes from expansions come last."""
+    order = {node_id: number for number, node_id in enumerate(graph)}
+    outputs = mapping(entry.get("outputs"))
+    ids = sorted(outputs, key=lambda node_id: order.get(node_id, len(order)))
+    return {i: {k: v if isinstance(v, list) else [v] for k, v in mapping(outputs[i]).items()} for i in ids}
+
+
+def failure_in(entry: Answer, results: Results) -> RunError | None:
+    """How the run failed; None when it did not. What our own errors tell is for the user to mend."""
+    if not (failures := messages(entry, "execution_error")):
+        failed = mapping(entry.get("status")).get("status_str") == "error"
+        return RunError("the run failed on the server, which does not say why; its log may") if failed else None
+    data = failures[-1]
+    kind, text = str(data.get("exception_type", "")), str(data.get("exception_message", "")).strip()
+    words = [text] if OUR_ERRORS in kind else [kind.rpartition(".")[2], text]
+    sentence = ": ".join(filter(None, words)) or "the server does not say why"
+    cls = NodeUserError if OUR_ERRORS in kind else NodeError
+    failure = cls(str(data.get("node_id")), str(data.get("node_type")), sentence, results)
+    failure.__cause__ = TracebackThere("\n" + "".join(map(str, data.get("traceback") or [])))
+    return failure
+
+
+def ran(entry: Answer, graph: ApiGraph, results: Results) -> list[str]:
+    """The nodes that ran, where not all was told: those told, and what else the targets need and the cache lacked."""
+    queued = entry.get("prompt")
+    targets = queued[4] if isinstance(queued, list) and len(queued) > 4 else None
+    needed: set[str] = set()
+    stack = [node_id for node_id in graph if not isinstance(targets, list) or node_id in targets]
+    while stack:
+        node_id = stack.pop()
+        if node_id not in needed and node_id not in results.cached:
+            needed.add(node_id)
+            stack += [link.source for link in links_of(graph[node_id]) if link.source in graph]
+    return list(dict.fromkeys([*results.executed, *(node_id for node_id in graph if node_id in needed)]))

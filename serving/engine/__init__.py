@@ -1,0 +1,1 @@
+"""Runs graphs of nodes: validation, order, cache, results."""

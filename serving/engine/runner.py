@@ -1,0 +1,292 @@
+"""Runs graphs in API form without ComfyUI, with its rules for order, lists, lazy inputs, blockers and caching."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from ...pipelines.errors import Interrupted, UserError
+from .cache import Cache, Entry, Signatures
+from .calls import Returned, Waiting, call, call_now, results_of, under_way
+from .declarations import Declaration, Registry, constants_of
+from .graph import ApiGraph, GrowingGraph, links_of
+from .results import CircularExpansion, Event, EventKind, NodeError, NodeUserError, Results
+from .schedule import FAR, Schedule
+from .validate import validate
+
+
+class Runner:
+    """Runs graphs over a mapping of node classes, and keeps results and instances from one run to the next.
+
+    `on_event` is told what happens; an exception from it ends the run, and `Interrupted` comes through as it is.
+    `results` is what the latest run has given so far, also when it has failed.
+    """
+
+    def __init__(self, registry: Mapping[str, type[Any]], on_event: Callable[[Event], None] | None = None) -> None:
+        self.classes = registry
+        self.on_event = on_event
+        self.cache = Cache()
+        self.results = Results()
+
+    def run(
+        self,
+        graph: ApiGraph,
+        targets: Collection[str] | None = None,
+        extra_pnginfo: Mapping[str, Any] | None = None,
+        outputs: Collection[str] = (),
+    ) -> Results:
+        """Run what the targets need (default: all output nodes). `outputs`: nodes whose output values are wanted.
+
+        BadGraph names every wrong input before anything runs. The given graph is left as it is.
+        """
+        registry = Registry(self.classes)
+        self.results = Results()
+        checked = validate(graph, registry, targets)
+        return _Run(self, registry, checked.graph, extra_pnginfo, outputs).run(checked.targets)
+
+
+class _Run:
+    """One run: the graph as it grows, the schedule, and what is done."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        registry: Registry,
+        graph: ApiGraph,
+        extra_pnginfo: Mapping[str, Any] | None,
+        wanted: Collection[str],
+    ) -> None:
+        self.on_event = runner.on_event
+        self.cache = runner.cache
+        self.registry = registry
+        self.graph = GrowingGraph(graph)
+        self.extra_pnginfo = extra_pnginfo
+        self.wanted = wanted
+        self.waiting = Waiting()
+        self.signatures = Signatures(self.graph, registry, self.waiting)
+        self.schedule = Schedule()
+        self.finished: dict[str, Entry] = {}
+        self.under_way: dict[str, list[Any]] = {}
+        self.expanding: dict[str, Returned] = {}
+        self.cached: dict[str, bool] = {}
+        self.results = runner.results
+
+    def run(self, targets: Sequence[str]) -> Results:
+        try:
+            with _inference_mode():
+                self._look_into_cache()
+                for target in targets:
+                    self._demand(target, 0)
+            while self.schedule:
+                self._advance()
+        finally:
+            self._note_unfinished()
+            self.results.cached = list(self.cached)
+            self.waiting.close()
+        return self.results
+
+    def _look_into_cache(self) -> None:
+        nodes = self.graph.original
+        keys = {(node_id, node["class_type"]): self.signatures.of(node_id) for node_id, node in nodes.items()}
+        self.cache.keep(keys)
+        for (node_id, _), key in keys.items():
+            if self.cache.get(key) is not None:
+                self.cached[node_id] = True
+
+    def _declared(self, node_id: str) -> Declaration:
+        if not self.graph.has_node(node_id):
+            raise UserError(f"the expansion has a link to node {node_id!r}, which is not in the workflow")
+        name = self.graph.get_node(node_id)["class_type"]
+        if name not in self.registry:
+            raise UserError(f"the expansion asks for a node {name!r}, which is not there")
+        return self.registry[name]
+
+    def _demand(self, target: str, rank: int) -> None:
+        """Put a node and what it can't do without into the schedule, unless it is done or found in the cache."""
+        added: list[str] = []
+        stack = [(target, rank)]
+        while stack:
+            node_id, rank = stack.pop()
+            if node_id in self.finished or node_id in self.schedule or self._take_cached(node_id):
+                continue
+            declared = self._declared(node_id)
+            first = 0 if declared.is_output or declared.is_async else rank
+            self.schedule.add(node_id, first)
+            added.append(node_id)
+            stack += [(source, min(first, rank) + 1) for source in reversed(self._needs(node_id, declared))]
+        for node_id in added:
+            needs = self._needs(node_id, self._declared(node_id))
+            self.schedule.wait(node_id, [need for need in needs if need in self.schedule])
+
+    def _needs(self, node_id: str, declared: Declaration) -> list[str]:
+        links = links_of(self.graph.get_node(node_id))
+        lazy = {info.name for info in declared.visible if info.lazy}
+        return [link.source for link in links if link.name not in lazy]
+
+    def _take_cached(self, node_id: str) -> bool:
+        entry = self.cache.get(self.signatures.of(node_id))
+        if entry is None:
+            return False
+        self.cached[node_id] = True
+        self._tell("cached", node_id)
+        self._note(node_id, entry)
+        return True
+
+    def _advance(self) -> None:
+        node_id = self.schedule.take()
+        if node_id is not None:
+            self._attempt(self._step, node_id)
+        elif self.under_way:
+            self.waiting.any_of([task for returned in self.under_way.values() for task in under_way(returned)])
+        else:
+            circle = self.schedule.circle()
+            blamed = next((node for node in circle if self.graph.get_parent_node_id(node)), circle[0])
+            self._attempt(self._refuse_circle, blamed)
+        for ended in [node for node, returned in self.under_way.items() if not under_way(returned)]:
+            self._attempt(self._collect, ended)
+
+    def _attempt(self, act: Callable[[str], None], node_id: str) -> None:
+        """Do something for a node; what goes wrong is told with the node's id and class."""
+        try:
+            with _inference_mode():
+                act(node_id)
+        except (Interrupted, NodeError):
+            raise
+        except Exception as error:
+            real = self.graph.get_real_node_id(node_id)
+            kind = NodeUserError if isinstance(error, UserError) else NodeError
+            sentence = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            if node_id != real:
+                sentence = f"in its part {node_id} ({self.graph.get_node(node_id)['class_type']}): {sentence}"
+            raise kind(real, self.graph.get_node(real)["class_type"], sentence, self.results) from error
+
+    def _refuse_circle(self, node_id: str) -> None:
+        raise CircularExpansion("nodes wait for one another: " + " → ".join(self.schedule.circle()))
+
+    def _step(self, node_id: str) -> None:
+        if node_id in self.expanding:
+            self._finish(node_id, self.expanding.pop(node_id))
+            return
+        if self._take_cached(node_id):
+            self.schedule.done(node_id)
+            return
+        declared = self._declared(node_id)
+        inputs, missing = self._gather(node_id, declared)
+        instance = self.cache.instance(node_id, declared)
+        asked = self._lazily_needed(instance, inputs, missing, declared)
+        if asked:
+            self._wait_for(node_id, [self._source(node_id, name) for name in asked])
+            return
+        self._tell("start", node_id)
+        self.results.executed.append(node_id)
+        self.under_way[node_id] = []
+        call(
+            getattr(instance, declared.cls.FUNCTION),
+            inputs,
+            declared.takes_lists,
+            self.waiting,
+            before=lambda index: self._tell("call", node_id, index),
+            blocked=lambda blocker: self._blocked(node_id, blocker),
+            into=self.under_way[node_id],
+        )
+
+    def _gather(self, node_id: str, declared: Declaration) -> tuple[dict[str, Sequence[Any]], set[str]]:
+        """Every input as a list of values, and the names of those not known yet, which are None."""
+        node = self.graph.get_node(node_id)
+        inputs: dict[str, Sequence[Any]] = {}
+        inputs.update(constants_of(node, node_id, declared, self.graph, self.extra_pnginfo))
+        missing = set()
+        for link in links_of(node):
+            info = declared.inputs.get(link.name)
+            if info is not None and info.options.get("rawLink"):
+                continue
+            entry = self.finished.get(link.source) or self.cache.get(self.signatures.of(link.source))
+            if entry is None or link.slot >= len(entry.outputs):
+                missing.add(link.name)
+            else:
+                inputs[link.name] = entry.outputs[link.slot]
+        return inputs, missing
+
+    def _lazily_needed(
+        self, instance: Any, inputs: Mapping[str, Sequence[Any]], missing: set[str], declared: Declaration
+    ) -> list[str]:
+        function = getattr(instance, "check_lazy_status", None)
+        if function is None:
+            return []
+        answers = call_now(function, inputs, declared.takes_lists, self.waiting)
+        names = [name for answer in answers if isinstance(answer, list) for name in answer]
+        return list(dict.fromkeys(n for n in names if isinstance(n, str) and (n not in inputs or n in missing)))
+
+    def _source(self, node_id: str, name: str) -> str:
+        for link in links_of(self.graph.get_node(node_id)):
+            if link.name == name:
+                return link.source
+        raise UserError(f"check_lazy_status() asks for input {name!r}, which is not linked; link it")
+
+    def _wait_for(self, node_id: str, sources: Sequence[str]) -> None:
+        for source in sources:
+            self._demand(source, FAR)
+        self.schedule.wait(node_id, [source for source in sources if source in self.schedule])
+
+    def _blocked(self, node_id: str, blocker: Any) -> Any:
+        if blocker.message is None:
+            return blocker
+        self.results.blocked[node_id] = blocker.message
+        self._tell("blocked", node_id, blocker.message)
+        return type(blocker)(None)
+
+    def _collect(self, node_id: str) -> None:
+        """All calls of a node have ended: finish it, or put what it expands into on the schedule."""
+        returned = Returned(results_of(self.under_way.pop(node_id)), self._declared(node_id))
+        if not returned.graphs:
+            self._finish(node_id, returned)
+            return
+        parts = {part: node for graph in returned.graphs for part, node in graph.items()}
+        for graph in returned.graphs:
+            for part, node in graph.items():
+                self.graph.add(part, node, node_id)
+        signed = [((part, node["class_type"]), self.signatures.of(part)) for part, node in parts.items()]
+        self.cache.expanded((node_id, self._declared(node_id).name), signed)
+        for part in parts:
+            if self._declared(part).is_output:
+                self._demand(part, 0)
+        self.expanding[node_id] = returned
+        self._wait_for(node_id, [source for source, _ in returned.links])
+
+    def _finish(self, node_id: str, returned: Returned) -> None:
+        outputs = returned.outputs(lambda source, slot: self.finished[source].outputs[slot])
+        entry = Entry(outputs, returned.ui)
+        self.cache.put(self.signatures.of(node_id), entry)
+        self.schedule.done(node_id)
+        self._note(node_id, entry)
+        self._tell("done", node_id, entry.ui)
+
+    def _note(self, node_id: str, entry: Entry) -> None:
+        self.finished[node_id] = entry
+        if entry.ui:
+            self.results.ui[node_id] = entry.ui
+        if node_id in self.wanted:
+            self.results.outputs[node_id] = entry.outputs
+
+    def _note_unfinished(self) -> None:
+        """Keep what the finished calls of nodes that did not finish have to show."""
+        for node_id, values in self.under_way.items():
+            shown: dict[str, list[Any]] = {}
+            for ui in (value["ui"] for value in values if isinstance(value, dict) and "ui" in value):
+                for key, more in ui.items():
+                    shown.setdefault(key, []).extend(more)
+            if shown:
+                self.results.ui[node_id] = shown
+
+    def _tell(self, kind: EventKind, node_id: str, detail: Any = None) -> None:
+        if self.on_event is not None:
+            class_type = self.graph.get_node(node_id)["class_type"]
+            self.on_event(Event(kind, node_id, class_type, self.graph.get_display_node_id(node_id), detail))
+
+
+def _inference_mode() -> AbstractContextManager[Any]:
+    """torch.inference_mode() once something has imported torch; the runner itself does without."""
+    torch = sys.modules.get("torch")
+    return torch.inference_mode() if torch is not None else nullcontext()
