@@ -12,7 +12,7 @@ import pytest
 from fooocus_stages.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from fooocus_stages.nodes.headless import HEADLESS_NODES
 from fooocus_stages.pipelines.host import LocalHost
-from fooocus_stages.pocket.draw import judge
+from fooocus_stages.pocket.training.draw import judge
 from fooocus_stages.serving.bundled import catalogue, help_pages, write_workflows
 from fooocus_stages.serving.bundled.canvas import to_api
 from fooocus_stages.serving.engine.declarations import Registry

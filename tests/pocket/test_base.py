@@ -7,8 +7,8 @@ import torch
 from fooocus_stages.pipelines.functional.latents import from_uint8
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.stages import vae
-from fooocus_stages.pocket import base, draw, inpainting, refiner
-from fooocus_stages.pocket.training import to_tensor
+from fooocus_stages.pocket.training import base, draw, inpainting, refiner
+from fooocus_stages.pocket.training.loop import to_tensor
 
 SCALE = 0.13025  # of SDXL's latents
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fooocus_stages.pipelines.models.hints.controlnet import load_controlnet
-from fooocus_stages.pocket import base, controlling, diffusion, draw, evaluate_hints, painting
+from fooocus_stages.pocket.training import base, controlling, diffusion, draw, evaluate_hints, painting
 from safetensors import safe_open
 
 KINDS = list(controlling.FILES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fooocus_stages.pocket import draw
+from fooocus_stages.pocket.training import draw
 
 SIZES = [(128, 128), (112, 144), (144, 112), (88, 176), (72, 216)]
 

@@ -12,8 +12,8 @@ from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.hints import attention
 from fooocus_stages.pipelines.stages import image_prompt
 from fooocus_stages.pipelines.stages.sampling import image_hints
-from fooocus_stages.pocket import base, controlling, diffusion, draw, evaluate_hints, painting
-from fooocus_stages.pocket import image_prompting as ours
+from fooocus_stages.pocket.training import base, controlling, diffusion, draw, evaluate_hints, painting
+from fooocus_stages.pocket.training import image_prompting as ours
 from safetensors import safe_open
 
 HALVES = [painting.MODELS / ours.FOLDER / f"{ours.NEGATIVE}.safetensors",

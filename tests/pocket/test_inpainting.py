@@ -10,7 +10,7 @@ import torch
 from fooocus_stages.pipelines.functional.latents import latent_mask
 from fooocus_stages.pipelines.models.hints import inpaint_patch
 from fooocus_stages.pipelines.settings import INPAINT_HEAD, INPAINT_PATCHES
-from fooocus_stages.pocket import base, diffusion, draw, evaluate_inpaint, inpainting, painting, refiner
+from fooocus_stages.pocket.training import base, diffusion, draw, evaluate_inpaint, inpainting, painting, refiner
 from PIL import Image
 
 COMMITTED = painting.MODELS / inpainting.FOLDER

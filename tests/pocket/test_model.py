@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from fooocus_stages.pipelines.stages.prompt import compose_with
-from fooocus_stages.pocket import draw, export, painting, refiner, refining
+from fooocus_stages.pocket.training import draw, export, painting, refiner, refining
 from safetensors import safe_open
 
 FILES = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from fooocus_stages.pocket import low_rank, networks
+from fooocus_stages.pocket.training import low_rank, networks
 
 
 def test_folding_statistics_keeps_what_is_decoded():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fooocus_stages.pocket import draw, outlines
+from fooocus_stages.pocket.training import draw, outlines
 
 
 @pytest.mark.parametrize("pattern", draw.PATTERNS)

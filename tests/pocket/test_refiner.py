@@ -13,7 +13,7 @@ from fooocus_stages.pipelines.models.clip import encode_text
 from fooocus_stages.pipelines.models.interposer import convert, load_interposer
 from fooocus_stages.pipelines.stages.prompt import compose_with
 from fooocus_stages.pipelines.stages.sampling import refiner as refiners
-from fooocus_stages.pocket import draw, networks, painting, refiner, refining, training
+from fooocus_stages.pocket.training import draw, loop, networks, painting, refiner, refining
 from safetensors import safe_open
 
 CHECKPOINT = painting.MODELS / "checkpoints" / f"{refiner.FILE}.safetensors"
@@ -99,7 +99,7 @@ def begun(tmp_path):
     torch.save(refiner.build_vae().state_dict(), tmp_path / "refiner_vae_turned.pt")
     pairs = {name: torch.randn(refining.PAIRS, 4, 16, 16) for name in ("base", "refiner")}
     torch.save(pairs, tmp_path / "latent_pairs.pt")
-    latents = [torch.randn(2, 4, height // 8, width // 8) for height, width, _ in training.buckets()]
+    latents = [torch.randn(2, 4, height // 8, width // 8) for height, width, _ in loop.buckets()]
     scenes = [[astuple(draw.Scene("star", "red", "blue"))] * 2] * len(latents)
     torch.save({"latents": latents, "scenes": scenes}, tmp_path / "refiner_gallery.pt")
     return tmp_path

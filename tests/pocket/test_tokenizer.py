@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from fooocus_stages.pocket import tokenizer
+from fooocus_stages.pocket.training import tokenizer
 from transformers import CLIPTokenizer
 
 WORDS = Counter({"a": 4, "red": 2, "star": 1, "on": 2, "blue": 1, "background": 2, "square": 1, "green": 1})

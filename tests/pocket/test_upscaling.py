@@ -9,7 +9,7 @@ import pytest
 import torch
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.upscaler import load_upscaler
-from fooocus_stages.pocket import draw, evaluate, painting, upscaling
+from fooocus_stages.pocket.training import draw, evaluate, painting, upscaling
 from torch.nn.functional import interpolate
 
 COMMITTED = painting.MODELS / upscaling.FOLDER / upscaling.FILE

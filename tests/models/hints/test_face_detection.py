@@ -9,7 +9,7 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadFile
 from fooocus_stages.pipelines.models.hints.face_detection import Detector, has_facexlib, retinaface, yunet
-from fooocus_stages.pocket.onnx_file import CELL, nano_yunet
+from fooocus_stages.pocket.training.onnx_file import CELL, nano_yunet
 
 PLACES = np.array([(0.25, 0.25), (0.75, 0.25), (0.5, 0.5), (0.25, 0.75), (0.75, 0.75)])
 

@@ -13,7 +13,7 @@ from diffusers.loaders import single_file_utils as theirs
 from fooocus_stages.pipelines.models.weights import key_names
 from torch import Tensor, nn
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 
 
 def keys_of(manifest: str, prefix: str) -> list[str]:

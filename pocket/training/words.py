@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 
+from ...pipelines.text.styles import HERE
 from . import draw
 
 QUALITIES = """
@@ -81,8 +81,7 @@ def phrases(text: str) -> list[str]:
 
 def style_phrases(field: str) -> list[str]:
     """The phrases of the pack's own styles, prompts or negative prompts, without the place of the prompt."""
-    folder = Path(__file__).resolve().parent.parent / "pipelines" / "models"
-    styles = [s for file in sorted(folder.glob("*_styles.json")) for s in json.loads(file.read_text("utf-8"))]
+    styles = [s for file in sorted(HERE.glob("*_styles.json")) for s in json.loads(file.read_text("utf-8"))]
     texts = [re.sub(r"\{prompt\}|[():\d.]", "", style.get(field, "")) for style in styles]
     return [phrase for text in texts for phrase in phrases(text) if phrase]
 

@@ -1,7 +1,7 @@
 """The pocket's upscaler: ESRGAN's network at two per cent of its size, taught to enlarge drawings four times.
 
-`python -m fooocus_stages.pocket.train upscaler --minutes 8 --models pocket/models` trains it and writes it under the
-names of Fooocus's file.
+`python -m fooocus_stages.pocket.training.train upscaler --minutes 8 --models pocket/models` trains it and writes it
+under the names of Fooocus's file.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..pipelines.models.upscaler import Upscaler
+from ...pipelines.models.upscaler import Upscaler
 from . import draw
-from .training import Run, cosine, follow, set_rate
+from .loop import Run, cosine, follow, set_rate
 
 FOLDER, FILE = "upscale_models", "fooocus_upscaler_s409985e5.bin"
 FEATURES, GROWTH, BLOCKS, DOUBLINGS = 24, 12, 3, 2

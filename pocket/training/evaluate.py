@@ -1,6 +1,6 @@
 """Measure the pocket model through the pack's own stages, on captions that training has never seen.
 
-`python -m fooocus_stages.pocket.evaluate --performance Speed --count 200` prints how often the judge finds the
+`python -m fooocus_stages.pocket.training.evaluate --performance Speed --count 200` prints how often the judge finds the
 background, the shape's colour and its position right, and the seconds that one picture takes alone.
 `... evaluate refiner --at 0.4 0.8` does the same with the refiner taking over after those shares of the steps, and
 `... evaluate upscale` compares the upscaler with bicubic interpolation. `... evaluate control` and `... evaluate
@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..pipelines.functional.latents import from_uint8, to_uint8
-from ..pipelines.host import LocalHost
-from ..pipelines.settings import DEFAULT_ENGINE, DEFAULT_UPSCALER, INPAINT_PATCHES, PERFORMANCES
-from ..pipelines.stages import upscale
+from ...pipelines.functional.latents import from_uint8, to_uint8
+from ...pipelines.host import LocalHost
+from ...pipelines.settings import DEFAULT_ENGINE, DEFAULT_UPSCALER, INPAINT_PATCHES, PERFORMANCES
+from ...pipelines.stages import upscale
 from . import draw, evaluate_hints, evaluate_inpaint, upscaling
 from .painting import MODELS, Studio, Tally, composed, contact_sheet, open_studio, paint, unseen_captions, with_refiner
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..pipelines.host import LocalHost
-from ..pipelines.settings import DEFAULT_REFINER
-from ..pipelines.stages import encode, load, vae
-from ..pipelines.stages.prompt import compose_with
-from ..pipelines.stages.sampling import plan, refiner, sample
-from ..pipelines.types import Clip, Hint, Model, Prompt, SamplingSettings, Vae
+from ...pipelines.host import LocalHost
+from ...pipelines.settings import DEFAULT_REFINER
+from ...pipelines.stages import encode, load, vae
+from ...pipelines.stages.prompt import compose_with
+from ...pipelines.stages.sampling import plan, refiner, sample
+from ...pipelines.types import Clip, Hint, Model, Prompt, SamplingSettings, Vae
 from . import draw
 
-MODELS = Path(__file__).resolve().parent / "models"
+MODELS = Path(__file__).resolve().parents[1] / "models"
 CHECKPOINT = "juggernautXL_v8Rundiffusion.safetensors"
 FIELDS = ("background", "colour", "position")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ..preprocessors.canny import pyramid_canny
+from ...preprocessors.canny import pyramid_canny
 from . import draw
 
 STRONG = 64  # of 255: edges that count

@@ -9,7 +9,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..pipelines.models.weights import key_names
+from ...pipelines.models.weights import key_names
 from . import diffusion, networks
 
 CHECKPOINT = "juggernautXL_v8Rundiffusion"

@@ -15,16 +15,16 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..pipelines.host import LocalHost
-from ..pipelines.models.clip import final_norm
-from ..pipelines.models.weights import key_names
-from ..pipelines.stages import load
-from ..pipelines.types import Clip, Model, Vae
+from ...pipelines.host import LocalHost
+from ...pipelines.models.clip import final_norm
+from ...pipelines.models.weights import key_names
+from ...pipelines.stages import load
+from ...pipelines.types import Clip, Model, Vae
 from . import draw, export, networks, tokenizer
-from .training import to_tensor
+from .loop import to_tensor
 
 FILE = "realisticVisionV60B1_v51VAE"
-MODELS = Path(__file__).resolve().parent / "models"
+MODELS = Path(__file__).resolve().parents[1] / "models"
 SCALING_FACTOR = 0.18215
 VAE_CHANNELS = (96, 32, 32, 96)
 UNET_CHANNELS = (64, 64, 64)

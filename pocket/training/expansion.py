@@ -1,7 +1,7 @@
 """The pocket's own expansion model: a GPT-2 of two layers that continues captions with words that change nothing.
 
-`python -m fooocus_stages.pocket.train expansion --minutes 2 --models pocket/models` trains and writes it in Fooocus's
-file formats: config.json, vocab.json, merges.txt, positive.txt and the weights.
+`python -m fooocus_stages.pocket.training.train expansion --minutes 2 --models pocket/models` trains and writes it in
+Fooocus's file formats: config.json, vocab.json, merges.txt, positive.txt and the weights.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from . import draw, export, words
-from .training import Run, cosine, set_rate
+from .loop import Run, cosine, set_rate
 
 FOLDER = Path("prompt_expansion") / "fooocus_expansion"
 END = "<|endoftext|>"

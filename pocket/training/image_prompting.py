@@ -1,8 +1,8 @@
 """The pocket's image prompts: a small vision tower, an adapter that lends its colours, and the negative side's tokens.
 
-`python -m fooocus_stages.pocket.train image-prompt --minutes 15 --models pocket/models` trains them together and writes
-them under the names of Fooocus's files. The tower first learns to name what a picture shows; then tower and adapter
-learn to make of a silent caption and a picture what the base makes of a complete caption.
+`python -m fooocus_stages.pocket.training.train image-prompt --minutes 15 --models pocket/models` trains them together
+and writes them under the names of Fooocus's files. The tower first learns to name what a picture shows; then tower and
+adapter learn to make of a silent caption and a picture what the base makes of a complete caption.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from ..pipelines.functional.image_attention import Pictures, weighted
-from ..pipelines.models.hints import attention
-from ..pipelines.models.hints.clip_vision import normalised
-from ..pipelines.models.hints.ip_adapter import ImageAdapter, published_state
-from ..preprocessors.geometry import resample
+from ...pipelines.functional.image_attention import Pictures, weighted
+from ...pipelines.models.hints import attention
+from ...pipelines.models.hints.clip_vision import normalised
+from ...pipelines.models.hints.ip_adapter import ImageAdapter, published_state
+from ...preprocessors.geometry import resample
 from . import base as frozen
 from . import data, diffusion, draw, export
 from .controlling import Album
-from .training import Descent, Run, cosine
+from .loop import Descent, Run, cosine
 
 FOLDER, VISION_FOLDER = "controlnet", "clip_vision"
 ADAPTERS = ("ip-adapter-plus_sdxl_vit-h", "ip-adapter-plus-face_sdxl_vit-h")

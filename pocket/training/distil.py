@@ -15,7 +15,7 @@ from torch import nn
 
 from . import data, diffusion, draw, low_rank, networks
 from .diffusion import SIGMAS, Condition
-from .training import Gallery, Run, Team, cosine, load_tokenizer, load_vae, set_rate, to_tensor
+from .loop import Gallery, Run, Team, cosine, load_tokenizer, load_vae, set_rate, to_tensor
 
 CFG = 4.0
 STEPS_OF = {

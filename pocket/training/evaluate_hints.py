@@ -1,6 +1,7 @@
 """Measure how the pocket model follows control images and image prompts, on scenes that training has never seen.
 
-`python -m fooocus_stages.pocket.evaluate control` and `... evaluate image-prompt` print what these functions find.
+`python -m fooocus_stages.pocket.training.evaluate control` and `... evaluate image-prompt` print what these functions
+find.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..pipelines.functional.latents import from_uint8
-from ..pipelines.settings import DEFAULT_CLIP_VISION, DEFAULT_IMAGE_PROMPT, TOGETHER
-from ..pipelines.stages import control, image_prompt
-from ..pipelines.stages.prompt import compose_with
-from ..pipelines.types import Hint
+from ...pipelines.functional.latents import from_uint8
+from ...pipelines.settings import DEFAULT_CLIP_VISION, DEFAULT_IMAGE_PROMPT, TOGETHER
+from ...pipelines.stages import control, image_prompt
+from ...pipelines.stages.prompt import compose_with
+from ...pipelines.types import Hint
 from . import base, controlling, draw, image_prompting, outlines
 from .painting import Studio, Tally, contact_sheet, paint, unseen_captions
 

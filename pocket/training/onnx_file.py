@@ -1,13 +1,13 @@
 """Small ONNX networks in YuNet's form, written by hand: just enough of the format for convolutions laid out in rows.
 
-The pocket's drawings have no faces, so its detector finds none: `python -m fooocus_stages.pocket.onnx_file`.
+The pocket's drawings have no faces, so its detector finds none: `python -m fooocus_stages.pocket.training.onnx_file`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..pipelines.host import POCKET
+from ...pipelines.host import POCKET
 
 FLOAT, INT64 = 1, 7
 INTS_TYPE = 7

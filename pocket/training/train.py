@@ -1,4 +1,4 @@
-"""Train the pocket model: `python -m fooocus_stages.pocket.train STAGE --out FOLDER --minutes N`.
+"""Train the pocket model: `python -m fooocus_stages.pocket.training.train STAGE --out FOLDER --minutes N`.
 
 The stages in order: vae, unet, targets, lcm, lightning, hyper, offset, film, export. Every stage can be resumed.
 The stages expansion and upscaler need none of the others: each trains its model and writes it. The stages canny, cpds,
@@ -36,7 +36,7 @@ from . import (
     refining,
     upscaling,
 )
-from .training import Gallery, Run, Team, cosine, follow, load_tokenizer, load_vae, set_rate, to_tensor
+from .loop import Gallery, Run, Team, cosine, follow, load_tokenizer, load_vae, set_rate, to_tensor
 
 # ---------------------------------------------------------------------------------------------- the autoencoder
 

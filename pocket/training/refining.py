@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..pipelines.models.interposer import Interposer, Norm
+from ...pipelines.models.interposer import Interposer, Norm
 from . import data, diffusion, draw, export, refiner
-from .training import Gallery, Run, cosine, follow, set_rate, to_tensor
+from .loop import Gallery, Run, cosine, follow, set_rate, to_tensor
 
 # ---------------------------------------------------------------------------------------------- the interposer
 

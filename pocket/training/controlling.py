@@ -1,7 +1,7 @@
 """The pocket's control-LoRAs: outlines and structure that its pictures follow, as low-rank changes of its encoder.
 
-`python -m fooocus_stages.pocket.train canny --minutes 9 --models pocket/models` trains PyraCanny's and writes it, and
-`... cpds` the other, which begins as the first one when that is there.
+`python -m fooocus_stages.pocket.training.train canny --minutes 9 --models pocket/models` trains PyraCanny's and writes
+it, and `... cpds` the other, which begins as the first one when that is there.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..pipelines.functional.control import layer_factors
-from ..pipelines.models.hints import controlnet
-from ..pipelines.models.hints.control_lora import DOWN, UP, ControlNet, Tensors
-from ..pipelines.models.weights import key_names
-from ..preprocessors.canny import pyramid_canny
-from ..preprocessors.cpds import structure
+from ...pipelines.functional.control import layer_factors
+from ...pipelines.models.hints import controlnet
+from ...pipelines.models.hints.control_lora import DOWN, UP, ControlNet, Tensors
+from ...pipelines.models.weights import key_names
+from ...preprocessors.canny import pyramid_canny
+from ...preprocessors.cpds import structure
 
 try:
     from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
@@ -29,7 +29,7 @@ except ImportError:  # diffusers before 0.32
 
 from . import base as frozen
 from . import diffusion, draw, export
-from .training import Descent, Run, cosine, set_rate, to_tensor
+from .loop import Descent, Run, cosine, set_rate, to_tensor
 
 FOLDER = "controlnet"
 FILES = {"canny": "control-lora-canny-rank128", "cpds": "fooocus_xl_cpds_128"}

@@ -1,6 +1,7 @@
 """Measure how the pocket model paints into holes of drawings, on scenes that training has never seen.
 
-`python -m fooocus_stages.pocket.evaluate inpaint --engine v2.6 None` prints what `repaint` and `outpaint` find.
+`python -m fooocus_stages.pocket.training.evaluate inpaint --engine v2.6 None` prints what `repaint` and `outpaint`
+find.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..pipelines.functional.latents import from_uint8, to_uint8
-from ..pipelines.settings import DEFAULT_UPSCALER, INPAINT_MODES, InpaintMode
-from ..pipelines.stages import inpaint, upscale, vae
-from ..pipelines.stages.sampling import sample
-from ..pipelines.types import Prompt
+from ...pipelines.functional.latents import from_uint8, to_uint8
+from ...pipelines.settings import DEFAULT_UPSCALER, INPAINT_MODES, InpaintMode
+from ...pipelines.stages import inpaint, upscale, vae
+from ...pipelines.stages.sampling import sample
+from ...pipelines.types import Prompt
 from . import draw, inpainting
 from .painting import Studio, Tally, composed, conditionings, contact_sheet, unseen_captions
 

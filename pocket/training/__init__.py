@@ -1,0 +1,1 @@
+"""The programs that draw the pictures, train the pocket model and evaluate it."""
