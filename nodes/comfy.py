@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..pipelines.assets.needs import how_to_get
 from ..pipelines.host import Host, LocalHost, Preview, Role, find_file
-from ..pipelines.model_paths import model_roots
+from ..pipelines.host.model_paths import model_roots
 
 if TYPE_CHECKING:
     import torch

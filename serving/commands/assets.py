@@ -12,7 +12,7 @@ from typing import Any
 from ...pipelines.assets import fetch, needs
 from ...pipelines.errors import BadValue
 from ...pipelines.host import POCKET
-from ...pipelines.model_paths import model_roots
+from ...pipelines.host.model_paths import model_roots
 from ..bundled.workflow_files import bundled
 from ..console import Console, Transfer
 from .common import OK, FoldersHost, add_command, folders_again, host_of, host_options, show

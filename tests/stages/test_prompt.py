@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from fooocus_stages.pipelines.errors import BadFile, BadValue, MissingFile, UnknownName
-from fooocus_stages.pipelines.host import SUFFIXES, LocalHost
+from fooocus_stages.pipelines.host import LocalHost
+from fooocus_stages.pipelines.host.model_files import SUFFIXES
 from fooocus_stages.pipelines.stages.prompt import (
     apply_arrays,
     check_styles,

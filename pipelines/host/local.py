@@ -1,78 +1,22 @@
-"""What a stage may ask of the program around it, and the plain answer when there is no ComfyUI."""
+"""The plain host: model folders, one device, progress to a callback."""
 
 from __future__ import annotations
 
 import gc
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
-from .errors import BadValue, MissingFile, did_you_mean
+from ..errors import BadValue
+from .model_files import HowToGet, files_of, find_file
 from .model_paths import extra_files, folders_of_kind, model_roots, read_extra_paths
+from .protocol import Preview, Role
 
 if TYPE_CHECKING:
     import torch
-    from PIL import Image
 
-Role = Literal["unet", "vae", "text", "upscaler"]
-Preview = Callable[[], "Image.Image"]
-HowToGet = Callable[[str, str], str]
-"""(kind, name) of a file that is not there -> how to get it; '' when nothing is known."""
-
-MODEL_SUFFIXES = {".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".patch"}
-SUFFIXES = {
-    "styles": {".json"},
-    "sdxl_styles": {".json"},
-    "wildcards": {".txt"},
-    "presets": {".json"},
-    "prompt_expansion/fooocus_expansion": {".json", ".txt", ".safetensors", ".bin"},
-    "face_detection": {".onnx"},
-}
-POCKET = Path(__file__).resolve().parents[1] / "pocket" / "models"
 log = logging.getLogger("fooocus_stages")
-
-
-class Host(Protocol):
-    """The program a stage runs in. Stages take it explicitly; nodes ask `nodes.comfy.current_host()` for it."""
-
-    def names(self, kind: str) -> list[str]:
-        """Relative names of the files of a kind ('checkpoints', 'loras', 'vae', 'styles', 'wildcards', …)."""
-        ...
-
-    def find(self, kind: str, name: str, home: Path | None = None) -> Path:
-        """The file of that name, looked for in the models folder `home` first; MissingFile when there is none."""
-        ...
-
-    @property
-    def embeds_metadata(self) -> bool:
-        """Whether saved pictures may carry how they were made."""
-        ...
-
-    def load(self, role: Role, *modules: torch.nn.Module, memory: int = 0) -> torch.device:
-        """Bring the modules to the device of that role together, with `memory` bytes free beside them."""
-        ...
-
-    def dtype(self, role: Role) -> torch.dtype:
-        """The dtype that networks of that role are kept in."""
-        ...
-
-    def check_interrupted(self) -> None:
-        """Raise when the user has asked to stop."""
-        ...
-
-    def progress(self, value: int, total: int, preview: Preview | None = None) -> None:
-        """Tell how far the work is; `preview` is called only when someone looks."""
-        ...
-
-    def notice(self, text: str) -> None:
-        """Show the user one line that is no error."""
-        ...
-
-    def folder(self, kind: Literal["input", "output", "temp"]) -> Path:
-        """The folder for pictures coming in, going out, or shown only."""
-        ...
 
 
 class LocalHost:
@@ -190,51 +134,6 @@ def find_device(name: str | None = None) -> torch.device:
     if device.type in ("cuda", "mps") and wanted not in there:
         raise BadValue(f"device {name!r} is not there, or this torch is not made for it: choose {', '.join(there)}")
     return device
-
-
-def files_of(kind: str, folder: Path) -> list[str]:
-    """Relative names of the files of a kind below a folder, sub-folders first, case ignored; [] without the folder."""
-    suffixes = SUFFIXES.get(kind, MODEL_SUFFIXES)
-    found: list[str] = []
-    for here, _, names in os.walk(folder, topdown=False, followlinks=True):
-        found += [(Path(here) / n).relative_to(folder).as_posix() for n in sorted(names, key=str.casefold)]
-    return [name for name in found if Path(name).suffix.lower() in suffixes]
-
-
-def find_file(kind: str, name: str, folders: Sequence[Path], hint: HowToGet | None = None) -> Path:
-    """The first file that `name` means: as a path, as a file name, as a stem; letter case counts only at first.
-
-    Raises MissingFile, with the nearest names, the folders looked in and the hint for it.
-    """
-    if not name:
-        raise MissingFile(f"no {kind} file is named: choose one")
-    listed = [(folder, files_of(kind, folder)) for folder in folders]
-    for same in (_same_path, _same_file, _same_stem):
-        for fold in (str, str.casefold):
-            for folder, names in listed:
-                for candidate in names:
-                    if same(fold(candidate), fold(name)):
-                        return folder / candidate
-    known = [n for _, names in listed for n in names]
-    if Path(name).suffix.lower() not in SUFFIXES.get(kind, MODEL_SUFFIXES):  # near in the way that it was asked for
-        known = [Path(n).stem for n in known]
-    looked = ", ".join(str(f) for f in folders) or "no folder is set"
-    how = hint(kind, name) if hint else ""
-    raise MissingFile(
-        f"{kind} file {name!r} is not there{did_you_mean(name, known)}; looked in: {looked}{'; ' + how if how else ''}"
-    )
-
-
-def _same_path(candidate: str, name: str) -> bool:
-    return candidate == name.replace("\\", "/")
-
-
-def _same_file(candidate: str, name: str) -> bool:
-    return Path(candidate).name == name.replace("\\", "/").rsplit("/", 1)[-1]
-
-
-def _same_stem(candidate: str, name: str) -> bool:
-    return Path(candidate).stem == name.replace("\\", "/").rsplit("/", 1)[-1]
 
 
 def _fits(module: torch.nn.Module, device: torch.device, memory: int) -> bool:

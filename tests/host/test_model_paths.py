@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from fooocus_stages.pipelines.errors import BadFile, MissingFile
 from fooocus_stages.pipelines.host import LocalHost
-from fooocus_stages.pipelines.model_paths import read_extra_paths
+from fooocus_stages.pipelines.host.model_paths import read_extra_paths
 
 A1111 = """
 # a comment

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import BadFile, MissingFile
+from ..errors import BadFile, MissingFile
 
 EXTRA_FILE = "extra_model_paths.yaml"
 OLD_KINDS = {"unet": "diffusion_models", "clip": "text_encoders"}
