@@ -14,9 +14,9 @@ from functools import partial
 import networks
 import torch
 from fooocus_stages.pipelines.models import unet as unets
+from fooocus_stages.pipelines.models.handles import ImageHint, Model
 from fooocus_stages.pipelines.models.hints import attention
 from fooocus_stages.pipelines.stages.sampling import image_hints
-from fooocus_stages.pipelines.types import ImageHint, Model
 from timing import Stopwatch, in_turn, machine, table
 
 TOKENS = 16

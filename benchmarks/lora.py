@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
+from fooocus_stages.pipelines.models.handles import Model
 from fooocus_stages.pipelines.models.lora import matching
 from fooocus_stages.pipelines.models.weights.merging import Network
-from fooocus_stages.pipelines.types import Model
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 

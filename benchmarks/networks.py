@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from fooocus_stages.pipelines.models.handles import Model
 from fooocus_stages.pipelines.models.weights import key_names
 from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.text.tokenizer import END, MERGES_OF_CLIP, START
-from fooocus_stages.pipelines.types import Model
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 

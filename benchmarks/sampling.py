@@ -19,9 +19,10 @@ import networks
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline
 from fooocus_stages.pipelines.host import LocalHost
+from fooocus_stages.pipelines.models.handles import Model
 from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.stages.sampling import sample
-from fooocus_stages.pipelines.types import Model, SamplingSettings
+from fooocus_stages.pipelines.types import SamplingSettings
 from timing import Ratio, Stopwatch, in_turn, machine, table
 from torch import nn
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..pipelines import stages
+from ..pipelines.models.handles import Hint
 from ..pipelines.settings import DEFAULT_CONTROL
-from ..pipelines.types import Hint
 from . import sockets
 from .checks import chosen_file, problem, with_pocket
 from .comfy import current_host

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..pipelines import stages
+from ..pipelines.models.handles import Hint
 from ..pipelines.settings import (
     DEFAULT_CLIP_VISION,
     DEFAULT_IMAGE_PROMPT,
@@ -16,7 +17,6 @@ from ..pipelines.settings import (
     POCKET_CHOICE,
     TOGETHER,
 )
-from ..pipelines.types import Hint
 from . import sockets
 from .checks import chosen_file, problem, with_pocket
 from .comfy import current_host

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..pipelines import stages
+from ..pipelines.models.handles import Model, Vae
 from ..pipelines.settings import DEFAULT_ENGINE, INPAINT_MODES, INPAINT_PATCHES, MAX_SEED, SWAP_METHODS, InpaintMode
-from ..pipelines.types import InpaintRegion, Model, SamplingSettings, SwapMethod, Vae
+from ..pipelines.types import InpaintRegion, SamplingSettings, SwapMethod
 from . import sockets
 from .comfy import current_host
 from .masks import chosen_sides, sides_inputs

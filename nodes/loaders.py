@@ -6,8 +6,9 @@ from typing import Any
 
 from ..pipelines import stages
 from ..pipelines.host import POCKET, files_of
+from ..pipelines.models.handles import Clip, Model, Vae
 from ..pipelines.settings import DEFAULT_CHECKPOINT, DEFAULT_VAE, MAX_LORAS, NO_FILE, POCKET_CHOICE
-from ..pipelines.types import Clip, FreeU, Lora, Model, Vae
+from ..pipelines.types import FreeU, Lora
 from . import sockets
 from .checks import problem
 from .comfy import current_host

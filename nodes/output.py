@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..pipelines import stages
+from ..pipelines.models.handles import Info
 from ..pipelines.settings import FORMATS, METADATA_SCHEMES
-from ..pipelines.types import Info
 from . import sockets
 from .comfy import current_host
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..pipelines import stages
+from ..pipelines.models.handles import Clip
 from ..pipelines.settings import DEFAULT_STYLES, MAX_SEED, NO_STYLE
-from ..pipelines.types import Clip, Lora, Prompt, SamplingSettings
+from ..pipelines.types import Lora, Prompt, SamplingSettings
 from . import sockets
 from .checks import problem
 from .comfy import current_host

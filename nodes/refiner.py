@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..pipelines import stages
+from ..pipelines.models.handles import Model, Refiner, Vae
 from ..pipelines.settings import DEFAULT_REFINER, POCKET_CHOICE, SWAP_METHODS
-from ..pipelines.types import Model, Refiner, SwapMethod, Vae
+from ..pipelines.types import SwapMethod
 from . import sockets
 from .checks import chosen_file, problem
 from .comfy import current_host

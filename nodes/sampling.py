@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..pipelines import stages
+from ..pipelines.models.handles import Hint, Info, Model, Vae
 from ..pipelines.settings import (
     ASPECT_RATIOS,
     CUSTOM_SIZE,
@@ -14,7 +15,7 @@ from ..pipelines.settings import (
     SAMPLERS,
     SCHEDULERS,
 )
-from ..pipelines.types import Hint, Info, Lora, Model, SamplingSettings, Vae
+from ..pipelines.types import Lora, SamplingSettings
 from . import sockets
 from .comfy import current_host
 

@@ -1,14 +1,14 @@
 """The sockets that are ours, each beside the type it carries; everything else travels on ComfyUI's own."""
 
-MODEL = "FOOOCUS_MODEL"  # pipelines.types.Model
-CLIP = "FOOOCUS_CLIP"  # pipelines.types.Clip
-VAE = "FOOOCUS_VAE"  # pipelines.types.Vae
+MODEL = "FOOOCUS_MODEL"  # pipelines.models.handles.Model
+CLIP = "FOOOCUS_CLIP"  # pipelines.models.handles.Clip
+VAE = "FOOOCUS_VAE"  # pipelines.models.handles.Vae
 LORAS = "FOOOCUS_LORAS"  # tuple[pipelines.types.Lora, ...]
 PROMPT = "FOOOCUS_PROMPT"  # pipelines.types.Prompt
-INFO = "FOOOCUS_INFO"  # pipelines.types.Info
+INFO = "FOOOCUS_INFO"  # pipelines.models.handles.Info
 SETTINGS = "FOOOCUS_SETTINGS"  # pipelines.types.SamplingSettings
-REFINER = "FOOOCUS_REFINER"  # pipelines.types.Refiner
-CONTROL = "FOOOCUS_CONTROL"  # tuple[pipelines.types.Hint, ...]
+REFINER = "FOOOCUS_REFINER"  # pipelines.models.handles.Refiner
+CONTROL = "FOOOCUS_CONTROL"  # tuple[pipelines.models.handles.Hint, ...]
 CONTROL_NET = "FOOOCUS_CONTROLNET"  # pipelines.models.hints.control_lora.ControlNet
 IMAGE_PROMPT = "FOOOCUS_IMAGE_PROMPT_MODEL"  # pipelines.models.hints.ip_adapter.ImagePromptModel
 INPAINT = "FOOOCUS_INPAINT"  # pipelines.types.InpaintRegion

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..pipelines import stages
+from ..pipelines.models.handles import Hint, Info, Model, Vae
 from ..pipelines.settings import (
     DEFAULT_UPSCALER,
     FAST_UPSCALES,
@@ -13,7 +14,7 @@ from ..pipelines.settings import (
     UPSCALE_FACTORS,
     VARY_STRENGTHS,
 )
-from ..pipelines.types import Hint, Info, Model, SamplingSettings, Vae
+from ..pipelines.types import SamplingSettings
 from . import sockets
 from .checks import chosen_file, problem
 from .comfy import current_host

@@ -12,8 +12,9 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 
 from ..errors import BadFile
-from ..types import Clip, Family, Model, Prediction, Vae
+from ..types import Family, Prediction
 from .clip import load_clip
+from .handles import Clip, Model, Vae
 from .weights import key_names
 from .weights.configs import CONTEXT_OF_SD2, unet_config, vae_config
 from .weights.files import Weights, open_weights

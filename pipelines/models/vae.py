@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import BadValue
 from ..functional.tiles import tiled_decode, tiled_encode
-from ..types import Vae
+from .handles import Vae
 
 CELL = 8
 log = logging.getLogger("fooocus_stages")

@@ -10,8 +10,9 @@ from ..errors import MissingFile
 from ..host import Host, files_of
 from ..models import clip as clips
 from ..models.embeddings import SUFFIXES, Embedding, embedding_names, read_embedding
+from ..models.handles import Clip
 from ..models.weights.soundness import require_finite
-from ..types import Clip, Prompt, SamplingSettings
+from ..types import Prompt, SamplingSettings
 
 Conditioning = list[list[Any]]
 

@@ -16,6 +16,7 @@ from ..errors import BadFile, BadValue, UnknownName
 from ..functional.image_attention import KeyValue
 from ..functional.latents import from_uint8, to_uint8
 from ..host import Host
+from ..models.handles import Hint, ImageHint
 from ..models.hints.clip_vision import ClipVision, hidden_states, load_clip_vision, normalised
 from ..models.hints.ip_adapter import ImagePromptModel, load_adapter, load_negative
 from ..models.weights.soundness import require_finite
@@ -28,7 +29,6 @@ from ..settings import (
     NO_FILE,
     TOGETHER,
 )
-from ..types import Hint, ImageHint
 from .load import find_or_pocket
 
 KIND, VISION_KIND = "controlnet", "clip_vision"

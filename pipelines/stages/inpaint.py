@@ -17,9 +17,10 @@ from ...preprocessors import masks as shapes
 from ..errors import BadValue, UnknownName
 from ..functional.latents import from_uint8, grey_out, latent_mask, to_uint8
 from ..host import Host
+from ..models.handles import InpaintEngine, Model, Vae
 from ..models.hints.inpaint_patch import load_head, load_patch
 from ..settings import INPAINT_HEAD, INPAINT_MODES, INPAINT_PATCHES, NO_FILE, SIZE_OF_SDXL, InpaintMode
-from ..types import InpaintEngine, InpaintRegion, Known, Model, SamplingSettings, SwapMethod, Vae
+from ..types import InpaintRegion, Known, SamplingSettings, SwapMethod
 from . import masks, sizes, upscale, vae
 from .sampling import refiner
 from .sampling.known_region import KNOWN, MASK

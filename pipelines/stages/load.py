@@ -10,10 +10,11 @@ from ..errors import BadFile, BadValue
 from ..host import POCKET, Host, find_file
 from ..models import checkpoint as checkpoints
 from ..models.clip import final_norm
+from ..models.handles import Clip, Model, Vae
 from ..models.lora import matching as lora_files
 from ..models.lora.family import TITLES
 from ..settings import DEFAULT_CHECKPOINT, DEFAULT_VAE, NO_FILE, POCKET_CHOICE
-from ..types import Clip, FreeU, Lora, Model, Vae
+from ..types import FreeU, Lora
 
 
 def find_files(host: Host, name: str, vae_name: str) -> tuple[Path, Path | None]:

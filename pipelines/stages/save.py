@@ -25,8 +25,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..errors import BadValue, UnknownName, UserError
 from ..host import Host
+from ..models.handles import Info, RefinerSwitch
 from ..settings import FORMATS, MAX_SEED, METADATA_SCHEMES, NO_FILE, PERFORMANCES
-from ..types import Info, RefinerSwitch, SamplingSettings
+from ..types import SamplingSettings
 from .recipes.read_metadata import MAKER_NOTE, UNICODE, USER_COMMENT
 from .recipes.write_metadata import PictureInfo, a1111_text, fooocus_text
 

@@ -17,9 +17,10 @@ from ..errors import BadValue, UnknownName
 from ..functional.latents import over_white
 from ..functional.tiles import tiled_scale
 from ..host import Host
+from ..models.handles import Hint, Info, Model, Vae
 from ..models.upscaler import Upscaler, bytes_per_cell, load_upscaler
 from ..settings import DEFAULT_UPSCALER, FAST_UPSCALES, PERFORMANCES, SIZE_OF_SDXL, UPSCALE_FACTORS
-from ..types import Hint, Info, Model, SamplingSettings, Vae
+from ..types import SamplingSettings
 from . import sizes, vae
 from .load import find_or_pocket
 from .sampling import denoiser, refiner, sample

@@ -10,8 +10,9 @@ from torch import Tensor
 from ..errors import BadValue
 from ..host import Host
 from ..models import vae as vaes
+from ..models.handles import Vae
 from ..models.weights.soundness import require_finite
-from ..types import Family, Vae
+from ..types import Family
 
 Latent = dict[str, Any]
 CHANNELS = 4

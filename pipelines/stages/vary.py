@@ -7,8 +7,9 @@ from torch import Tensor
 from ..errors import BadValue, UnknownName
 from ..functional.latents import CELL
 from ..host import Host
+from ..models.handles import Model, Vae
 from ..settings import VARY_STRENGTHS
-from ..types import Model, SamplingSettings, Vae
+from ..types import SamplingSettings
 from . import sizes, upscale, vae
 from .sampling import refiner
 

@@ -19,11 +19,12 @@ from torch.nn.utils import parametrize
 
 from ...pipelines.functional.latents import from_uint8, grey_out, latent_mask
 from ...pipelines.host import LocalHost
+from ...pipelines.models.handles import Model
 from ...pipelines.models.hints.inpaint_patch import HEAD_INPUTS, HEAD_KERNEL, feature, head_attached
 from ...pipelines.models.weights import key_names
 from ...pipelines.settings import INPAINT_HEAD, INPAINT_PATCHES
 from ...pipelines.stages import inpaint, vae
-from ...pipelines.types import InpaintRegion, Model
+from ...pipelines.types import InpaintRegion
 from . import base as frozen
 from . import data, diffusion, draw, refiner
 from .loop import Descent, Run, cosine

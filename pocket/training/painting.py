@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from ...pipelines.host import LocalHost
+from ...pipelines.models.handles import Clip, Hint, Model, Vae
 from ...pipelines.settings import DEFAULT_REFINER
 from ...pipelines.stages import encode, load, vae
 from ...pipelines.stages.prompt import compose_with
 from ...pipelines.stages.sampling import plan, refiner, sample
-from ...pipelines.types import Clip, Hint, Model, Prompt, SamplingSettings, Vae
+from ...pipelines.types import Prompt, SamplingSettings
 from . import draw
 
 MODELS = Path(__file__).resolve().parents[1] / "models"

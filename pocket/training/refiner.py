@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 from ...pipelines.host import LocalHost
 from ...pipelines.models.clip import final_norm
+from ...pipelines.models.handles import Clip, Model, Vae
 from ...pipelines.models.weights import key_names
 from ...pipelines.stages import load
-from ...pipelines.types import Clip, Model, Vae
 from . import draw, export, networks, tokenizer
 from .loop import to_tensor
 

@@ -11,9 +11,10 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import UserError
 from fooocus_stages.pipelines.host import POCKET, LocalHost
+from fooocus_stages.pipelines.models.handles import Clip, Model, Vae
 from fooocus_stages.pipelines.stages import encode, load, save, vae
 from fooocus_stages.pipelines.stages.sampling import plan, sample
-from fooocus_stages.pipelines.types import Clip, Model, Prompt, SamplingSettings, Vae
+from fooocus_stages.pipelines.types import Prompt, SamplingSettings
 
 NAN, INF = float("nan"), float("inf")
 QUICK = SamplingSettings(steps=1, sampler="euler", scheduler="normal")

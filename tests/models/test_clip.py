@@ -10,7 +10,7 @@ import torch
 from fooocus_stages.pipelines.errors import BadValue
 from fooocus_stages.pipelines.models.checkpoint import Checkpoint
 from fooocus_stages.pipelines.models.clip import encode_text, encode_texts, reweight
-from fooocus_stages.pipelines.types import Clip
+from fooocus_stages.pipelines.models.handles import Clip
 from torch import Tensor
 
 CPU = torch.device("cpu")

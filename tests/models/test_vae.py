@@ -6,8 +6,8 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadValue
 from fooocus_stages.pipelines.models import vae as vaes
+from fooocus_stages.pipelines.models.handles import Vae
 from fooocus_stages.pipelines.models.weights.merging import Network
-from fooocus_stages.pipelines.types import Vae
 from torch import Tensor
 
 from .conftest import vae_of

@@ -6,9 +6,9 @@ from functools import cache
 
 import torch
 from fooocus_stages.pipelines.host import LocalHost
+from fooocus_stages.pipelines.models.handles import ImageHint
 from fooocus_stages.pipelines.models.hints.ip_adapter import ImageAdapter, load_adapter
 from fooocus_stages.pipelines.stages.sampling import sample
-from fooocus_stages.pipelines.types import ImageHint
 
 from . import nano
 from .golden import Case, assert_near, assert_relative_rms, cases, each_case

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from fooocus_stages.pipelines.functional.latents import from_uint8, to_uint8
 from fooocus_stages.pipelines.host import LocalHost
+from fooocus_stages.pipelines.models.handles import InpaintEngine, Model, Vae
 from fooocus_stages.pipelines.models.weights.merging import Network, WeightPatch
 from fooocus_stages.pipelines.stages import inpaint, vae
 from fooocus_stages.pipelines.stages.sampling import sample
-from fooocus_stages.pipelines.types import InpaintEngine, InpaintRegion, Model, SamplingSettings, Vae
+from fooocus_stages.pipelines.types import InpaintRegion, SamplingSettings
 
 from . import nano, reference_inputs
 from .golden import Case, assert_relative_rms, each_case

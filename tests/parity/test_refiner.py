@@ -11,10 +11,11 @@ import torch
 from fooocus_stages.pipelines.functional.latents import to_uint8
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.checkpoint import Checkpoint
+from fooocus_stages.pipelines.models.handles import Model, Refiner, Vae
 from fooocus_stages.pipelines.stages import vae
 from fooocus_stages.pipelines.stages.sampling import refiner as refiners
 from fooocus_stages.pipelines.stages.sampling import sample
-from fooocus_stages.pipelines.types import Model, Refiner, SamplingSettings, Vae
+from fooocus_stages.pipelines.types import SamplingSettings
 from safetensors.torch import save_file
 
 from . import nano, reference_inputs

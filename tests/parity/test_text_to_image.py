@@ -9,9 +9,10 @@ import pytest
 import torch
 from fooocus_stages.pipelines.functional.latents import to_uint8
 from fooocus_stages.pipelines.host import LocalHost
+from fooocus_stages.pipelines.models.handles import Model
 from fooocus_stages.pipelines.stages import encode, load, vae
 from fooocus_stages.pipelines.stages.sampling import plan, sample
-from fooocus_stages.pipelines.types import FreeU, Model, Prompt, SamplingSettings
+from fooocus_stages.pipelines.types import FreeU, Prompt, SamplingSettings
 
 from . import nano
 from .golden import Case, assert_relative_rms, assert_same_picture, cases, each_case

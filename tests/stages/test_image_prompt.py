@@ -13,12 +13,13 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadFile, BadValue, Interrupted, MissingFile, UnknownName
 from fooocus_stages.pipelines.host import LocalHost
+from fooocus_stages.pipelines.models.handles import Hint, ImageHint, Refiner, RefinerSwitch
 from fooocus_stages.pipelines.models.hints import attention
 from fooocus_stages.pipelines.models.hints.ip_adapter import ImageAdapter, ImagePromptModel, published_state
 from fooocus_stages.pipelines.settings import APART, DEFAULT_CLIP_VISION, DEFAULT_IMAGE_PROMPT, NO_FILE, TOGETHER
 from fooocus_stages.pipelines.stages import image_prompt
 from fooocus_stages.pipelines.stages.sampling import plan, sample
-from fooocus_stages.pipelines.types import Hint, ImageHint, Refiner, RefinerSwitch, SamplingSettings
+from fooocus_stages.pipelines.types import SamplingSettings
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor

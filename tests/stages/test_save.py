@@ -15,10 +15,11 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadFile, BadValue, Interrupted, UnknownName, UserError
 from fooocus_stages.pipelines.host import LocalHost
+from fooocus_stages.pipelines.models.handles import Info, Model
 from fooocus_stages.pipelines.stages.recipes.read_metadata import read_parameters
 from fooocus_stages.pipelines.stages.recipes.write_metadata import PictureInfo, a1111_text
 from fooocus_stages.pipelines.stages.save import describe, file_hash, next_counter, place, save_pictures, to_uint8
-from fooocus_stages.pipelines.types import Info, Lora, Model, Prompt, SamplingSettings
+from fooocus_stages.pipelines.types import Lora, Prompt, SamplingSettings
 from PIL import Image
 
 TEXTS = ["a red fox", "a café, 狐 in snow 🦊", 'two\nlines: "quoted"', "lone \ud800 surrogate"]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
 from ...errors import BadFile
-from ...types import Model
+from ..handles import Model
 from ..lora.matching import patches, source_of
 from ..weights.files import read_state
 from ..weights.merging import WeightPatch

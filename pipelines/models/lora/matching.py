@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import BadFile
-from ...types import Clip, Model
+from ..handles import Clip, Model
 from ..weights.deltas import Delta
 from ..weights.files import open_weights, read_state
 from ..weights.key_names import UNET

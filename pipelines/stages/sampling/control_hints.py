@@ -13,9 +13,9 @@ from ...errors import BadValue
 from ...functional.control import centre_fitted, layer_factors, total
 from ...functional.latents import CELL, over_white
 from ...functional.model_sampling import ModelSampling
+from ...models.handles import ControlHint, Hint, Model
 from ...models.hints import controlnet
 from ...models.unet import Residuals
-from ...types import ControlHint, Hint, Model
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from ...functional.model_sampling import ModelSampling
 from ...functional.stepping import Denoise
 from ...host import Host
 from ...models import unet
+from ...models.handles import Hint, Model
 from ...models.hints import inpaint_patch
 from ...models.weights.merging import WeightPatch
-from ...types import Hint, Model, SamplingSettings
+from ...types import SamplingSettings
 from . import control_hints, image_hints, preview
 
 Conditioning = list[list[Any]]

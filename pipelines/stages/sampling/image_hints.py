@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from ...errors import BadValue
 from ...functional.image_attention import KeyValue, Pictures, joined, weighted
+from ...models.handles import Hint, ImageHint, Model
 from ...models.hints import attention
 from ...models.hints.attention import Readings
-from ...types import Hint, ImageHint, Model
 
 Reading = Callable[[float], Readings | None]
 

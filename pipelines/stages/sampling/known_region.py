@@ -18,8 +18,9 @@ from ...functional import blend, noise
 from ...functional.latents import LatentFormat
 from ...functional.stepping import Denoise
 from ...models import interposer
+from ...models.handles import Model
 from ...models.hints import inpaint_patch
-from ...types import Known, Model
+from ...types import Known
 
 Latent = dict[str, Any]
 MASK = "noise_mask"

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ...errors import BadValue, UnknownName
 from ...functional import latents, samplers, sigmas
+from ...models.handles import Model
 from ...settings import ASPECT_RATIOS, CUSTOM_SIZE, MAX_SEED, PERFORMANCES, SAMPLERS, SCHEDULERS, SIZE_OF_SDXL
-from ...types import Lora, Model, SamplingSettings
+from ...types import Lora, SamplingSettings
 
 LATENT_CHANNELS = 4
 

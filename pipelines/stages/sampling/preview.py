@@ -12,7 +12,8 @@ from ...errors import BadFile, MissingFile
 from ...functional.latents import quick_rgb, to_uint8
 from ...host import Host
 from ...models import preview as networks
-from ...types import Family, Model
+from ...models.handles import Model
+from ...types import Family
 
 KIND = "vae_approx"
 FILES: dict[Family, tuple[str, ...]] = {

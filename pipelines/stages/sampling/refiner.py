@@ -15,9 +15,10 @@ from torch.nn.functional import layer_norm
 from ...errors import BadFile, BadValue
 from ...host import Host
 from ...models.checkpoint import load_checkpoint
+from ...models.handles import Model, Refiner, RefinerSwitch, Vae
 from ...models.interposer import Interposer, load_interposer
 from ...settings import DEFAULT_REFINER, PERFORMANCES
-from ...types import Model, Refiner, RefinerSwitch, SamplingSettings, SwapMethod, Vae
+from ...types import SamplingSettings, SwapMethod
 from .. import load
 from . import denoiser
 

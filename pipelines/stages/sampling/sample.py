@@ -18,9 +18,10 @@ from ...functional import guidance, latents, noise, samplers, sigmas
 from ...functional.stepping import Callback, Denoise
 from ...host import Host
 from ...models import interposer as interposers
+from ...models.handles import Hint, Info, Model, RefinerSwitch
 from ...models.weights.soundness import require_finite
 from ...settings import MAX_SEED
-from ...types import Family, Hint, Info, Model, RefinerSwitch, SamplingSettings
+from ...types import Family, SamplingSettings
 from .. import encode
 from ..vae import FAMILY
 from . import denoiser, known_region, plan

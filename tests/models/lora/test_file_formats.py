@@ -13,10 +13,10 @@ import peft
 import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
+from fooocus_stages.pipelines.models.handles import Clip, Model, TextEncoder
 from fooocus_stages.pipelines.models.lora import matching
 from fooocus_stages.pipelines.models.weights import key_names
 from fooocus_stages.pipelines.models.weights.merging import Network
-from fooocus_stages.pipelines.types import Clip, Model, TextEncoder
 from lycoris.modules.full import FullModule
 from lycoris.modules.glora import GLoRAModule
 from lycoris.modules.locon import LoConModule

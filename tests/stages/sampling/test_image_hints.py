@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from fooocus_stages.pipelines.functional import guidance
+from fooocus_stages.pipelines.models.handles import ImageHint
 from fooocus_stages.pipelines.models.hints import attention
 from fooocus_stages.pipelines.stages.sampling import denoiser, image_hints, plan
-from fooocus_stages.pipelines.types import ImageHint, SamplingSettings
+from fooocus_stages.pipelines.types import SamplingSettings
 
 from ..conftest import Pocket
 

@@ -11,11 +11,12 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadValue, Interrupted
 from fooocus_stages.pipelines.host import POCKET, LocalHost
+from fooocus_stages.pipelines.models.handles import Model
 from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.settings import SAMPLERS
 from fooocus_stages.pipelines.stages import inpaint, load
 from fooocus_stages.pipelines.stages.sampling import plan, refiner, sample
-from fooocus_stages.pipelines.types import FreeU, Known, Lora, Model, SamplingSettings
+from fooocus_stages.pipelines.types import FreeU, Known, Lora, SamplingSettings
 from torch import Tensor
 
 from ..conftest import Pocket

@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 import torch
 from fooocus_stages.pipelines.host import POCKET, LocalHost
+from fooocus_stages.pipelines.models.handles import Hint, Model, Vae
 from fooocus_stages.pipelines.settings import (
     DEFAULT_CLIP_VISION,
     DEFAULT_CONTROL,
@@ -20,7 +21,7 @@ from fooocus_stages.pipelines.settings import (
 from fooocus_stages.pipelines.stages import control, image_prompt, inpaint, vae
 from fooocus_stages.pipelines.stages.sampling import refiner as refiners
 from fooocus_stages.pipelines.stages.sampling import sample
-from fooocus_stages.pipelines.types import Hint, Model, SamplingSettings, Vae
+from fooocus_stages.pipelines.types import SamplingSettings
 from torch import Tensor
 
 from ..conftest import Pocket

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadValue, UnknownName
+from fooocus_stages.pipelines.models.handles import Model
 from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.settings import ASPECT_RATIOS, PERFORMANCES
 from fooocus_stages.pipelines.stages.sampling import plan
-from fooocus_stages.pipelines.types import Lora, Model, SamplingSettings
+from fooocus_stages.pipelines.types import Lora, SamplingSettings
 
 MODEL = Model(Network(torch.nn.Identity()), "sdxl")
 SMALL = Model(Network(torch.nn.Identity()), "sdxl", native_size=128)

@@ -8,9 +8,10 @@ import pytest
 import torch
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models import preview
+from fooocus_stages.pipelines.models.handles import Model
 from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.stages.sampling.preview import viewer
-from fooocus_stages.pipelines.types import Family, Model
+from fooocus_stages.pipelines.types import Family
 from torch import nn
 
 LATENT = torch.randn(2, 4, 6, 9, generator=torch.Generator().manual_seed(0))

@@ -12,10 +12,11 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadFile, BadValue, Interrupted, MissingFile
 from fooocus_stages.pipelines.host import POCKET, LocalHost
+from fooocus_stages.pipelines.models.handles import Model, Refiner, RefinerSwitch, Vae
 from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.stages import load, vae
 from fooocus_stages.pipelines.stages.sampling import plan, refiner, sample
-from fooocus_stages.pipelines.types import FreeU, Lora, Model, Refiner, RefinerSwitch, SamplingSettings, Vae
+from fooocus_stages.pipelines.types import FreeU, Lora, SamplingSettings
 from torch import nn
 
 from ..conftest import Pocket

@@ -1,0 +1,157 @@
+"""The values that hold networks, as they travel on wires. Importing this module needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..types import Family, FreeU, Lora, Prediction, Prompt, SamplingSettings, SwapMethod
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from ..text.tokenizer import ClipTokenizer
+    from .hints.control_lora import ControlNet
+    from .weights.merging import Network, WeightPatch
+
+
+@dataclass(frozen=True, eq=False)
+class InpaintEngine:
+    """What a model paints into a hole with: the head's weight (C, 5, 3, 3), and what its weights change by.
+
+    A model without a refiner goes on without both after the share `at` of the steps, by the method named.
+    """
+
+    name: str
+    head: Tensor
+    patch: WeightPatch
+    at: float = 0.8
+    method: SwapMethod = "joint"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A UNet with what has been asked of it. `home` is a models folder to look in first, `native_size` the side in
+    pixels that the network was trained for, `vae_name` the VAE that was chosen with it, `text_norm` the final norm of
+    its checkpoint's CLIP-L. `inpaint` is apart from `patches`, since no refiner gets it."""
+
+    network: Network
+    family: Family
+    prediction: Prediction = "eps"
+    name: str = ""
+    home: Path | None = None
+    native_size: int = 1024
+    vae_name: str = ""
+    patches: tuple[WeightPatch, ...] = ()
+    loras: tuple[Lora, ...] = ()
+    freeu: FreeU | None = None
+    text_norm: nn.LayerNorm | None = None
+    switch: RefinerSwitch | None = None
+    inpaint: InpaintEngine | None = None
+
+    @property
+    def latent_scale(self) -> float:
+        """Factor from raw VAE latents to the UNet's latents."""
+        return 0.18215 if self.family == "sd15" else 0.13025
+
+
+@dataclass(frozen=True)
+class TextEncoder:
+    """One CLIP text tower: `pad` is the token that fills a 77-token section, `pooled` whether it has a projection."""
+
+    network: Network
+    pad: int
+    pooled: bool
+    patches: tuple[WeightPatch, ...] = ()
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The text encoders of a checkpoint (SDXL: L then G) and how deep they are read: `skip` 1 is the last layer.
+    `home` is a models folder to look in first."""
+
+    encoders: tuple[TextEncoder, ...]
+    tokenizer: ClipTokenizer
+    skip: int = 2
+    name: str = ""
+    home: Path | None = None
+
+
+@dataclass(frozen=True)
+class Vae:
+    """An autoencoder; `name` is '' for the checkpoint's own. `refiner` is that of a refiner whose latents are of
+    another `family`: pictures that it finished are decoded with it."""
+
+    network: Network
+    name: str = ""
+    family: Family = "sdxl"
+    refiner: Vae | None = None
+
+
+@dataclass(frozen=True)
+class Refiner:
+    """A second model for the last steps; `vae` is its own, when its latents are not those of SDXL."""
+
+    model: Model
+    vae: Vae | None = None
+
+
+@dataclass(frozen=True)
+class RefinerSwitch:
+    """When a refiner takes over: after the share `at` of the steps, or at the step `step` when that is above 0."""
+
+    refiner: Refiner
+    at: float = 0.5
+    method: SwapMethod = "joint"
+    step: int = -1
+
+
+@dataclass(frozen=True)
+class ControlHint:
+    """Pictures (1 or B, H, W, 3) in 0…1 that a control network reads while the run is from `start_at` to `stop_at`.
+
+    Both are shares of the timesteps, not of the steps. `weight` scales what the network adds; `softness` (0…1) is how
+    much less it adds to the shallow layers.
+    """
+
+    network: ControlNet
+    image: Tensor
+    weight: float = 1.0
+    start_at: float = 0.0
+    stop_at: float = 0.5
+    softness: float = 0.25
+
+
+@dataclass(frozen=True)
+class ImageHint:
+    """Pictures that the cross-attentions read beside the prompt while the run is before `stop_at`, a share of the
+    timesteps.
+
+    `positive` and `negative`: what each side of guidance reads, a key and a value (1 or B, n, C) for every
+    cross-attention of the UNet that the file `adapter` is made for. `together` with the prompt in one softmax, as
+    Fooocus does, or apart from it, as IP-Adapter does.
+    """
+
+    positive: tuple[tuple[Tensor, Tensor], ...]
+    negative: tuple[tuple[Tensor, Tensor], ...]
+    adapter: str = ""
+    weight: float = 0.6
+    stop_at: float = 0.5
+    together: bool = True
+
+
+Hint = ControlHint | ImageHint
+
+
+@dataclass(frozen=True)
+class Info:
+    """How a picture of `width` × `height` pixels was sampled, for the text in its file."""
+
+    model: Model
+    settings: SamplingSettings
+    seed: int
+    width: int
+    height: int
+    prompt: Prompt | None = None
+    clip_skip: int | None = None
