@@ -57,7 +57,7 @@ class FooocusSaveImage:
         extra_pnginfo: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         host = current_host()
-        about = stages.save.describe(host, images, info)
+        about = stages.describe.picture_info(host, images, info)
         saved = stages.save.save_pictures(
             host, images, filename_prefix, format, quality, metadata, about, graph, extra_pnginfo
         )

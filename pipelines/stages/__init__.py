@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import control, encode, expand, image_prompt, inpaint, load, masks, prompt, save, upscale, vae, vary
-    from .recipes import from_picture, presets, recipe
+    from .recipes import describe, from_picture, presets, recipe
     from .sampling import plan, refiner, sample
 
 __all__ = [
-    "control", "encode", "expand", "from_picture", "image_prompt", "inpaint", "load", "masks", "plan", "presets",
-    "prompt", "recipe", "refiner", "sample", "save", "upscale", "vae", "vary",
+    "control", "describe", "encode", "expand", "from_picture", "image_prompt", "inpaint", "load", "masks", "plan",
+    "presets", "prompt", "recipe", "refiner", "sample", "save", "upscale", "vae", "vary",
 ]  # fmt: skip
 
 FLOORS = {
     **dict.fromkeys(("plan", "refiner", "sample"), ".sampling"),
-    **dict.fromkeys(("from_picture", "presets", "recipe"), ".recipes"),
+    **dict.fromkeys(("describe", "from_picture", "presets", "recipe"), ".recipes"),
 }
 
 

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import hashlib
-import io
 import json
 import os
 import posixpath
-import re
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,11 +17,10 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
-from ..errors import BadValue, UnknownName, UserError
+from ..errors import BadValue, UnknownName
+from ..files import file_hash, write_whole
 from ..host import Host
-from ..models.handles import Info, RefinerSwitch
-from ..settings import FORMATS, MAX_SEED, METADATA_SCHEMES, NO_FILE, PERFORMANCES
-from ..types import SamplingSettings
+from ..settings import FORMATS, MAX_SEED, METADATA_SCHEMES
 from .recipes.read_metadata import MAKER_NOTE, UNICODE, USER_COMMENT
 from .recipes.write_metadata import PictureInfo, a1111_text, fooocus_text
 
@@ -37,69 +30,8 @@ Embed = dict[str, str]
 DEFAULT_PREFIX = "Fooocus"
 LARGEST_SIDE = {"png": 2**31 - 1, "jpeg": 65535, "webp": 16383}
 LARGEST_JPEG_EXIF = 65533
-ANOTHER_FOLDER = "choose another output folder"
-WAYS_OUT = {
-    errno.ENOSPC: "make room on that disk, or choose another output folder",
-    errno.EDQUOT: "make room, or choose another output folder",
-    errno.EFBIG: "it is larger than a file may be there: choose another output folder or format",
-    errno.ENAMETOOLONG: "choose a shorter file name",
-    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR), ANOTHER_FOLDER),
-}
 SOFTWARE = ExifTags.Base.Software
 GRAPH_TAG, FURTHER_TAGS = ExifTags.Base.Model, ExifTags.Base.Make
-
-_hashes: dict[tuple[str, int, int], str] = {}
-
-
-def describe(host: Host, images: Any, info: Info | None) -> PictureInfo | None:
-    """What is told about pictures (B, H, W, 3) in their files; None when nothing is known or wanted."""
-    if info is None or not host.embeds_metadata:
-        return None
-    model, settings = info.model, info.settings
-    known: dict[str, Any] = {
-        "resolution": (int(images.shape[2]), int(images.shape[1])),
-        "performance": settings.performance,
-        "steps": settings.steps,
-        "guidance_scale": settings.cfg,
-        "sharpness": settings.sharpness,
-        "adm_guidance": (settings.adm_positive, settings.adm_negative, settings.adm_end),
-        "adaptive_cfg": settings.adaptive_cfg,
-        "sampler": settings.sampler,
-        "scheduler": settings.scheduler,
-        "base_model": model.name or None,
-        "loras": model.loras,
-        "freeu": model.freeu,
-        "home": model.home,
-        "vae": model.vae_name or None,
-        "clip_skip": info.clip_skip or 1,
-        "seed": info.seed,
-        **_refining(model.switch, settings),
-    }
-    if prompt := info.prompt:
-        known |= {
-            "prompt": prompt.text,
-            "negative_prompt": prompt.negative_text,
-            "prompt_expansion": prompt.expansion,
-            "styles": prompt.styles,
-            "full_prompt": prompt.positive,
-            "full_negative_prompt": prompt.negative,
-        }
-    return PictureInfo(**known)
-
-
-def _refining(switch: RefinerSwitch | None, settings: SamplingSettings) -> dict[str, Any]:
-    """What is told about the refiner; the distilled performance modes have none."""
-    mode = PERFORMANCES.get(settings.performance)
-    if mode is not None and mode.distilled:
-        return {"refiner_model": NO_FILE, "refiner_switch": 1.0}
-    if switch is None:
-        return {"refiner_model": NO_FILE, "refiner_switch": 0.5}
-    return {
-        "refiner_model": switch.refiner.model.name or None,
-        "refiner_switch": switch.at,
-        "refiner_swap_method": switch.method,
-        "overwrite_switch": switch.step,
-    }
 
 
 def save_pictures(
@@ -187,77 +119,6 @@ def place(root: Path, prefix: str, width: int, height: int, now: time.struct_tim
     if root not in target.parents or "\0" in inside:
         raise BadValue(f"the file name prefix {prefix!r} leads out of the folder {root}: leave out '..' and roots")
     return target.parent, target.name
-
-
-def write_whole(folder: Path, name: str, suffix: str, save: Callable[[IO[bytes]], None]) -> Path:
-    """Write `<name>_<counter>_<suffix>` under a temporary name, then rename it; nothing is left of a failure.
-
-    The counter is one above the highest in the folder. Raises UserError naming the folder and the cause.
-    """
-    temporary = folder / f".{uuid.uuid4().hex}.tmp"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(_encoded(save))
-            file.flush()
-            os.fsync(file.fileno())
-        return _move_to_next(temporary, folder, name, suffix)
-    except (OSError, ValueError) as error:
-        cause = (error.strerror if isinstance(error, OSError) else "") or str(error)
-        raise UserError(f"a picture can't be saved in {folder}: {cause}{way_out(error)}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def way_out(error: Exception) -> str:
-    """What to do about a file that can't be written; '' when the cause says it all."""
-    advice = WAYS_OUT.get(getattr(error, "errno", None) or 0)
-    return f"; {advice}" if advice else ""
-
-
-def _encoded(save: Callable[[IO[bytes]], None]) -> memoryview:
-    """What `save` writes. Given a real file, Pillow takes a write that was cut short for a whole one."""
-    buffer = io.BytesIO()
-    save(buffer)
-    return buffer.getbuffer()
-
-
-def _move_to_next(temporary: Path, folder: Path, name: str, suffix: str) -> Path:
-    counter = next_counter(folder, name)
-    while True:
-        target = folder / f"{name}_{counter:05}_{suffix}"
-        try:
-            target.open("xb").close()  # ours from here on, also against another process
-        except FileExistsError:
-            counter += 1
-            continue
-        try:
-            return temporary.replace(target)
-        except BaseException:
-            target.unlink(missing_ok=True)
-            raise
-
-
-def next_counter(folder: Path, name: str) -> int:
-    """One above the highest counter of the files `<name>_<counter>_…` in a folder."""
-    counted = re.compile(re.escape(os.path.normcase(name)) + r"_(\d+)_")
-    found = (counted.match(os.path.normcase(file.name)) for file in folder.iterdir())
-    return max((int(match[1]) for match in found if match), default=0) + 1
-
-
-def file_hash(path: Path, check_interrupted: Callable[[], None] = lambda: None) -> str:
-    """The first ten hex digits of a file's SHA-256, remembered while the file stays as it is (util.py: sha256)."""
-    stat = path.stat()
-    key = (str(path), stat.st_mtime_ns, stat.st_size)
-    if key not in _hashes:
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while chunk := file.read(2**22):
-                check_interrupted()
-                digest.update(chunk)
-        _hashes[key] = digest.hexdigest()[:10]
-    return _hashes[key]
 
 
 def _numbered(info: PictureInfo | None, index: int) -> PictureInfo | None:

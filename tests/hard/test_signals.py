@@ -35,10 +35,10 @@ PHASES = {  # where in the pack, and at which call
     "planning the sampler": (PACK + "pipelines.stages.sampling.denoiser", "ready", 1),
     "sampling": (PACK + "pipelines.functional.guidance", "combine", 2),
     "decoding": (PACK + "pipelines.models.vae", "_decode_whole", 1),
-    "encoding the file": (PACK + "pipelines.stages.save", "_encoded", 1),
+    "encoding the file": (PACK + "pipelines.files", "_encoded", 1),
     "writing the file": ("os", "fsync", 1),
-    "naming the file": (PACK + "pipelines.stages.save", "_move_to_next", 1),
-    "naming the second file": (PACK + "pipelines.stages.save", "next_counter", 2),
+    "naming the file": (PACK + "pipelines.files", "_move_to_next", 1),
+    "naming the second file": (PACK + "pipelines.files", "next_counter", 2),
 }
 CASES = [(phase, list(SIGNALS)[i % 2]) for i, phase in enumerate(PHASES)]
 CASES += [("sampling", signal.SIGINT), ("writing the file", signal.SIGTERM)]

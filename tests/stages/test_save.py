@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadFile, BadValue, Interrupted, UnknownName, UserError
+from fooocus_stages.pipelines.files import file_hash, next_counter
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.handles import Info, Model
+from fooocus_stages.pipelines.stages.recipes.describe import picture_info
 from fooocus_stages.pipelines.stages.recipes.read_metadata import read_parameters
 from fooocus_stages.pipelines.stages.recipes.write_metadata import PictureInfo, a1111_text
-from fooocus_stages.pipelines.stages.save import describe, file_hash, next_counter, place, save_pictures, to_uint8
+from fooocus_stages.pipelines.stages.save import place, save_pictures, to_uint8
 from fooocus_stages.pipelines.types import Lora, Prompt, SamplingSettings
 from PIL import Image
 
@@ -114,7 +116,7 @@ def test_the_counter_goes_on_after_the_highest(tmp_path: Path) -> None:
 
 
 def test_no_file_of_another_process_is_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fooocus_stages.pipelines.stages.save.next_counter", lambda folder, name: 1)
+    monkeypatch.setattr("fooocus_stages.pipelines.files.next_counter", lambda folder, name: 1)
     names = [save_pictures(host(tmp_path), picture(), "x")[0]["filename"] for _ in range(3)]
     assert names == ["x_00001_.png", "x_00002_.png", "x_00003_.png"]
 
@@ -214,7 +216,7 @@ def test_nothing_is_embedded_where_nothing_is_wanted(tmp_path: Path, format: str
             assert not {"parameters", "fooocus_scheme", "prompt", "workflow"} & set(image.info)
             assert not image.getexif()
     model = Model(SimpleNamespace(), "sdxl")  # type: ignore[arg-type]
-    assert describe(quiet, picture(), Info(model, SamplingSettings(), 1, 16, 8)) is None
+    assert picture_info(quiet, picture(), Info(model, SamplingSettings(), 1, 16, 8)) is None
 
 
 def test_each_picture_can_have_its_own_text(tmp_path: Path) -> None:
@@ -343,7 +345,7 @@ def test_read_parameters_of_others(tmp_path: Path) -> None:
         read_parameters(path)
 
 
-def test_describe(tmp_path: Path) -> None:
+def test_picture_info(tmp_path: Path) -> None:
     prompt = Prompt(("sharp fox", "E"), ("bad",), 1, 1, 5, "fox", "bad", ("Fooocus V2", "Sharp"), "E")
     settings = SamplingSettings(performance="Lightning", steps=4, cfg=1.0)
     model = Model(
@@ -353,14 +355,14 @@ def test_describe(tmp_path: Path) -> None:
         vae_name="Default (model)",
         loras=(Lora("a.safetensors", 1.0),),
     )
-    info = describe(host(tmp_path), picture(), Info(model, settings, 5, 16, 8, prompt, clip_skip=2))
+    info = picture_info(host(tmp_path), picture(), Info(model, settings, 5, 16, 8, prompt, clip_skip=2))
     assert info is not None
     assert info.resolution == (16, 8)
     assert (info.prompt, info.full_prompt, info.seed) == ("fox", ("sharp fox", "E"), 5)
     assert (info.steps, info.guidance_scale, info.refiner_switch) == (4, 1.0, 1.0)
     assert (info.base_model, info.vae, info.loras) == ("base.safetensors", "Default (model)", model.loras)
-    assert describe(host(tmp_path), picture(), None) is None
-    unread = describe(host(tmp_path), picture(), Info(model, settings, 5, 16, 8))
+    assert picture_info(host(tmp_path), picture(), None) is None
+    unread = picture_info(host(tmp_path), picture(), Info(model, settings, 5, 16, 8))
     assert unread is not None
     assert (unread.prompt, unread.clip_skip) == (None, 1)
     assert "Seed: 5" in a1111_text(unread, lambda kind, name: None)

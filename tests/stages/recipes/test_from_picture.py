@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from fooocus_stages.pipelines.errors import BadFile
+from fooocus_stages.pipelines.files import file_hash
 from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.stages.recipes.from_picture import of_info, of_picture
 from fooocus_stages.pipelines.stages.recipes.recipe import Recipe, file_meant, outputs
 from fooocus_stages.pipelines.stages.recipes.write_metadata import PictureInfo
-from fooocus_stages.pipelines.stages.save import file_hash
 from fooocus_stages.pipelines.types import FreeU, Lora, SamplingSettings
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
