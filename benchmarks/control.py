@@ -18,9 +18,10 @@ import torch
 from diffusers import ControlNetModel
 from fooocus_stages.pipelines.functional.model_sampling import discrete
 from fooocus_stages.pipelines.models import unet as unets
-from fooocus_stages.pipelines.models.handles import ControlHint, Model
-from fooocus_stages.pipelines.models.hints.control_lora import Changed, ControlNet, Tensors, changed
+from fooocus_stages.pipelines.models.handles import ControlHint, ControlNet, Model
+from fooocus_stages.pipelines.models.hints.control_lora import Changed, changed
 from fooocus_stages.pipelines.models.hints.controlnet import OF_THE_UNET
+from fooocus_stages.pipelines.models.weights.tensors import Tensors
 from fooocus_stages.pipelines.stages.sampling import control_hints
 from fooocus_stages.preprocessors import canny, cpds
 from timing import Ratio, Stopwatch, in_turn, machine, table

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ..text.tokenizer import ClipTokenizer
-    from .hints.control_lora import ControlNet
     from .weights.merging import Network, WeightPatch
+    from .weights.tensors import Tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +105,19 @@ class RefinerSwitch:
     at: float = 0.5
     method: SwapMethod = "joint"
     step: int = -1
+
+
+@dataclass(frozen=True, eq=False)
+class ControlNet:
+    """The tensors of a control network's file, named as diffusers does.
+
+    Those of a control-LoRA are changes to the UNet that it is used with: `LAYER.up` and `LAYER.down` are the factors
+    of what is added to `LAYER.weight`; biases and norms replace the UNet's; what is absent is the UNet's own.
+    """
+
+    name: str
+    tensors: Tensors
+    is_lora: bool
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,8 @@ from ...preprocessors import cpds as cpds_maths
 from ..errors import BadValue, MissingFile
 from ..functional.latents import from_uint8, to_uint8
 from ..host import Host
-from ..models.handles import ControlHint, Hint
+from ..models.handles import ControlHint, ControlNet, Hint
 from ..models.hints import face_detection
-from ..models.hints.control_lora import ControlNet
 from ..models.hints.controlnet import load_controlnet
 from ..settings import DEFAULT_CONTROL
 from .load import find_or_pocket

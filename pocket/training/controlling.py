@@ -16,9 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from ...pipelines.functional.control import layer_factors
+from ...pipelines.models.handles import ControlNet
 from ...pipelines.models.hints import controlnet
-from ...pipelines.models.hints.control_lora import DOWN, UP, ControlNet, Tensors
+from ...pipelines.models.hints.control_lora import DOWN, UP
 from ...pipelines.models.weights import key_names
+from ...pipelines.models.weights.tensors import Tensors
 from ...preprocessors.canny import pyramid_canny
 from ...preprocessors.cpds import structure
 

@@ -6,8 +6,7 @@ from functools import cache
 
 import torch
 from fooocus_stages.pipelines.host import LocalHost
-from fooocus_stages.pipelines.models.handles import ControlHint
-from fooocus_stages.pipelines.models.hints.control_lora import ControlNet
+from fooocus_stages.pipelines.models.handles import ControlHint, ControlNet
 from fooocus_stages.pipelines.models.hints.controlnet import load_controlnet
 from fooocus_stages.pipelines.stages.sampling import sample
 from safetensors.torch import save_file

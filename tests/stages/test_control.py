@@ -11,9 +11,9 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadFile, BadValue, MissingFile
 from fooocus_stages.pipelines.host import LocalHost
-from fooocus_stages.pipelines.models.handles import ControlHint
-from fooocus_stages.pipelines.models.hints.control_lora import ControlNet, Tensors
+from fooocus_stages.pipelines.models.handles import ControlHint, ControlNet
 from fooocus_stages.pipelines.models.hints.face_detection import Face
+from fooocus_stages.pipelines.models.weights.tensors import Tensors
 from fooocus_stages.pipelines.stages import control
 from fooocus_stages.preprocessors import canny, cpds, face_crop, geometry
 from safetensors.torch import save_file

@@ -1,12 +1,11 @@
-"""Control networks: what a file of one holds, and a network that reads a picture beside a UNet.
+"""Low-rank changes of a UNet's layers, as a control-LoRA makes them.
 
 Fooocus ldm_patched/modules/controlnet.py: load_controlnet, ControlLora.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any, cast
 
 import torch
@@ -14,32 +13,6 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, linear
 
 UP, DOWN = ".up", ".down"
-
-
-class Tensors(nn.Module):
-    """Named tensors, as a module, so that a host moves them between devices."""
-
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self.names = tuple(tensors)
-        self.values = nn.ParameterList(nn.Parameter(tensor, requires_grad=False) for tensor in tensors.values())
-
-    def named(self) -> dict[str, nn.Parameter]:
-        """The tensors by name, where they are now."""
-        return dict(zip(self.names, self.values, strict=True))
-
-
-@dataclass(frozen=True, eq=False)
-class ControlNet:
-    """The tensors of a control network's file, named as diffusers does.
-
-    Those of a control-LoRA are changes to the UNet that it is used with: `LAYER.up` and `LAYER.down` are the factors
-    of what is added to `LAYER.weight`; biases and norms replace the UNet's; what is absent is the UNet's own.
-    """
-
-    name: str
-    tensors: Tensors
-    is_lora: bool
 
 
 class Changed(nn.Module):

@@ -13,11 +13,13 @@ from diffusers import ControlNetModel
 from torch import Tensor, nn
 
 from ...errors import BadFile, BadValue
+from ..handles import ControlNet
 from ..weights import key_names
 from ..weights.configs import HEAD_WIDTH, TIME_WIDTH, Shapes
 from ..weights.files import Weights, open_weights
 from ..weights.filling import build, counted, explained, raise_for_names
-from .control_lora import DOWN, UP, ControlNet, Tensors, change, layers_changed, put
+from ..weights.tensors import Tensors
+from .control_lora import DOWN, UP, change, layers_changed, put
 
 PREFIX = "control_model."
 MARKER = "lora_controlnet"

@@ -12,8 +12,7 @@ import torch
 from fooocus_stages.pipelines.errors import BadValue, Interrupted
 from fooocus_stages.pipelines.functional.model_sampling import discrete
 from fooocus_stages.pipelines.host import LocalHost
-from fooocus_stages.pipelines.models.handles import ControlHint, Refiner
-from fooocus_stages.pipelines.models.hints.control_lora import ControlNet
+from fooocus_stages.pipelines.models.handles import ControlHint, ControlNet, Refiner
 from fooocus_stages.pipelines.models.hints.controlnet import load_controlnet
 from fooocus_stages.pipelines.stages import load
 from fooocus_stages.pipelines.stages.sampling import plan, refiner, sample
