@@ -6,8 +6,8 @@ from typing import Any
 
 from ..pipelines import stages
 from ..pipelines.models.handles import Model, Vae
-from ..pipelines.settings import DEFAULT_ENGINE, INPAINT_MODES, INPAINT_PATCHES, MAX_SEED, SWAP_METHODS, InpaintMode
-from ..pipelines.types import InpaintRegion, SamplingSettings, SwapMethod
+from ..pipelines.settings import DEFAULT_ENGINE, INPAINT_MODES, INPAINT_PATCHES, MAX_SEED, InpaintMode
+from ..pipelines.types import SWAP_METHODS, InpaintRegion, SamplingSettings, SwapMethod
 from . import sockets
 from .comfy import current_host
 from .masks import chosen_sides, sides_inputs

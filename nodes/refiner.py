@@ -6,8 +6,8 @@ from typing import Any
 
 from ..pipelines import stages
 from ..pipelines.models.handles import Model, Refiner, Vae
-from ..pipelines.settings import DEFAULT_REFINER, POCKET_CHOICE, SWAP_METHODS
-from ..pipelines.types import SwapMethod
+from ..pipelines.settings import DEFAULT_REFINER, POCKET_CHOICE
+from ..pipelines.types import SWAP_METHODS, SwapMethod
 from . import sockets
 from .checks import chosen_file, problem
 from .comfy import current_host

@@ -49,7 +49,6 @@ CUSTOM = "custom"
 VARY_STRENGTHS = {"Vary (Subtle)": 0.5, "Vary (Strong)": 0.85, CUSTOM: None}
 UPSCALE_FACTORS = {"Upscale (1.5x)": 1.5, "Upscale (2x)": 2.0, "Upscale (Fast 2x)": 2.0, CUSTOM: None}
 FAST_UPSCALES = ("Upscale (Fast 2x)",)
-SWAP_METHODS = ("joint", "separate", "vae")
 
 TOGETHER, APART = "fooocus", "ip-adapter"
 IMAGE_PROMPT_FORMULAS = (TOGETHER, APART)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -11,6 +11,18 @@ if TYPE_CHECKING:
 Family = Literal["sdxl", "sdxl-refiner", "sd15"]
 Prediction = Literal["eps", "v"]
 SwapMethod = Literal["joint", "separate", "vae"]
+SWAP_METHODS: tuple[SwapMethod, ...] = get_args(SwapMethod)
+
+Latent = dict[str, Any]
+"""ComfyUI's LATENT: `samples` (B, 4, h, w), unscaled; `noise_mask`, 1 = repaint; and the keys below."""
+LATENT_MASK = "noise_mask"
+LATENT_FAMILY = "fooocus_family"  # the `Family` whose VAE decodes it
+LATENT_KNOWN = "fooocus_known"  # `Known`
+
+Conditioning = list[list[Any]]
+"""ComfyUI's CONDITIONING: pairs of tokens (B, n, D) and a dict with `pooled_output` and the keys below."""
+CONDITIONING_PROMPT = "fooocus_prompt"  # `Prompt`, on the positive side
+CONDITIONING_CLIP_SKIP = "fooocus_clip_skip"
 
 
 @dataclass(frozen=True)

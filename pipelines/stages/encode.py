@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from ..errors import MissingFile
 from ..host import Host, files_of
@@ -12,11 +11,8 @@ from ..models import clip as clips
 from ..models.embeddings import SUFFIXES, Embedding, embedding_names, read_embedding
 from ..models.handles import Clip
 from ..models.weights.soundness import require_finite
-from ..types import Prompt, SamplingSettings
+from ..types import CONDITIONING_CLIP_SKIP, CONDITIONING_PROMPT, Conditioning, Prompt, SamplingSettings
 
-Conditioning = list[list[Any]]
-
-PROMPT, CLIP_SKIP = "fooocus_prompt", "fooocus_clip_skip"  # what the positive side keeps, for the picture's text
 EMBEDDINGS = "embeddings"
 SOFTER = "leave out embeddings, or lower the weights of words and LoRAs"
 
@@ -30,7 +26,7 @@ def encode(host: Host, clip: Clip, prompt: Prompt, settings: SamplingSettings) -
     guided = abs(settings.cfg - 1.0) >= 1e-4
     embeddings = find_embeddings(host, clip, (*prompt.positive, *(prompt.negative if guided else ())))
     positive = encode_texts(host, clip, prompt.positive, prompt.positive_top_k, embeddings)
-    positive[0][1] |= {PROMPT: prompt, CLIP_SKIP: clip.skip}
+    positive[0][1] |= {CONDITIONING_PROMPT: prompt, CONDITIONING_CLIP_SKIP: clip.skip}
     if not guided:
         return positive, positive
     return positive, encode_texts(host, clip, prompt.negative, prompt.negative_top_k, embeddings)

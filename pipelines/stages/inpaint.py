@@ -20,10 +20,9 @@ from ..host import Host
 from ..models.handles import InpaintEngine, Model, Vae
 from ..models.hints.inpaint_patch import load_head, load_patch
 from ..settings import INPAINT_HEAD, INPAINT_MODES, INPAINT_PATCHES, NO_FILE, SIZE_OF_SDXL, InpaintMode
-from ..types import InpaintRegion, Known, SamplingSettings, SwapMethod
+from ..types import LATENT_KNOWN, LATENT_MASK, InpaintRegion, Known, Latent, SamplingSettings, SwapMethod
 from . import masks, sizes, upscale, vae
 from .sampling import refiner
-from .sampling.known_region import KNOWN, MASK
 
 KIND = "inpaint"
 SMALLEST_CLASS = 64  # side of the smallest size class
@@ -35,7 +34,7 @@ class Prepared:
     """All that an inpaint run begins with; `filled` (B, h, w, 3) is the part that was encoded."""
 
     model: Model
-    latent: vae.Latent
+    latent: Latent
     denoise: float
     region: InpaintRegion
     filled: Tensor
@@ -136,7 +135,7 @@ def encode(
     filled: Tensor | None = None,
     initial_latent: bool = True,
     seed: int | None = 0,
-) -> vae.Latent:
+) -> Latent:
     """The latent of a region, to be sampled at that strength, with its mask and what is known of it.
 
     `filled` (B, h, w, 3) replaces the part as it is. Without `initial_latent` it begins from nothing. The VAE is that
@@ -154,7 +153,7 @@ def encode(
         swapped = vae.encode(host, autoencoder.refiner, picture, seed)["samples"]
     known = Known(latent["samples"], masked, swapped)
     samples = known.latents if initial_latent else torch.zeros_like(known.latents)
-    return {**latent, "samples": samples, MASK: latent_mask(region.mask), KNOWN: known}
+    return {**latent, "samples": samples, LATENT_MASK: latent_mask(region.mask), LATENT_KNOWN: known}
 
 
 def paste(image: Tensor, region: InpaintRegion) -> Tensor:

@@ -20,10 +20,10 @@ from ..host import Host
 from ..models.handles import Hint, Info, Model, Vae
 from ..models.upscaler import Upscaler, bytes_per_cell, load_upscaler
 from ..settings import DEFAULT_UPSCALER, FAST_UPSCALES, PERFORMANCES, SIZE_OF_SDXL, UPSCALE_FACTORS
-from ..types import SamplingSettings
+from ..types import Conditioning, SamplingSettings
 from . import sizes, vae
 from .load import find_or_pocket
-from .sampling import denoiser, refiner, sample
+from .sampling import refiner, sample
 
 KIND = "upscale_models"
 TILE, SMALLEST_TILE, OVERLAP = 512, 128, 32
@@ -39,8 +39,8 @@ class Sampling:
 
     model: Model
     vae: Vae
-    positive: denoiser.Conditioning
-    negative: denoiser.Conditioning
+    positive: Conditioning
+    negative: Conditioning
     settings: SamplingSettings
     seed: int = 0
     control: tuple[Hint, ...] = ()
@@ -59,8 +59,8 @@ def load(host: Host, name: str) -> Upscaler:
 def sampling_of(
     model: Model | None,
     autoencoder: Vae | None,
-    positive: denoiser.Conditioning | None,
-    negative: denoiser.Conditioning | None,
+    positive: Conditioning | None,
+    negative: Conditioning | None,
     settings: SamplingSettings | None,
     seed: int,
     control: tuple[Hint, ...] = (),

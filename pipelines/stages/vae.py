@@ -12,11 +12,9 @@ from ..host import Host
 from ..models import vae as vaes
 from ..models.handles import Vae
 from ..models.weights.soundness import require_finite
-from ..types import Family
+from ..types import LATENT_FAMILY, Family, Latent
 
-Latent = dict[str, Any]
 CHANNELS = 4
-FAMILY = "fooocus_family"  # in a latent: whose VAE it is of
 BYTES_PER_PIXEL = 2 * 1024  # of activations, per pixel and byte of the dtype
 
 
@@ -31,7 +29,7 @@ def decode(host: Host, vae: Vae | Any, latent: Latent, tiled: bool = False) -> T
         decoded: Tensor = vae.decode(latent["samples"])
         return decoded
     samples = checked_samples(latent)
-    vae = of_family(vae, latent.get(FAMILY, vae.family))
+    vae = of_family(vae, latent.get(LATENT_FAMILY, vae.family))
     device = ready(host, vae, pixels=64 * samples.shape[-2] * samples.shape[-1])
     picture = vaes.decode(vae, samples.to(device), tiled).cpu()
     return require_finite(picture, "the decoded picture", [(vae.name, vae.network.module)], "decode in float32")
@@ -65,7 +63,7 @@ def encode(
     if not isinstance(vae, Vae):
         return {"samples": vae.encode(pixels)}
     device = ready(host, vae, pixels=pixels.shape[1] * pixels.shape[2])
-    return {"samples": vaes.encode(vae, pixels.to(device), seed, tiled, whole).cpu(), FAMILY: vae.family}
+    return {"samples": vaes.encode(vae, pixels.to(device), seed, tiled, whole).cpu(), LATENT_FAMILY: vae.family}
 
 
 def of_family(vae: Vae, family: Family) -> Vae:

@@ -9,7 +9,7 @@ from ..functional.latents import CELL
 from ..host import Host
 from ..models.handles import Model, Vae
 from ..settings import VARY_STRENGTHS
-from ..types import SamplingSettings
+from ..types import Latent, SamplingSettings
 from . import sizes, upscale, vae
 from .sampling import refiner
 
@@ -25,7 +25,7 @@ def vary(
     method: str,
     strength: float = 0.5,
     seed: int = 0,
-) -> tuple[vae.Latent, float, int, int]:
+) -> tuple[Latent, float, int, int]:
     """The latent of pictures (B, H, W, 3) to be sampled over, the denoise strength, and width and height in pixels.
 
     Pictures of a size class outside 1024…2048 are resampled into it (other models: their own side to twice that).

@@ -9,14 +9,12 @@ from ...files import file_hash
 from ...host import Host
 from ...settings import DEFAULT_CHECKPOINT, DEFAULT_VAE, NO_FILE, PERFORMANCES, POCKET_CHOICE, SAMPLERS, SCHEDULERS
 from ...text.styles import Styles
-from ...types import SamplingSettings
+from ...types import SWAP_METHODS, SamplingSettings
 from ..load import find_files, home_of
 from ..prompt import find_styles
 from .read_metadata import read_parameters, recall
 from .recipe import DEFAULT_SIZE, MODELS_OWN_VAE, Recipe, file_meant, is_mode_lora
 from .write_metadata import PictureInfo
-
-SWAP_METHODS = ("joint", "separate", "vae")
 
 
 def of_picture(host: Host, path: Path) -> tuple[Recipe, str]:

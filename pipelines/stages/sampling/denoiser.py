@@ -20,10 +20,9 @@ from ...models import unet
 from ...models.handles import Hint, Model
 from ...models.hints import inpaint_patch
 from ...models.weights.merging import WeightPatch
-from ...types import SamplingSettings
+from ...types import Conditioning, SamplingSettings
 from . import control_hints, image_hints, preview
 
-Conditioning = list[list[Any]]
 BYTES_PER_CELL = 8 * 1024  # of activations, per latent cell and byte of the dtype
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,11 +19,7 @@ from ...functional.stepping import Denoise
 from ...models import interposer
 from ...models.handles import Model
 from ...models.hints import inpaint_patch
-from ...types import Known
-
-Latent = dict[str, Any]
-MASK = "noise_mask"
-KNOWN = "fooocus_known"  # in a latent: `Known`
+from ...types import LATENT_KNOWN, LATENT_MASK, Known, Latent
 
 
 @dataclass(frozen=True)
@@ -71,21 +66,21 @@ def hold_of(latent: Latent, samples: Tensor, model: Model) -> Hold | None:
     ComfyUI's VAE Encode (for Inpainting) makes them. Raises BadValue for a mask of another count or known latents of
     another size, and for an inpaint engine without a mask.
     """
-    if latent.get(MASK) is None:
+    if latent.get(LATENT_MASK) is None:
         if model.inpaint is not None:
             raise BadValue(
                 f"the model has the inpaint engine {model.inpaint.name} and the latent has no mask: take the latent of "
                 "Fooocus Inpaint Encode, or choose the engine None"
             )
         return None
-    known: Known = latent.get(KNOWN) or Known(samples, masked=samples)
+    known: Known = latent.get(LATENT_KNOWN) or Known(samples, masked=samples)
     for tensor in (known.latents, known.masked, known.swapped):
         if tensor is not None and (tensor.shape[-2:] != samples.shape[-2:] or len(tensor) not in (1, len(samples))):
             raise BadValue(
                 f"the latent was encoded for inpainting as {tuple(tensor.shape)} and is {tuple(samples.shape)} now: "
                 "encode the picture in the size and number that it is sampled in"
             )
-    return Hold(cells(latent[MASK], samples), known)
+    return Hold(cells(latent[LATENT_MASK], samples), known)
 
 
 def cells(mask: Tensor, samples: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from ...models.checkpoint import load_checkpoint
 from ...models.handles import Model, Refiner, RefinerSwitch, Vae
 from ...models.interposer import Interposer, load_interposer
 from ...settings import DEFAULT_REFINER, PERFORMANCES
-from ...types import SamplingSettings, SwapMethod
+from ...types import Conditioning, SamplingSettings, SwapMethod
 from .. import load
 from . import denoiser
 
@@ -119,7 +119,7 @@ def encoding_vae(vae: Vae, model: Model, settings: SamplingSettings, denoise: fl
     return vae
 
 
-def separated(conditioning: denoiser.Conditioning, model: Model, refiner: Model) -> denoiser.Conditioning:
+def separated(conditioning: Conditioning, model: Model, refiner: Model) -> Conditioning:
     """What the refiner gets of the model's conditioning (Fooocus clip_separate_inner).
 
     SDXL's own refiner: the last channels of the tokens, those of CLIP-G. SD 1.5: the first ones, those of CLIP-L,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +21,18 @@ from ...models import interposer as interposers
 from ...models.handles import Hint, Info, Model, RefinerSwitch
 from ...models.weights.soundness import require_finite
 from ...settings import MAX_SEED
-from ...types import Family, SamplingSettings
-from .. import encode
-from ..vae import FAMILY
+from ...types import (
+    CONDITIONING_CLIP_SKIP,
+    CONDITIONING_PROMPT,
+    LATENT_FAMILY,
+    Conditioning,
+    Family,
+    Latent,
+    SamplingSettings,
+)
 from . import denoiser, known_region, plan
 from . import refiner as refiners
 
-Latent = dict[str, Any]
 LESS = "look at the conditioning wired in, or lower guidance_scale, sharpness or the weights of the LoRAs"
 REFINER_SIGMAS = 1.4  # times the schedule, where the refiner begins from noise of its own
 
@@ -35,8 +40,8 @@ REFINER_SIGMAS = 1.4  # times the schedule, where the refiner begins from noise 
 def sample(
     host: Host,
     model: Model,
-    positive: denoiser.Conditioning,
-    negative: denoiser.Conditioning,
+    positive: Conditioning,
+    negative: Conditioning,
     latent: Latent,
     settings: SamplingSettings,
     seed: int,
@@ -61,16 +66,14 @@ def sample(
     hold = known_region.hold_of(latent, raw, model)
     job = Job(host, model, positive, negative, settings, raw, levels, seeds, denoise, control, hold)
     made = require_finite(WAYS[way](job).cpu(), "the sampled latent", asked_networks(model), LESS)
-    return {**latent, "samples": made, FAMILY: family_of_latents(final)}
+    return {**latent, "samples": made, LATENT_FAMILY: family_of_latents(final)}
 
 
-def account(
-    model: Model, positive: denoiser.Conditioning, latent: Latent, settings: SamplingSettings, seed: int
-) -> Info:
+def account(model: Model, positive: Conditioning, latent: Latent, settings: SamplingSettings, seed: int) -> Info:
     """How a latent was sampled; the prompt is known when the positive side comes from an encode node."""
     kept = positive[0][1]
     height, width = (side * latents.CELL for side in latent["samples"].shape[-2:])
-    return Info(model, settings, seed, width, height, kept.get(encode.PROMPT), kept.get(encode.CLIP_SKIP))
+    return Info(model, settings, seed, width, height, kept.get(CONDITIONING_PROMPT), kept.get(CONDITIONING_CLIP_SKIP))
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,8 @@ class Job:
 
     host: Host
     model: Model
-    positive: denoiser.Conditioning
-    negative: denoiser.Conditioning
+    positive: Conditioning
+    negative: Conditioning
     settings: SamplingSettings
     raw: Tensor
     levels: Tensor
@@ -285,10 +288,10 @@ def checked_samples(latent: Latent, model: Model, first: Model) -> Tensor:
         )
     if not samples.isfinite().all():
         raise BadValue("the latent wired in holds NaN or infinity: look at the node that made it")
-    if latent.get(FAMILY, family_of_latents(first)) != family_of_latents(first):
+    if latent.get(LATENT_FAMILY, family_of_latents(first)) != family_of_latents(first):
         raise BadValue(
-            f"the latent is one of {latent[FAMILY]}'s VAE, and at this denoise strength {first.name} begins, which "
-            "reads others: encode the picture with Fooocus Vary or Fooocus Upscale, which choose the VAE"
+            f"the latent is one of {latent[LATENT_FAMILY]}'s VAE, and at this denoise strength {first.name} begins, "
+            "which reads others: encode the picture with Fooocus Vary or Fooocus Upscale, which choose the VAE"
         )
     return samples
 

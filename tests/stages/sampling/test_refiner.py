@@ -16,7 +16,7 @@ from fooocus_stages.pipelines.models.handles import Model, Refiner, RefinerSwitc
 from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.stages import load, vae
 from fooocus_stages.pipelines.stages.sampling import plan, refiner, sample
-from fooocus_stages.pipelines.types import FreeU, Lora, SamplingSettings
+from fooocus_stages.pipelines.types import LATENT_FAMILY, FreeU, Lora, SamplingSettings
 from torch import nn
 
 from ..conftest import Pocket
@@ -151,7 +151,7 @@ def test_an_sd15_refiner_finishes_on_its_own_latents(pocket: Pocket, small: Refi
     with counted(pocket.model, small.model) as counts:
         latent = run(pocket, model)
     assert counts == [4, 6]
-    assert latent[vae.FAMILY] == "sd15"
+    assert latent[LATENT_FAMILY] == "sd15"
     own = vae.decode(HOST, small.vae, latent)
     assert torch.equal(vae.decode(HOST, autoencoder, latent), own)
     with pytest.raises(BadValue, match="the latent is of the VAE of sd15 and the VAE wired in is of sdxl"):
@@ -165,7 +165,7 @@ def test_at_low_strength_an_sd15_refiner_runs_alone(pocket: Pocket, small: Refin
     assert refiner.encoding_vae(autoencoder, model, QUICK, 0.8) is autoencoder
     latent = vae.encode(HOST, refiner.encoding_vae(autoencoder, model, QUICK, 0.3), image)
     with counted(pocket.model, small.model) as counts:
-        assert run(pocket, model, latent=latent, denoise=0.3)[vae.FAMILY] == "sd15"
+        assert run(pocket, model, latent=latent, denoise=0.3)[LATENT_FAMILY] == "sd15"
     assert counts == [0, 10]
     with pytest.raises(BadValue, match="the latent is one of sd15's VAE, and at this denoise strength"):
         run(pocket, model, latent=latent, denoise=0.8)
