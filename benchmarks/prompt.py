@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from fooocus_stages.pipelines.settings import EXPANSION_STYLE
-from fooocus_stages.pipelines.stages.prompt import PSEUDO_STYLES, compose
+from fooocus_stages.pipelines.stages.prompts.prompt import PSEUDO_STYLES, compose
 from fooocus_stages.pipelines.text.styles import Styles, bundled_styles
 from fooocus_stages.pipelines.types import Lora
 from timing import Ratio, Stopwatch, machine, table

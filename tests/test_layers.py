@@ -1,32 +1,89 @@
-"""Imports point one way: each room may import only the rooms below it."""
+"""Imports point one way: each room may import only the rooms that stand behind it here, none of which imports it."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-BASE = {"pipelines.types", "pipelines.errors", "pipelines.settings", "pipelines.model_paths"}
-MAY_IMPORT = {
-    "pipelines.types": {"pipelines.models"},  # annotations only: held by test_import
+BASE = {"pipelines.types", "pipelines.errors", "pipelines.settings"}
+HOST = {*BASE, "pipelines.host", "pipelines.files"}
+MODELS = {
+    "pipelines.models.handles",
+    "pipelines.models.weights",
+    "pipelines.models.lora",
+    "pipelines.models.hints",
+    "pipelines.models",
+}
+MAY_IMPORT: dict[str, set[str]] = {
+    "pipelines.types": set(),
     "pipelines.errors": set(),
     "pipelines.settings": set(),
-    "pipelines.model_paths": {"pipelines.errors"},
-    "pipelines.host": BASE,
     "pipelines.functional": set(),
     "preprocessors": set(),
-    "pipelines.models": {*BASE, "pipelines.functional"},
-    "pipelines.stages": {*BASE, "pipelines.host", "pipelines.functional", "pipelines.models", "preprocessors"},
-    "nodes": {*BASE, "pipelines.host", "pipelines.stages"},
-    "serving": BASE,
-    "serving.commands": {*BASE, "pipelines.host", "pipelines.stages", "nodes", "serving"},
-    "serving.cli": {*BASE, "serving", "serving.commands"},
-    "": {"nodes", "serving.gateway"},
+    "pipelines.files": {"pipelines.errors"},
+    "pipelines.host": {"pipelines.errors"},
+    "pipelines.text": {"pipelines.errors"},
+    "pipelines.models.weights": BASE,
+    "pipelines.models.handles": {"pipelines.types", "pipelines.text", "pipelines.models.weights"},
+    "pipelines.models.lora": {*BASE, "pipelines.models.weights", "pipelines.models.handles"},
+    "pipelines.models.hints": {*BASE, "pipelines.functional", *MODELS - {"pipelines.models.hints", "pipelines.models"}},
+    "pipelines.models": {*BASE, "pipelines.functional", "pipelines.text", *MODELS - {"pipelines.models"}},
+    "pipelines.stages.load": {*HOST, *MODELS},
+    "pipelines.stages.prompts": {*HOST, *MODELS, "pipelines.text"},
+    "pipelines.stages.recipes": {
+        *HOST,
+        "pipelines.models.handles",
+        "pipelines.text",
+        "pipelines.stages.load",
+        "pipelines.stages.prompts",
+    },
+    "pipelines.stages.sampling": {*HOST, *MODELS, "pipelines.functional", "pipelines.stages.load"},
+    "pipelines.stages": {
+        *HOST,
+        *MODELS,
+        "pipelines.functional",
+        "preprocessors",
+        "pipelines.stages.load",
+        "pipelines.stages.prompts",
+        "pipelines.stages.recipes",
+        "pipelines.stages.sampling",
+    },
+    "pipelines.assets": {*HOST, "pipelines.text", "pipelines.stages.recipes"},
+    "nodes": {*HOST, "pipelines.models.handles", "pipelines.stages", "pipelines.assets"},
+    "serving.engine": {"pipelines.errors"},
+    "serving.console": {"serving.engine"},
+    "serving.bundled": {*BASE, "serving.engine"},
+    "serving.comfyui": {"pipelines.errors", "pipelines.files", "serving.engine", "serving.console"},
+    "serving.commands": {
+        *HOST,
+        "pipelines.stages",
+        "pipelines.assets",
+        "nodes",
+        "serving.engine",
+        "serving.console",
+        "serving.bundled",
+        "serving.comfyui",
+    },
+    "serving.cli": {"pipelines.errors", "serving.engine", "serving.console", "serving.commands"},
+    "pocket.training": {
+        *HOST,
+        *MODELS,
+        "pipelines.functional",
+        "preprocessors",
+        "pipelines.text",
+        "pipelines.stages",
+        "pipelines.stages.load",
+        "pipelines.stages.prompts",
+        "pipelines.stages.sampling",
+    },
+    "": {"nodes"},
 }
 
 
 def modules() -> list[Path]:
-    rooms = ("nodes", "pipelines", "preprocessors", "serving")
+    rooms = ("nodes", "pipelines", "preprocessors", "serving", "pocket")
     return [ROOT / "__init__.py", *(p for room in rooms for p in sorted((ROOT / room).rglob("*.py")))]
 
 
@@ -34,22 +91,41 @@ def dotted(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__").removesuffix("__init__")
 
 
+NAMES = {dotted(path) for path in modules()}
+
+
 def room_of(name: str) -> str:
-    """The longest key of MAY_IMPORT that the module lies in; 'pipelines' itself counts as a base."""
+    """The longest key of MAY_IMPORT that the module lies in; '' for the pack's own root."""
     rooms = [key for key in MAY_IMPORT if key and (name == key or name.startswith(key + "."))]
     return max(rooms, key=len, default="")
 
 
 def imported(path: Path) -> set[str]:
-    """Dotted names below the package that a module imports relatively."""
+    """The modules of the pack that a module imports."""
     package = [*path.relative_to(ROOT).parent.parts]
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
-            base = package[: len(package) - node.level + 1]
-            inside = [*base, *(node.module or "").split(".")] if node.module else base
-            found |= {".".join([*inside, alias.name]) for alias in node.names}
+            inside = [*package[: len(package) - node.level + 1], *(node.module or "").split(".")]
+            base = ".".join(part for part in inside if part)
+            named = {f"{base}.{alias.name}".removeprefix(".") for alias in node.names}
+            found |= {name if name in NAMES else base for name in named}
     return found
+
+
+def outside(path: Path) -> set[str]:
+    """The first names of all that a module imports from elsewhere."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_no_two_rooms_may_import_each_other() -> None:
+    TopologicalSorter(MAY_IMPORT).prepare()
 
 
 @pytest.mark.parametrize("path", modules(), ids=dotted)
@@ -57,25 +133,20 @@ def test_imports_point_one_way(path: Path) -> None:
     here = room_of(dotted(path))
     for name in imported(path):
         there = room_of(name)
-        if there and there != here:
+        if there != here and name:  # the root itself holds the version alone
             assert there in MAY_IMPORT[here], f"{dotted(path)} ({here or 'root'}) must not import {name} ({there})"
+
+
+def test_no_modules_import_each_other() -> None:
+    TopologicalSorter({dotted(path): imported(path) - {dotted(path), ""} for path in modules()}).prepare()
 
 
 @pytest.mark.parametrize("path", modules(), ids=dotted)
 def test_imports_inside_the_pack_are_relative(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom) and not node.level:
-            names.append(node.module or "")
-        assert not any(n.split(".")[0] == "fooocus_stages" for n in names), path
+    assert "fooocus_stages" not in outside(path)
 
 
-def test_only_one_module_names_comfyui() -> None:
-    hosts = ("comfy", "folder_paths", "server", "comfy_execution", "comfy_api", "latent_preview")
-    for path in modules():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom) and not node.level:
-                names.append(node.module or "")
-            if any(n.split(".")[0] in hosts for n in names):
-                assert dotted(path) == "nodes.comfy", f"{dotted(path)} imports {names}"
+@pytest.mark.parametrize("path", modules(), ids=dotted)
+def test_only_one_module_names_comfyui(path: Path) -> None:
+    hosts = {"comfy", "folder_paths", "server", "comfy_execution", "comfy_api", "latent_preview"}
+    assert dotted(path) == "nodes.comfy" or not outside(path) & hosts

@@ -7,7 +7,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import control, encode, expand, image_prompt, inpaint, load, masks, prompt, save, upscale, vae, vary
+    from . import control, image_prompt, inpaint, load, masks, save, upscale, vae, vary
+    from .prompts import encode, expand, prompt
     from .recipes import describe, from_picture, presets, recipe
     from .sampling import plan, refiner, sample
 
@@ -17,6 +18,7 @@ __all__ = [
 ]  # fmt: skip
 
 FLOORS = {
+    **dict.fromkeys(("encode", "expand", "prompt"), ".prompts"),
     **dict.fromkeys(("plan", "refiner", "sample"), ".sampling"),
     **dict.fromkeys(("describe", "from_picture", "presets", "recipe"), ".recipes"),
 }

@@ -19,7 +19,7 @@ from ...pipelines.functional.latents import from_uint8
 from ...pipelines.models.handles import Hint
 from ...pipelines.settings import DEFAULT_CLIP_VISION, DEFAULT_IMAGE_PROMPT, TOGETHER
 from ...pipelines.stages import control, image_prompt
-from ...pipelines.stages.prompt import compose_with
+from ...pipelines.stages.prompts.prompt import compose_with
 from . import base, controlling, draw, image_prompting, outlines
 from .painting import Studio, Tally, contact_sheet, paint, unseen_captions
 

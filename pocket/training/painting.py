@@ -12,8 +12,9 @@ import torch
 from ...pipelines.host import LocalHost
 from ...pipelines.models.handles import Clip, Hint, Model, Vae
 from ...pipelines.settings import DEFAULT_REFINER
-from ...pipelines.stages import encode, load, vae
-from ...pipelines.stages.prompt import compose_with
+from ...pipelines.stages import load, vae
+from ...pipelines.stages.prompts import encode
+from ...pipelines.stages.prompts.prompt import compose_with
 from ...pipelines.stages.sampling import plan, refiner, sample
 from ...pipelines.types import Prompt, SamplingSettings
 from . import draw

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 
 from fooocus_stages.pipelines.errors import UserError
 from fooocus_stages.pipelines.settings import MAX_LORAS, MAX_SEED
-from fooocus_stages.pipelines.stages.prompt import apply_arrays, compose, take_lora_tags
+from fooocus_stages.pipelines.stages.prompts.prompt import apply_arrays, compose, take_lora_tags
 from fooocus_stages.pipelines.text.emphasis import LARGE, SECTION, pack, weighted_segments
 from fooocus_stages.pipelines.text.wildcards import apply_wildcards
 from fooocus_stages.pipelines.types import Lora

@@ -12,7 +12,8 @@ import torch
 from fooocus_stages.pipelines.errors import UserError
 from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.models.handles import Clip, Model, Vae
-from fooocus_stages.pipelines.stages import encode, load, save, vae
+from fooocus_stages.pipelines.stages import load, save, vae
+from fooocus_stages.pipelines.stages.prompts import encode
 from fooocus_stages.pipelines.stages.sampling import plan, sample
 from fooocus_stages.pipelines.types import Prompt, SamplingSettings
 

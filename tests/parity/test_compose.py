@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fooocus_stages.pipelines.host import LocalHost
-from fooocus_stages.pipelines.stages.prompt import compose, compose_with
+from fooocus_stages.pipelines.stages.prompts.prompt import compose, compose_with
 from fooocus_stages.pipelines.text.styles import Styles, read_style_file
 from fooocus_stages.pipelines.types import Lora, Prompt
 

@@ -10,7 +10,8 @@ import torch
 from fooocus_stages.pipelines.functional.latents import to_uint8
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.handles import Model
-from fooocus_stages.pipelines.stages import encode, load, vae
+from fooocus_stages.pipelines.stages import load, vae
+from fooocus_stages.pipelines.stages.prompts import encode
 from fooocus_stages.pipelines.stages.sampling import plan, sample
 from fooocus_stages.pipelines.types import FreeU, Prompt, SamplingSettings
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.gpt2 import read_tokenizer
-from fooocus_stages.pipelines.stages import expand
+from fooocus_stages.pipelines.stages.prompts import expand
 from fooocus_stages.pocket.training import draw, expansion, painting, tokenizer
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM

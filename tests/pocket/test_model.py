@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from fooocus_stages.pipelines.stages.prompt import compose_with
+from fooocus_stages.pipelines.stages.prompts.prompt import compose_with
 from fooocus_stages.pocket.training import draw, export, painting, refiner, refining
 from safetensors import safe_open
 

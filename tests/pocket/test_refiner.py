@@ -11,7 +11,7 @@ from fooocus_stages.pipelines.errors import BadValue
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.clip import encode_text
 from fooocus_stages.pipelines.models.interposer import convert, load_interposer
-from fooocus_stages.pipelines.stages.prompt import compose_with
+from fooocus_stages.pipelines.stages.prompts.prompt import compose_with
 from fooocus_stages.pipelines.stages.sampling import refiner as refiners
 from fooocus_stages.pocket.training import draw, loop, networks, painting, refiner, refining
 from safetensors import safe_open

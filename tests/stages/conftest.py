@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.models.handles import Clip, Model, Vae
-from fooocus_stages.pipelines.stages import encode, load
+from fooocus_stages.pipelines.stages import load
+from fooocus_stages.pipelines.stages.prompts import encode
 from fooocus_stages.pipelines.types import Prompt, SamplingSettings
 
 

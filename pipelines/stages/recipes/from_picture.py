@@ -11,7 +11,7 @@ from ...settings import DEFAULT_CHECKPOINT, DEFAULT_VAE, NO_FILE, PERFORMANCES, 
 from ...text.styles import Styles
 from ...types import SWAP_METHODS, SamplingSettings
 from ..load import find_files, home_of
-from ..prompt import find_styles
+from ..prompts.prompt import find_styles
 from .read_metadata import read_parameters, recall
 from .recipe import DEFAULT_SIZE, MODELS_OWN_VAE, Recipe, file_meant, is_mode_lora
 from .write_metadata import PictureInfo

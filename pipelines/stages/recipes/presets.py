@@ -12,7 +12,7 @@ from ...errors import BadFile, BadValue, UnknownName, UserError
 from ...host import Host
 from ...settings import ASPECT_RATIOS, DEFAULT_VAE, NO_FILE, PERFORMANCES, POCKET_CHOICE, SAMPLERS, SCHEDULERS
 from ...types import Lora, SamplingSettings
-from ..prompt import check_styles
+from ..prompts.prompt import check_styles
 from . import literals
 from .recipe import MODELS_OWN_VAE, Recipe, file_meant, is_mode_lora
 

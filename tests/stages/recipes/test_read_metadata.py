@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fooocus_stages.pipelines.errors import BadFile
 from fooocus_stages.pipelines.host import LocalHost
-from fooocus_stages.pipelines.stages import prompt
+from fooocus_stages.pipelines.stages.prompts import prompt
 from fooocus_stages.pipelines.stages.recipes.read_metadata import from_a1111, from_fooocus, recall, styles_in
 from fooocus_stages.pipelines.stages.recipes.write_metadata import PictureInfo, a1111_text, fooocus_text
 from fooocus_stages.pipelines.stages.save import save_pictures

@@ -12,12 +12,12 @@ from fooocus_stages.pipelines.errors import BadFile
 from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.models import clip as clips
 from fooocus_stages.pipelines.models.handles import Clip
-from fooocus_stages.pipelines.stages import encode
+from fooocus_stages.pipelines.stages.prompts import encode
 from fooocus_stages.pipelines.types import Prompt, SamplingSettings
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .conftest import Pocket
+from ..conftest import Pocket
 
 SETTINGS = SamplingSettings()
 

@@ -10,7 +10,7 @@ import pytest
 from fooocus_stages.pipelines.errors import BadFile, BadValue, MissingFile, UnknownName
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.host.model_files import SUFFIXES
-from fooocus_stages.pipelines.stages.prompt import (
+from fooocus_stages.pipelines.stages.prompts.prompt import (
     apply_arrays,
     check_styles,
     compose,
@@ -361,7 +361,7 @@ def test_the_prompt_side_needs_no_torch() -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from fooocus_stages.pipelines.host import LocalHost\n"
-        "from fooocus_stages.pipelines.stages.prompt import compose_with\n"
+        "from fooocus_stages.pipelines.stages.prompts.prompt import compose_with\n"
         "compose_with(LocalHost(), 'a fox', styles='Stages Watercolour')\n"
         "assert not {'torch', 'numpy', 'PIL'} & set(sys.modules)"
     )

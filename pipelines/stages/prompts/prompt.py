@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from ..errors import BadFile, BadValue, MissingFile
-from ..host import Host, files_of
-from ..settings import EXPANSION_STYLE, MAX_LORAS, MAX_SEED, NO_FILE, NO_STYLE, RANDOM_STYLE
-from ..text.expansion import Expander, safe_str, stand_in_expander
-from ..text.styles import HOW_TO_GET, Style, Styles, bundled_styles, load_order, read_style_file
-from ..text.wildcards import Wildcards, apply_wildcards
-from ..types import Lora, Prompt
+from ...errors import BadFile, BadValue, MissingFile
+from ...host import Host, files_of
+from ...settings import EXPANSION_STYLE, MAX_LORAS, MAX_SEED, NO_FILE, NO_STYLE, RANDOM_STYLE
+from ...text.expansion import Expander, safe_str, stand_in_expander
+from ...text.styles import HOW_TO_GET, Style, Styles, bundled_styles, load_order, read_style_file
+from ...text.wildcards import Wildcards, apply_wildcards
+from ...types import Lora, Prompt
 from .expand import find_expander
 
 LORA_TAG = re.compile(r"<lora:([^:]+):([+-]?(?:\d+(?:\.\d*)?|\.\d+))>")

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from fooocus_stages.pipelines.errors import BadFile, Interrupted, MissingFile
 from fooocus_stages.pipelines.host import POCKET, LocalHost
-from fooocus_stages.pipelines.stages import expand
-from fooocus_stages.pipelines.stages.prompt import compose_with
+from fooocus_stages.pipelines.stages.prompts import expand
+from fooocus_stages.pipelines.stages.prompts.prompt import compose_with
 from fooocus_stages.pipelines.text.expansion import stand_in_expander
 
 POCKETS = POCKET / expand.KIND

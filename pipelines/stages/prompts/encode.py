@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ..errors import MissingFile
-from ..host import Host, files_of
-from ..models import clip as clips
-from ..models.embeddings import SUFFIXES, Embedding, embedding_names, read_embedding
-from ..models.handles import Clip
-from ..models.weights.soundness import require_finite
-from ..types import CONDITIONING_CLIP_SKIP, CONDITIONING_PROMPT, Conditioning, Prompt, SamplingSettings
+from ...errors import MissingFile
+from ...host import Host, files_of
+from ...models import clip as clips
+from ...models.embeddings import SUFFIXES, Embedding, embedding_names, read_embedding
+from ...models.handles import Clip
+from ...models.weights.soundness import require_finite
+from ...types import CONDITIONING_CLIP_SKIP, CONDITIONING_PROMPT, Conditioning, Prompt, SamplingSettings
 
 EMBEDDINGS = "embeddings"
 SOFTER = "leave out embeddings, or lower the weights of words and LoRAs"

@@ -7,13 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import BadFile, MissingFile
-from ..host import Host
-from ..settings import EXPANSION_STYLE
-from ..text.expansion import Expander, ExpansionFiles, safe_str, stand_in_expander
+from ...errors import BadFile, MissingFile
+from ...host import Host
+from ...settings import EXPANSION_STYLE
+from ...text.expansion import Expander, ExpansionFiles, safe_str, stand_in_expander
 
 if TYPE_CHECKING:
-    from ..models.gpt2 import ExpansionModel
+    from ...models.gpt2 import ExpansionModel
 
 KIND = "prompt_expansion/fooocus_expansion"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "fooocus_expansion.safetensors", "fooocus_expansion.bin")
@@ -85,7 +85,7 @@ def _continue(host: Host, files: ExpansionFiles, text: str, seed: int) -> str:
     """One text continued on the device for text encoders, on the CPU in place of MPS, as Fooocus does."""
     import torch
 
-    from ..models import gpt2
+    from ...models import gpt2
 
     device = host.load("text")
     half = device.type == "cuda"  # Fooocus draws from half-precision scores there
@@ -112,6 +112,6 @@ def _state(files: ExpansionFiles) -> tuple[tuple[int, int], ...]:
 def _read(files: ExpansionFiles, state: tuple[tuple[int, int], ...], half: bool) -> ExpansionModel:
     import torch
 
-    from ..models import gpt2
+    from ...models import gpt2
 
     return gpt2.load_expansion(files, torch.float16 if half else torch.float32)

@@ -1,0 +1,1 @@
+"""From words to conditioning: composing, expanding and encoding prompts."""
