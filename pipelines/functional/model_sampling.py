@@ -18,6 +18,7 @@ from torch import Tensor
 Prediction = Literal["eps", "v", "edm", "lcm"]
 
 TIMESTEPS = 1000
+TIE = 1e-6  # in ln σ; neighbours in the table are 3e-3 or more apart
 BEFORE_ALL = 999999999.9  # the σ that stands for "from the very start"
 
 
@@ -61,9 +62,13 @@ class ModelSampling:
         return float(self.table[-1])
 
     def timestep(self, sigma: float) -> float:
-        """The known timestep nearest in ln σ (a whole number; the lower one when two are equally near)."""
+        """The known timestep nearest in ln σ (a whole number; the lower one when two are equally near).
+
+        Distances closer than TIE are equal: processors round the float32 logarithm of a σ midway to either side.
+        """
         distance = (torch.tensor(sigma, dtype=torch.float32).log() - self.log_table).abs()
-        return float(int(distance.argmin()) * self.stride + self.first)
+        index = int((distance <= distance.min() + TIE).nonzero()[0])
+        return float(index * self.stride + self.first)
 
     def sigmas_at(self, timesteps: Tensor) -> Tensor:
         """σ at timesteps of any shape, log-linear between the known ones, clamped outside them; float32."""

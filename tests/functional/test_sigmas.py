@@ -67,6 +67,14 @@ def test_distilled_timesteps() -> None:
     assert [sampling.timestep(s) for s in run("lcm", 8)[:-1]] == [999, 879, 759, 639, 499, 379, 259, 139]
 
 
+@pytest.mark.parametrize("nudge", [-2e-7, 0.0, 2e-7])
+def test_a_level_midway_between_two_timesteps_is_the_lower_one(nudge: float) -> None:
+    for sampling in (sg.effective("lcm")[1], sg.effective("karras")[1]):
+        middles = ((sampling.log_table[:-1].double() + sampling.log_table[1:].double()) / 2 + nudge).exp()
+        lower = [float(sampling.first + i * sampling.stride) for i in range(len(middles))]
+        assert [sampling.timestep(float(sigma)) for sigma in middles] == lower
+
+
 def test_the_penultimate_level_is_discarded() -> None:
     expected = [14.6146, 8.56, 4.7965, 2.5508, 1.2741, 0.5895, 0.2479, 0.0923, 0]
     assert run("karras", 8, discard_penultimate=True) == pytest.approx(expected, abs=6e-5)

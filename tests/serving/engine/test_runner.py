@@ -257,7 +257,7 @@ def test_a_long_chain_costs_little_per_node() -> None:
 
 
 def test_running_imports_no_torch() -> None:
-    code = "import sys; from fooocus_stages.serving import runner; assert 'torch' not in sys.modules"
+    code = "import sys; from fooocus_stages.serving.engine import runner; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
