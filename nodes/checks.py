@@ -1,4 +1,4 @@
-"""What a declaration offers first, and what a validation function answers the server."""
+"""The files that a node offers, and validation of the chosen one before anything runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..pipelines.settings import POCKET_CHOICE
 
 
 def problem(check: Callable[[], object]) -> bool | str:
-    """True, or the sentence of the user's error that the check raised."""
+    """Run a check for VALIDATE_INPUTS: return True, or the message of the user error that it raised."""
     try:
         check()
     except UserError as error:
@@ -19,7 +19,7 @@ def problem(check: Callable[[], object]) -> bool | str:
 
 
 def with_pocket(names: Sequence[str], kind: str, default: str) -> list[str]:
-    """A list of files with those of the pocket model after them: 'pocket' for its `default`, else 'pocket/NAME'."""
+    """Append the pocket model's files of a kind to a list: 'pocket' for its `default`, 'pocket/NAME' for the others."""
     others = [f"{POCKET_CHOICE}/{name}" for name in files_of(kind, POCKET / kind) if name != default]
     return [*names, POCKET_CHOICE, *others]
 

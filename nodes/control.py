@@ -1,176 +1,162 @@
-"""Fooocus/control: pictures that say where things are, the networks that read them, and faces cut out."""
+"""Fooocus/control: control images, the networks that read them, and face crops."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..pipelines import stages
-from ..pipelines.models.handles import Hint
 from ..pipelines.settings import DEFAULT_CONTROL
 from . import sockets
-from .checks import chosen_file, problem, with_pocket
+from .checks import problem, with_pocket
 from .comfy import current_host
+from .inputs import PREVIOUS_CONTROL, fraction
+from .schema import Combo, Float, Input, Int, Output, Schema
+from .v1 import Node
 
-SHARE = {"min": 0.0, "max": 1.0, "step": 0.001, "round": 0.001}
-SIDE = {"default": 0, "min": 0, "max": 16384, "step": 8}
-WIDTH = ("INT", {**SIDE, "tooltip": "Scale and cut the picture to this width first, as Fooocus does; 0: as it is."})
-HEIGHT = ("INT", {**SIDE, "tooltip": "Scale and cut the picture to this height first; 0: as it is."})
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..pipelines.models.handles import ControlNet, Hint
+
+THRESHOLD_LOW = Int(default=64, min=1, max=255)
+THRESHOLD_HIGH = Int(default=128, min=1, max=255)
+SIDE = Int(default=0, min=0, max=16384, step=8)
+SIZE = (
+    Input("width", SIDE, "Width to resize and crop the image to first, as Fooocus does. 0 keeps its size.", True),
+    Input("height", SIDE, "Height to resize and crop the image to first. 0 keeps its size.", True),
+)
 
 
-class FooocusPyraCanny:
-    DESCRIPTION = "Edges at nine scales: the outlines that the canny control-LoRA was trained on."
-    CATEGORY = "Fooocus/control"
-    FUNCTION = "run"
-    RETURN_TYPES = ("IMAGE",)
-    RETURN_NAMES = ("image",)
-    OUTPUT_TOOLTIPS = ("White outlines on black.",)
+class FooocusPyraCanny(Node):
+    schema = Schema(
+        display_name="Fooocus PyraCanny",
+        category="Fooocus/control",
+        description="Detects edges at nine scales: the control image that Fooocus's canny control-LoRA was trained on.",
+        search_aliases=("canny", "pyracanny", "edge detection", "outlines", "lineart", "controlnet preprocessor"),
+        inputs=(
+            Input("image", "IMAGE", "Image whose outlines to keep."),
+            Input("low", THRESHOLD_LOW, "Edges weaker than this are discarded."),
+            Input("high", THRESHOLD_HIGH, "Edges stronger than this are always kept."),
+            *SIZE,
+        ),
+        outputs=(Output("image", "IMAGE", "White outlines on black."),),
+    )
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        threshold = {"min": 1, "max": 255}
-        return {
-            "required": {
-                "image": ("IMAGE", {"tooltip": "The picture whose outlines to keep."}),
-                "low": ("INT", {**threshold, "default": 64, "tooltip": "Weaker edges are dropped."}),
-                "high": ("INT", {**threshold, "default": 128, "tooltip": "Stronger edges are always kept."}),
-            },
-            "optional": {"width": WIDTH, "height": HEIGHT},
-        }
-
-    def run(self, image: Any, low: int, high: int, width: int = 0, height: int = 0) -> tuple[Any]:
+    def run(self, image: Tensor, low: int, high: int, width: int = 0, height: int = 0) -> tuple[Tensor]:
         return (stages.control.pyra_canny(image, low, high, width, height),)
 
 
-class FooocusCpds:
-    DESCRIPTION = "Contrast-preserving structure as grey: what the CPDS control-LoRA was trained on."
-    CATEGORY = "Fooocus/control"
-    FUNCTION = "run"
-    RETURN_TYPES = ("IMAGE",)
-    RETURN_NAMES = ("image",)
-    OUTPUT_TOOLTIPS = ("The structure in grey.",)
+class FooocusCpds(Node):
+    schema = Schema(
+        display_name="Fooocus CPDS",
+        category="Fooocus/control",
+        description="Extracts the structure of an image as grayscale (contrast-preserving decolorization): the control "
+        "image that Fooocus's CPDS control-LoRA was trained on.",
+        search_aliases=("cpds", "structure", "depth", "decolorization", "grayscale", "controlnet preprocessor"),
+        inputs=(Input("image", "IMAGE", "Image whose structure to keep."), *SIZE),
+        outputs=(Output("image", "IMAGE", "Structure of the image in grayscale."),),
+    )
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {"image": ("IMAGE", {"tooltip": "The picture whose structure to keep."})},
-            "optional": {"width": WIDTH, "height": HEIGHT},
-        }
-
-    def run(self, image: Any, width: int = 0, height: int = 0) -> tuple[Any]:
+    def run(self, image: Tensor, width: int = 0, height: int = 0) -> tuple[Tensor]:
         return (stages.control.cpds(image, width, height),)
 
 
-class FooocusFaceCrop:
-    DESCRIPTION = (
-        "The surest face, upright in 512×512, for a face prompt; without a face the whole picture. Faces are found by "
-        "RetinaFace where the package facexlib is installed, as in Fooocus, else by YuNet."
+class FooocusFaceCrop(Node):
+    schema = Schema(
+        display_name="Fooocus Face Crop",
+        category="Fooocus/control",
+        description="Crops the most confidently detected face, upright at 512×512, for face swap. Returns the whole "
+        "image if no face is found. Detects with RetinaFace if the package facexlib is installed, as Fooocus does, and "
+        "with YuNet otherwise.",
+        search_aliases=("face swap", "faceswap", "face crop", "face detection", "align face"),
+        inputs=(
+            Input("image", "IMAGE", "Image with the face."),
+            Input(
+                "landmarks",
+                sockets.LANDMARKS,
+                "Facial landmarks from another tool, as text or numbers: x and y of the left eye, right eye, nose, "
+                "left mouth corner and right mouth corner. Skips the detection.",
+                optional=True,
+            ),
+        ),
+        outputs=(Output("image", "IMAGE", "The cropped face."),),
     )
-    CATEGORY = "Fooocus/control"
-    FUNCTION = "run"
-    RETURN_TYPES = ("IMAGE",)
-    RETURN_NAMES = ("image",)
-    OUTPUT_TOOLTIPS = ("The face.",)
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {"image": ("IMAGE", {"tooltip": "The picture with the face."})},
-            "optional": {
-                "landmarks": (
-                    sockets.LANDMARKS,
-                    {
-                        "tooltip": "The face's points from another tool, as text or numbers: x and y of left eye, "
-                        "right eye, nose, left and right corner of the mouth. Then nothing is searched."
-                    },
-                )
-            },
-        }
-
-    def run(self, image: Any, landmarks: Any = None) -> tuple[Any]:
+    def run(self, image: Tensor, landmarks: object = None) -> tuple[Tensor]:
         return (stages.control.cropped_faces(current_host(), image, landmarks),)
 
 
-class FooocusLoadControl:
-    DESCRIPTION = "Reads a control network: a control-LoRA as Fooocus uses them, or a whole ControlNet for SDXL."
-    CATEGORY = "Fooocus/control"
-    FUNCTION = "run"
-    RETURN_TYPES = (sockets.CONTROL_NET,)
-    RETURN_NAMES = ("control_net",)
-    OUTPUT_TOOLTIPS = ("The control network.",)
+def control_files() -> list[str]:
+    """The control networks that can be chosen."""
+    return with_pocket(current_host().names("controlnet"), "controlnet", DEFAULT_CONTROL)
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        names = with_pocket(current_host().names("controlnet"), "controlnet", DEFAULT_CONTROL)
-        tooltip = (
-            "The control network's file: PyraCanny's for outlines, CPDS's for structure. 'pocket' is the small one for "
-            "the model that comes with the pack."
-        )
-        return {
-            "required": {
-                "control_name": (names, {"default": chosen_file(names, DEFAULT_CONTROL), "tooltip": tooltip}),
-            }
-        }
+
+class FooocusLoadControl(Node):
+    schema = Schema(
+        display_name="Fooocus Load Control",
+        category="Fooocus/control",
+        description="Loads a control network: a control-LoRA such as Fooocus's, or a full SDXL ControlNet.",
+        search_aliases=("load controlnet", "controlnet loader", "control lora", "canny", "cpds"),
+        inputs=(
+            Input(
+                "control_name",
+                Combo(control_files, DEFAULT_CONTROL),
+                "File of the control network. Choose the one that matches the control image, such as PyraCanny's for "
+                "outlines. 'pocket' is a small one for the pocket model.",
+            ),
+        ),
+        outputs=(Output("control_net", sockets.CONTROL_NET, "The control network."),),
+    )
 
     @classmethod
     def VALIDATE_INPUTS(cls, control_name: str | None) -> bool | str:
-        if control_name is None:
-            return True
-        return problem(lambda: stages.control.find(current_host(), control_name))
+        return control_name is None or problem(lambda: stages.control.find(current_host(), control_name))
 
-    def run(self, control_name: str) -> tuple[Any]:
+    def run(self, control_name: str) -> tuple[ControlNet]:
         return (stages.control.load(current_host(), control_name),)
 
 
-class FooocusControl:
-    DESCRIPTION = "One control image for the sampler. Chain several; their order has no meaning."
-    CATEGORY = "Fooocus/control"
-    FUNCTION = "run"
-    RETURN_TYPES = (sockets.CONTROL,)
-    RETURN_NAMES = ("control",)
-    OUTPUT_TOOLTIPS = ("The control images so far, for the sampler.",)
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {
-                "image": ("IMAGE", {"tooltip": "What the network reads: outlines, structure, whatever it knows."}),
-                "control_net": (sockets.CONTROL_NET, {"tooltip": "The network that reads it."}),
-                "weight": (
-                    "FLOAT",
-                    {
-                        "default": 1.0,
-                        "min": 0.0,
-                        "max": 2.0,
-                        "step": 0.001,
-                        "round": 0.001,
-                        "tooltip": "How strongly the picture follows; 0 is off.",
-                    },
-                ),
-                "start_at": ("FLOAT", {**SHARE, "default": 0.0, "tooltip": "From which share of the timesteps on."}),
-                "stop_at": (
-                    "FLOAT",
-                    {
-                        **SHARE,
-                        "default": 0.5,
-                        "tooltip": "To which share of the timesteps; later steps are free. 0 is off.",
-                    },
-                ),
-                "softness": (
-                    "FLOAT",
-                    {
-                        **SHARE,
-                        "default": 0.25,
-                        "tooltip": "How much less the fine layers follow than the coarse ones; Fooocus's is 0.25.",
-                    },
-                ),
-            },
-            "optional": {"control": (sockets.CONTROL, {"tooltip": "Control images and image prompts so far."})},
-        }
+class FooocusControl(Node):
+    schema = Schema(
+        display_name="Fooocus Control",
+        category="Fooocus/control",
+        description="Adds a control image for the sampler. Chain several to combine them, in any order.",
+        search_aliases=("apply controlnet", "controlnet", "canny", "pyracanny", "cpds", "control image"),
+        inputs=(
+            Input("image", "IMAGE", "Control image, such as outlines from PyraCanny."),
+            Input("control_net", sockets.CONTROL_NET, "Control network that was trained on such images."),
+            Input(
+                "weight",
+                Float(1.0, min=0.0, max=2.0, step=0.001, round=0.001),
+                "Strength of the control. 0 turns it off.",
+            ),
+            Input(
+                "start_at",
+                fraction(0.0),
+                "Fraction of the noise schedule at which the control starts, counted in timesteps.",
+                advanced=True,
+            ),
+            Input(
+                "stop_at",
+                fraction(0.5),
+                "Fraction of the noise schedule at which the control stops, counted in timesteps. 0 turns it off.",
+            ),
+            Input(
+                "softness",
+                fraction(0.25),
+                "How much weaker the control is in the layers for fine detail than in the layers for composition. "
+                "Fooocus uses 0.25.",
+                advanced=True,
+            ),
+            PREVIOUS_CONTROL,
+        ),
+        outputs=(Output("control", sockets.CONTROL, "All control images and image prompts so far, for the sampler."),),
+    )
 
     def run(
         self,
-        image: Any,
-        control_net: Any,
+        image: Tensor,
+        control_net: ControlNet,
         weight: float,
         start_at: float,
         stop_at: float,

@@ -1,0 +1,28 @@
+"""Inputs that several nodes share, and ranges that many use."""
+
+from __future__ import annotations
+
+from ..pipelines.settings import MAX_SEED
+from . import sockets
+from .schema import Float, Input, Int
+
+SEED = Int(default=0, min=0, max=MAX_SEED, control_after_generate=True)
+
+
+def fraction(default: float) -> Float:
+    """A number from 0 to 1."""
+    return Float(default, min=0.0, max=1.0, step=0.001, round=0.001)
+
+
+IMAGE_SEED = Input("seed", SEED, "Seed of the image. Connect the seed output of the prompt node.")
+VAE = Input("vae", sockets.VAE, "VAE of the model. With a refiner, connect the VAE from the refiner switch.")
+SETTINGS = Input("settings", sockets.SETTINGS, "Sampling settings from the performance node.")
+PREVIOUS_CONTROL = Input(
+    "control", sockets.CONTROL, "Control images and image prompts from earlier nodes in the chain.", optional=True
+)
+UPSCALER = Input(
+    "upscaler",
+    sockets.ANY_UPSCALER,
+    "Upscale model that enlarges small regions before they are inpainted. Without one they are resampled.",
+    optional=True,
+)
