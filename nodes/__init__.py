@@ -26,7 +26,7 @@ from .sampling import (
     FooocusVaeDecode,
     FooocusVaeEncode,
 )
-from .upscale import FooocusLoadUpscaler, FooocusUpscale, FooocusUpscaleImage, FooocusVary
+from .upscale import FooocusLoadUpscaler, FooocusUpscale, FooocusUpscaleImage, FooocusUpscaleSize, FooocusVary
 
 NODE_CLASS_MAPPINGS = {
     "FooocusPreset": FooocusPreset,
@@ -60,6 +60,7 @@ NODE_CLASS_MAPPINGS = {
     "FooocusLoadUpscaler": FooocusLoadUpscaler,
     "FooocusUpscaleImage": FooocusUpscaleImage,
     "FooocusUpscale": FooocusUpscale,
+    "FooocusUpscaleSize": FooocusUpscaleSize,
     "FooocusInpaint": FooocusInpaint,
     "FooocusInpaintPrompt": FooocusInpaintPrompt,
     "FooocusInpaintCrop": FooocusInpaintCrop,
@@ -107,6 +108,7 @@ NODE_DISPLAY_NAME_MAPPINGS = {
     "FooocusLoadUpscaler": "Fooocus Load Upscaler",
     "FooocusUpscaleImage": "Fooocus Upscale Image",
     "FooocusUpscale": "Fooocus Upscale",
+    "FooocusUpscaleSize": "Fooocus Upscale Size",
     "FooocusInpaint": "Fooocus Inpaint",
     "FooocusInpaintPrompt": "Fooocus Inpaint Prompt",
     "FooocusInpaintCrop": "Fooocus Inpaint Crop",

@@ -21,6 +21,20 @@ from .comfy import current_host
 
 SEED = {"default": 0, "min": 0, "max": MAX_SEED, "control_after_generate": True}
 STRENGTH = {"min": 0.0, "max": 1.0, "step": 0.001, "round": 0.001}
+METHOD = (
+    list(UPSCALE_FACTORS),
+    {"default": "Upscale (2x)", "tooltip": "How many times larger; Fast draws nothing anew."},
+)
+FACTOR = (
+    "FLOAT",
+    {
+        "default": 2.0,
+        "min": 1.0,
+        "max": 8.0,
+        "step": 0.01,
+        "tooltip": "How many times larger with the method custom.",
+    },
+)
 SAMPLED = ("model", "vae", "positive", "negative", "settings", "control")
 
 
@@ -144,20 +158,8 @@ class FooocusUpscale:
             "required": {
                 "image": ("IMAGE", {"tooltip": "The picture to enlarge."}),
                 "upscaler": (sockets.ANY_UPSCALER, {"tooltip": "The network; ComfyUI's upscale models fit too."}),
-                "method": (
-                    list(UPSCALE_FACTORS),
-                    {"default": "Upscale (2x)", "tooltip": "How many times larger; Fast draws nothing anew."},
-                ),
-                "factor": (
-                    "FLOAT",
-                    {
-                        "default": 2.0,
-                        "min": 1.0,
-                        "max": 8.0,
-                        "step": 0.01,
-                        "tooltip": "How many times larger with the method custom.",
-                    },
-                ),
+                "method": METHOD,
+                "factor": FACTOR,
                 "strength": (
                     "FLOAT",
                     {
@@ -210,3 +212,32 @@ class FooocusUpscale:
     ) -> tuple[Any, Info | None]:
         sampling = stages.upscale.sampling_of(model, vae, positive, negative, settings, seed, control or ())
         return stages.upscale.upscale(current_host(), upscaler, image, method, factor, strength, steps, sampling)
+
+
+class FooocusUpscaleSize:
+    DESCRIPTION = (
+        "The size at which Fooocus Upscale samples an image. Wire it into PyraCanny or CPDS, so that a control image "
+        "is prepared at that size; give this node and Fooocus Upscale the same method and factor."
+    )
+    CATEGORY = "Fooocus/upscale"
+    FUNCTION = "run"
+    RETURN_TYPES = ("INT", "INT")
+    RETURN_NAMES = ("width", "height")
+    OUTPUT_TOOLTIPS = ("Width in pixels, for control images.", "Height in pixels.")
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {
+            "required": {
+                "image": ("IMAGE", {"tooltip": "The image to enlarge."}),
+                "upscaler": (sockets.ANY_UPSCALER, {"tooltip": "The upscaler that Fooocus Upscale uses."}),
+                "method": METHOD,
+                "factor": FACTOR,
+            },
+            "optional": {
+                "model": (sockets.MODEL, {"tooltip": "The model that samples the image; without it, SDXL is assumed."}),
+            },
+        }
+
+    def run(self, image: Any, upscaler: Any, method: str, factor: float, model: Model | None = None) -> tuple[int, int]:
+        return stages.upscale.sampled_size(upscaler, image, method, factor, model)

@@ -24,11 +24,15 @@ def resample(images: Tensor, height: int, width: int) -> Tensor:
 
 def to_size_class(images: Tensor, wanted: int) -> Tensor:
     """The pictures in the size that their proportions have in a size class. Raises BadValue for very narrow ones."""
+    return resample(images, *size_in_class(images.shape[1], images.shape[2], wanted))
+
+
+def size_in_class(height: int, width: int, wanted: int) -> tuple[int, int]:
+    """(height, width) to which images of that size are resampled for a size class. Raises BadValue if too narrow."""
     try:
-        height, width = geometry.size_of_class(images.shape[1], images.shape[2], wanted)
+        return geometry.size_of_class(height, width, wanted)
     except ValueError as error:
         raise BadValue(f"{error}: cut it to a wider part first") from error
-    return resample(images, height, width)
 
 
 def _each(images: Tensor, change: Callable[[geometry.Picture], geometry.Picture]) -> Tensor:

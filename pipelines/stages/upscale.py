@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadValue, UnknownName
-from ..functional.latents import over_white
+from ..functional.latents import CELL, over_white
 from ..functional.tiles import tiled_scale
 from ..host import Host
 from ..models.handles import Hint, Info, Model, Vae
@@ -106,7 +106,9 @@ def upscale(
     is larger than the size class 2800. Raises BadValue and UnknownName.
     """
     native = sampling.model.native_size if sampling else SIZE_OF_SDXL
-    picture, size_class = resized(host, upscaler, image, factor_of(method, factor), native)
+    pixels = checked(image)
+    height, width, size_class = enlarged_size(upscaler, pixels, method, factor, native)
+    picture = sizes.resample(enlarge(host, upscaler, pixels), height, width)
     if not is_sampled(method, strength) or size_class > LARGEST_SAMPLED * native / SIZE_OF_SDXL:
         return picture, None
     if sampling is None:
@@ -115,14 +117,33 @@ def upscale(
     return sampled_over(host, replace(sampling, settings=settings), picture, strength)
 
 
-def resized(host: Host, upscaler: Upscaler | Any, image: Tensor, factor: float, native: int) -> tuple[Tensor, int]:
-    """Pictures enlarged and resampled to the factor, or to the size class `native`, and their size class."""
-    height, width = image.shape[1] * factor, image.shape[2] * factor
+def sampled_size(
+    upscaler: Upscaler | Any, image: Tensor, method: str, factor: float = 2.0, model: Model | None = None
+) -> tuple[int, int]:
+    """Width and height in pixels, multiples of 8, at which `upscale` samples images (B, H, W, 3).
+
+    Control images are prepared at this size. Without a `model`, SDXL's size of 1024 is assumed. Raises as `upscale`.
+    """
+    native = model.native_size if model else SIZE_OF_SDXL
+    height, width, _ = enlarged_size(upscaler, checked(image), method, factor, native)
+    return width // CELL * CELL, height // CELL * CELL
+
+
+def enlarged_size(
+    upscaler: Upscaler | Any, image: Tensor, method: str, factor: float, native: int
+) -> tuple[int, int, int]:
+    """Height and width in pixels of the enlarged images (B, H, W, 3), and their size class.
+
+    Images that stay below the size class `native` at the factor are brought into that class; the factor then has no
+    effect. Raises UnknownName, and BadValue for a factor out of range and for images that are too narrow.
+    """
+    chosen = factor_of(method, factor)
+    height, width = image.shape[1] * chosen, image.shape[2] * chosen
     size_class = sizes.size_class(height, width)
-    large = enlarge(host, upscaler, image)
-    if size_class < native:
-        return sizes.to_size_class(large, native), native
-    return sizes.resample(large, int(height), int(width)), size_class
+    if size_class >= native:
+        return int(height), int(width), size_class
+    scale = _parts(upscaler)[2]
+    return *sizes.size_in_class(round(image.shape[1] * scale), round(image.shape[2] * scale), native), native
 
 
 def sampled_over(host: Host, what: Sampling, picture: Tensor, strength: float) -> tuple[Tensor, Info]:

@@ -60,6 +60,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
             ("FooocusEncodePrompt", 100),
             ("FooocusAspectRatio", 450),
             ("FooocusVary", 450),
+            ("FooocusUpscaleSize", 450),
             ("FooocusInpaint", 450),
             ("FooocusInpaintModel", 450),
             ("FooocusOutpaintPad", 780),

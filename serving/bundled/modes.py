@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ...pipelines.settings import FAST_UPSCALES, SIDES, VARY_STRENGTHS
 from .graph_builder import ApiGraph, GraphBuilder, Link, add_core, add_painting, add_sampling, add_saving, size_inputs
-from .hints import add_hints
+from .hints import CONTROLS, add_hints
 from .request import NO_MASK, OWN_MASK, Inpaint, InpaintOptions, TextToImage, UpscaleOrVary
 
 
@@ -103,22 +103,23 @@ def vary(request: UpscaleOrVary) -> ApiGraph:
 def upscale(request: UpscaleOrVary) -> ApiGraph:
     """The picture enlarged; with a fast method that is all, and no model is needed."""
     build = GraphBuilder()
-    fast = request.method in FAST_UPSCALES
-    wires = {"seed": request.seed} if fast else add_core(build, request).links()
-    control = None if fast else add_hints(build, request.image_prompts)
+    core = None if request.method in FAST_UPSCALES else add_core(build, request)
+    has_control = core is not None and any(prompt.type in CONTROLS for prompt in request.image_prompts)
+    control = add_hints(build, request.image_prompts) if core and not has_control else None
     picture = build.add("LoadImage", "Picture to enlarge", image=request.image)
     upscaler = build.add("FooocusLoadUpscaler", "Upscaler", upscaler_name=request.upscaler)
+    wires = {"image": picture[0], "upscaler": upscaler[0], "method": request.method, "factor": 2.0}
+    if core and has_control:  # control images are prepared at the size that is sampled
+        size = build.add("FooocusUpscaleSize", "Upscale size", **wires, model=core.model)
+        control = add_hints(build, request.image_prompts, (size[0], size[1]))
     large = build.add(
         "FooocusUpscale",
         "Upscale",
-        image=picture[0],
-        upscaler=upscaler[0],
-        method=request.method,
-        factor=2.0,
+        **wires,
         strength=0.382,
         steps=0,
         control=control,
-        **wires,
+        **(core.links() if core else {"seed": request.seed}),
     )
     add_saving(build, request, large[0], large[1])
     return build.graph

@@ -87,15 +87,18 @@ def test_what_the_network_makes_is_resampled(method: str, size: tuple[int, int],
         ("Upscale (1.5x)", (40, 40), (128, 128)),  # smaller than the model's own size
         ("Upscale (1.5x)", (104, 120), (152, 176)),  # 156 × 180, cut to whole latent cells
         ("Upscale (2x)", (96, 128), (192, 256)),
+        ("Upscale (1.5x)", (150, 107), (224, 160)),
+        ("Upscale (2x)", (31, 32), (120, 128)),  # the network's 124 × 128 is in the model's size class already
         ("custom", (96, 96), (240, 240)),
     ],
 )
 def test_sizes_of_what_is_sampled_over(
     pocket: Pocket, method: str, size: tuple[int, int], expected: tuple[int, int]
 ) -> None:
-    args = (HOST, Nearest(), torch.rand(1, *size, 3), method)
-    image, info = upscale.upscale(*args, factor=2.5, sampling=sampling(pocket))
+    args = (Nearest(), torch.rand(1, *size, 3), method)
+    image, info = upscale.upscale(HOST, *args, factor=2.5, sampling=sampling(pocket))
     assert image.shape[1:3] == expected
+    assert upscale.sampled_size(*args, factor=2.5, model=pocket.model) == expected[::-1]
     assert info is not None
     assert (info.height, info.width) == expected
     assert info.settings.steps == 2
