@@ -1,4 +1,4 @@
-"""What every parity test shares: which golden files run, and no gradients."""
+"""Shared by the parity tests: which golden files run, no gradients, and networks that are dropped after the last."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from . import nano
 from .golden import FOLDER
 
 
@@ -18,3 +19,9 @@ def pytest_report_header() -> str:
 def _no_gradients() -> Iterator[None]:
     with torch.no_grad():
         yield
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _drop_the_nano_networks() -> Iterator[None]:
+    yield
+    nano.forget()

@@ -87,9 +87,8 @@ def each_case(group: str, where: Callable[[Case], bool] = lambda case: True) -> 
     return pytest.mark.parametrize("case", chosen, ids=[case.name for case in chosen])
 
 
-@cache
 def weights(manifest: str) -> dict[str, torch.Tensor]:
-    """The weights of a nano model ('nano-sdxl-unet'), names as in its manifest. Do not write into them."""
+    """The weights of a nano model ('nano-sdxl-unet'), names as in its manifest."""
     path = next((p for p in (FOLDER / f"{manifest}.json", OWN / f"{manifest}.json") if p.is_file()), None)
     if path is None:
         pytest.skip(f"no manifest {manifest}.json in {FOLDER}", allow_module_level=True)

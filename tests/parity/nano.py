@@ -4,7 +4,7 @@ from .nano import sdxl
 
 @each_case("text_to_image")
 def test_…(case):
-    checkpoint = sdxl()     # shared by all tests of the session: leave it as you found it
+    checkpoint = sdxl()     # shared by all tests of this folder: leave it as you found it
 """
 
 from __future__ import annotations
@@ -88,6 +88,12 @@ def refiner() -> Checkpoint:
 def sd15() -> Checkpoint:
     """The nano SD 1.5 checkpoint, loaded in float32."""
     return load_checkpoint(sd15_file(), torch.float32, torch.float32)
+
+
+def forget() -> None:
+    """Drop the loaded checkpoints: together they hold more than a gigabyte."""
+    for load in (sdxl, refiner, sd15):
+        load.cache_clear()
 
 
 def _written(name: str, state: dict[str, torch.Tensor]) -> Path:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 
+import pytest
 import torch
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.handles import ControlHint, ControlNet
@@ -24,6 +26,12 @@ def control_net(name: str) -> ControlNet:
     path = nano.folder() / f"{name}.safetensors"
     save_file({**nano.untagged(f"nano-{name}"), "lora_controlnet": torch.zeros(0)}, path)
     return load_controlnet(path, torch.float32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _drop_networks() -> Iterator[None]:
+    yield
+    control_net.cache_clear()
 
 
 def hints_of(case: Case) -> tuple[ControlHint, ...]:

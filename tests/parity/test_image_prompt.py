@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 
+import pytest
 import torch
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.handles import ImageHint
@@ -59,6 +61,12 @@ def adapter(name: str) -> ImageAdapter:
         halves[half][rest] = value
     torch.save(halves, path)
     return load_adapter(path, torch.float32)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _drop_networks() -> Iterator[None]:
+    yield
+    adapter.cache_clear()
 
 
 def hints(case: Case) -> tuple[ImageHint, ...]:

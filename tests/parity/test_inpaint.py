@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import pytest
 import torch
 from fooocus_stages.pipelines.functional.latents import from_uint8, to_uint8
 from fooocus_stages.pipelines.host import LocalHost
@@ -85,6 +87,12 @@ def precise() -> Vae:
     own = nano.sdxl().vae
     assert own is not None
     return replace(own, network=Network(deepcopy(own.network.module).double()))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _drop_networks() -> Iterator[None]:
+    yield
+    precise.cache_clear()
 
 
 def model_of(case: Case, head: bool) -> Model:

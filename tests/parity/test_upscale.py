@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import pytest
 import torch
 from fooocus_stages.pipelines.functional.latents import from_uint8, to_uint8
 from fooocus_stages.pipelines.host import LocalHost
@@ -22,6 +24,12 @@ def network() -> Upscaler:
     state = nano.untagged("nano-upscaler")
     torch.save({key.replace("RDB", "residual_block_"): tensor for key, tensor in state.items()}, path)
     return load_upscaler(path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _drop_networks() -> Iterator[None]:
+    yield
+    network.cache_clear()
 
 
 @each_case("upscale")
