@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..pipelines.opencv import cv2
 from .geometry import Picture
 
 Points = Sequence[Sequence[float]]

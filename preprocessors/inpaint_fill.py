@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..pipelines.opencv import cv2
 from .geometry import Picture
 from .masks import Mask, box_of
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..pipelines.opencv import cv2
 from .geometry import Picture, resample
 
 Mask = NDArray[np.uint8]

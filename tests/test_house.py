@@ -1,4 +1,4 @@
-"""The house's papers agree with each other."""
+"""Metadata files agree with each other and with the tree."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ def listed(block: str) -> list[str]:
 
 def test_the_two_lists_of_requirements_agree() -> None:
     assert read("requirements.txt").split() == listed("dependencies")
+
+
+def test_no_required_package_replaces_an_installed_opencv() -> None:
+    assert not [line for line in read("requirements.txt").split() if "opencv" in line]
+    assert listed("opencv") == ["opencv-python-headless>=4.8"]
+    assert set(listed("opencv")) < set(listed("dev"))
 
 
 def test_every_requirement_is_a_lower_bound_with_a_tested_version() -> None:

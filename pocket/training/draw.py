@@ -10,8 +10,9 @@ import hashlib
 import itertools
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
+
+from ...pipelines.opencv import cv2
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (208, 24, 36),

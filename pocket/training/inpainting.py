@@ -11,7 +11,6 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -22,6 +21,7 @@ from ...pipelines.host import LocalHost
 from ...pipelines.models.handles import Model
 from ...pipelines.models.hints.inpaint_patch import HEAD_INPUTS, HEAD_KERNEL, feature, head_attached
 from ...pipelines.models.weights import key_names
+from ...pipelines.opencv import cv2
 from ...pipelines.settings import INPAINT_HEAD, INPAINT_PATCHES
 from ...pipelines.stages import inpaint, vae
 from ...pipelines.types import InpaintRegion

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 
+from ...pipelines.opencv import cv2
 from ...preprocessors.canny import pyramid_canny
 from . import draw
 

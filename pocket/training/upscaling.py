@@ -10,12 +10,12 @@ import copy
 import re
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ...pipelines.models.upscaler import Upscaler
+from ...pipelines.opencv import cv2
 from . import draw
 from .loop import Run, cosine, follow, set_rate
 

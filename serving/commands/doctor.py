@@ -21,6 +21,7 @@ from ..console import Console
 from .common import OK, REFUSED, FoldersHost, add_command, folders_again, host_of, host_options, show
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
+OPENCV = "opencv-python-headless>=4.8"  # or another of its packages; only control images and masks need it
 OTHER_NAMES = {"opencv-python-headless": ("opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")}
 KINDS = (
     "checkpoints", "loras", "vae", "vae_approx", "embeddings", "upscale_models", "controlnet", "inpaint", "clip_vision",
@@ -44,7 +45,7 @@ def examine(options: argparse.Namespace, console: Console) -> int:
     report: dict[str, Any] = {
         "fooocus_stages": __version__,
         "python": platform.python_version(),
-        "libraries": libraries,
+        "libraries": [*libraries, _library(OPENCV)],
         "device": _device(host),
         "memory": _memory(),
         "folders": _folders(host),

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ...errors import BadFile
+from ...opencv import cv2
 from ..weights.files import read_state
 
 Picture = NDArray[np.uint8]
