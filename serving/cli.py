@@ -1,4 +1,4 @@
-"""The command fooocus-stages: which commands there are, and how each may end."""
+"""The command fooocus-stages: its commands and its exit codes."""
 
 from __future__ import annotations
 
@@ -15,37 +15,28 @@ from .. import __version__
 from ..pipelines.errors import Interrupted, UserError
 from .commands import assets, doctor, nodes, prompt, run, workflows
 from .commands.common import FAILED, INTERRUPTED, REFUSED, TERMINATED, lines_of, show
-from .console import Console
+from .console import Console, escaping_streams
 from .engine.results import RunError
 
 COMMANDS = (run, prompt, workflows, nodes, assets, doctor)
 
 
 class Terminated(BaseException):
-    """The process was asked to end."""
+    """Raised by SIGTERM."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, 1 a node failed, 2 the user can mend it, 130 Ctrl-C."""
-    options = parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _terminate)
-    console = Console()
-    try:
-        return int(options.act(options, console))
-    except (KeyboardInterrupt, Interrupted):
-        return _ended(options, console, "interrupted", INTERRUPTED)
-    except Terminated:
-        return _ended(options, console, "terminated", TERMINATED)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except (UserError, RunError) as error:
-        return _told(options, console, error)
+    """Run the command line and return its exit code.
+
+    0: success. 1: a node or the server failed. 2: an error that the user can fix. 130: Ctrl-C. 143: SIGTERM.
+    """
+    with escaping_streams():
+        return _run(parser().parse_args(arguments))
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line's words."""
-    top = argparse.ArgumentParser(prog="fooocus-stages", description="Fooocus, one stage at a time, without ComfyUI.")
+    """Build the parser of the command line."""
+    top = argparse.ArgumentParser(prog="fooocus-stages", description="Run the stages of Fooocus without ComfyUI.")
     top.add_argument("--version", action="version", version=f"fooocus-stages {__version__}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     for command in COMMANDS:
@@ -53,27 +44,35 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _told(options: argparse.Namespace, console: Console, error: Exception) -> int:
-    """Tell an error in one line, as JSON too where that is asked for; returns the exit code."""
-    console.close()
-    if options.debug:
-        traceback.print_exception(error)
-    _report(options, console, str(error))
-    print(f"error: {error}", file=sys.stderr)
-    return REFUSED if isinstance(error, UserError) else FAILED
+def _run(options: argparse.Namespace) -> int:
+    signal.signal(signal.SIGTERM, _terminate)
+    console = Console()
+    try:
+        return int(options.act(options, console))
+    except (KeyboardInterrupt, Interrupted):
+        return _end(options, console, "interrupted", INTERRUPTED)
+    except Terminated:
+        return _end(options, console, "terminated", TERMINATED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (UserError, RunError) as error:
+        if options.debug:
+            console.close()
+            traceback.print_exception(error)
+        code = REFUSED if isinstance(error, UserError) else FAILED
+        return _end(options, console, str(error), code, prefix="error: ")
 
 
-def _ended(options: argparse.Namespace, console: Console, word: str, code: int) -> int:
+def _end(options: argparse.Namespace, console: Console, reason: str, code: int, prefix: str = "") -> int:
+    """Report why a command ended early, and what it had saved, on both streams; return the exit code."""
     console.close()
-    _report(options, console, word)
-    print(word, file=sys.stderr)
+    report: dict[str, object] = {"error": reason}
+    report |= {"outputs": console.outputs} if console.outputs else {}
+    report |= {"notices": console.notices} if console.notices else {}
+    show(options, report, lines_of(console.outputs))
+    print(f"{prefix}{reason}", file=sys.stderr)
     return code
-
-
-def _report(options: argparse.Namespace, console: Console, word: str) -> None:
-    """Say on stdout what a run had saved before it ended; as JSON with the word for its end."""
-    saved = {"outputs": console.outputs} if console.outputs else {}
-    show(options, {"error": word, **saved}, lines_of(console.outputs))
 
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -212,6 +212,7 @@ class RemoteRun:
     def _notice(self, node_id: str, text: str) -> None:
         if self.begun and node_id.partition(".")[0] in self.graph and text not in self.noticed:
             self.noticed.add(text)
+            self.results.notices.append(text)
             self.console.notice(text)
 
     def _start(self, data: Mapping[str, Any]) -> None:

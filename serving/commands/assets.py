@@ -15,7 +15,7 @@ from ...pipelines.host import POCKET
 from ...pipelines.host.model_paths import model_roots
 from ..bundled.workflow_files import bundled
 from ..console import Console, Transfer
-from .common import OK, FoldersHost, add_command, folders_again, host_of, host_options, show
+from .common import OK, FoldersHost, add_command, add_host_options, folder_options, host_of, show
 
 IN_HUB = "hub"
 MIRROR_VARIABLE = "HF_ENDPOINT"
@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
     actions = assets.add_subparsers(required=True, metavar="ACTION")
     listing = add_command(actions, "list", list_assets, "list the files that modes need, and which are there")
     listing.add_argument("names", nargs="*", metavar="MODE", help=f"{NAMES} (default: all)")
-    host_options(listing)
+    add_host_options(listing)
     fetching = add_command(actions, "fetch", fetch_assets, "fetch the files that modes need and that are not there")
     fetching.add_argument("names", nargs="+", metavar="MODE", help=NAMES)
     fetching.add_argument("--to", type=Path, metavar="DIR", help="the models folder to fetch into")
@@ -39,10 +39,10 @@ def add(commands: Any) -> None:
     fetching.add_argument("--offline", action="store_true", help="only say what is missing (as with HF_HUB_OFFLINE=1)")
     fetching.add_argument("--jobs", type=int, default=4, metavar="N", help="files at a time; default: 4")
     fetching.add_argument("--timeout", type=float, metavar="SECONDS", help=f"default: ${TIMEOUT_VARIABLE}, else 10")
-    host_options(fetching)
+    add_host_options(fetching)
     where = add_command(actions, "where", where_assets, "show which folders are looked in, and which file is taken")
     where.add_argument("names", nargs="*", metavar="MODE|FILE", help=f"{NAMES} (default: all)")
-    host_options(where)
+    add_host_options(where)
 
 
 def list_assets(options: argparse.Namespace, console: Console) -> int:
@@ -103,7 +103,7 @@ def meant(host: FoldersHost, names: Sequence[str]) -> list[Any]:
 def _folders(options: argparse.Namespace) -> str:
     """The options that name folders, for the command that goes on."""
     to = shlex.join(["--to", str(options.to)]) if options.to else ""
-    return " ".join(filter(None, [folders_again(options), to]))
+    return " ".join(filter(None, [folder_options(options), to]))
 
 
 def _jobs(host: FoldersHost, options: argparse.Namespace) -> list[Any]:

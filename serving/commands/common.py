@@ -1,4 +1,4 @@
-"""What the commands share: their parsers, the host of their folders, and how they print."""
+"""Shared by the commands: options, the host of the model folders, and output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ...nodes.headless import HEADLESS_NODES
 from ...pipelines.assets import needs
 from ...pipelines.errors import BadValue, MissingFile
 from ...pipelines.host import POCKET, LocalHost
-from ..console import Console
+from ..console import Console, shows_unicode
 
 OK, FAILED, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 MODELS_VARIABLE = "FOOOCUS_STAGES_MODELS"
@@ -27,7 +27,7 @@ Act = Callable[[argparse.Namespace, Console], int]
 
 
 class FoldersHost(LocalHost):
-    """A local host that looks into further folders of single kinds first."""
+    """A local host that searches extra folders first for some kinds: `first` maps a kind to its folder."""
 
     def __init__(self, first: Mapping[str, Path], **settings: Any) -> None:
         super().__init__(**settings)
@@ -38,73 +38,76 @@ class FoldersHost(LocalHost):
 
 
 def add_command(commands: Any, name: str, act: Act, help: str) -> argparse.ArgumentParser:
-    """A command with the options that all have; `act` does it and returns the exit code."""
-    command: argparse.ArgumentParser = commands.add_parser(name, help=help, description=help)
+    """Add a command with the options that all commands have; `act` runs it and returns the exit code."""
+    command: argparse.ArgumentParser = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
     command.add_argument("--json", action="store_true", help="print one JSON object or list on stdout")
-    command.add_argument("--debug", action="store_true", help="show where an error comes from")
+    command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     command.set_defaults(act=act)
     return command
 
 
-def host_options(command: argparse.ArgumentParser) -> None:
-    """Let a command be told where models, styles and wildcards lie."""
+def add_host_options(command: argparse.ArgumentParser) -> None:
+    """Add the options that name the folders of models, styles and wildcards."""
     command.add_argument(
         "--models",
         action="append",
         metavar="pocket|DIR",
-        help="a models folder, or a ComfyUI or Fooocus folder; pocket: the small model of this pack; can be given "
-        f"several times (default: ${MODELS_VARIABLE}, else ./models)",
+        help="a models folder, or a ComfyUI or Fooocus folder; 'pocket' is the small model of this pack, which is "
+        f"searched last; repeatable (default: ${MODELS_VARIABLE}, else ./models)",
     )
     command.add_argument(
         "--extra-model-paths",
         action="append",
         type=Path,
         metavar="FILE",
-        help="further folders, in the format of ComfyUI's extra_model_paths.yaml; can be given several times",
+        help="a file in the format of ComfyUI's extra_model_paths.yaml; repeatable",
     )
-    command.add_argument("--styles-dir", type=Path, metavar="DIR", help="style files to look at first")
-    command.add_argument("--wildcards-dir", type=Path, metavar="DIR", help="wildcard files to look at first")
+    command.add_argument("--styles-dir", type=Path, metavar="DIR", help="a folder of style files, searched first")
+    command.add_argument("--wildcards-dir", type=Path, metavar="DIR", help="a folder of wildcard files, searched first")
 
 
-def host_of(options: argparse.Namespace, console: Console) -> FoldersHost:
-    """The host of the folders that the options name. Raises MissingFile for a folder that is not there."""
+def host_of(
+    options: argparse.Namespace, console: Console, on_notice: Callable[[str], None] | None = None
+) -> FoldersHost:
+    """Return the host of the folders that the options name. Raises MissingFile for a folder that does not exist."""
     given = options.models or list(filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)))
     first = {"styles": options.styles_dir, "wildcards": options.wildcards_dir}
     models = [POCKET if name == "pocket" else Path(name) for name in given]
     for folder in [*models, *filter(None, first.values())]:
         if not folder.is_dir():
-            raise MissingFile(f"folder {folder} is not there; name one that is")
+            raise MissingFile(f"folder {folder} does not exist; name an existing folder")
     settings: dict[str, Any] = {"models": models or [Path("models")], "on_progress": console.progress}
     settings |= {
         "extra_model_paths": options.extra_model_paths or (),
-        "hint": partial(needs.how_to_get, folders=folders_again(options)),
+        "hint": partial(needs.how_to_get, folders=folder_options(options)),
     }
     if "workflow" in options:
         settings |= {"output": options.output, "input": options.input_dir}
     if "device" in options:
         settings |= {"device": options.device}
         _check_device(options.device)
-    return FoldersHost({k: f for k, f in first.items() if f}, on_notice=console.notice, **settings)
+    return FoldersHost({k: f for k, f in first.items() if f}, on_notice=on_notice or console.notice, **settings)
 
 
-def folders_again(options: argparse.Namespace) -> str:
-    """The options that name folders of models, to be given to another command; the pocket's has nothing to fetch."""
+def folder_options(options: argparse.Namespace) -> str:
+    """Return the options that name model folders, quoted for a suggested command; 'pocket' needs no fetching."""
     words = [word for name in options.models or () if name != "pocket" for word in ("--models", name)]
     words += [word for path in options.extra_model_paths or () for word in ("--extra-model-paths", str(path))]
     return shlex.join(words)
 
 
 def show(options: argparse.Namespace, data: Any, lines: Sequence[str]) -> None:
-    """Print the lines, or with --json the data instead, on stdout."""
+    """Print the lines, or the data with --json, on stdout. The JSON is ASCII where stdout is not Unicode."""
     if options.json:
-        lines = [json.dumps(data, indent=1, ensure_ascii=False, default=str)]
+        data = json.loads(json.dumps(data, default=str), parse_constant=str)  # JSON has no NaN
+        lines = [json.dumps(data, indent=1, ensure_ascii=not shows_unicode())]
     for line in lines:
         print(line)
     sys.stdout.flush()
 
 
 def lines_of(outputs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the nodes have to show, a line each: the paths of files, and texts."""
+    """Return one line for each output of the nodes that is a file, by its path, or a text."""
     shown = [output.get("path", output.get("text")) for output in outputs]
     return [str(one) for one in shown if one is not None]
 

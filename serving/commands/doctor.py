@@ -18,7 +18,7 @@ from ...pipelines.errors import UserError
 from ...pipelines.host import files_of
 from ..bundled.workflow_files import About, bundled
 from ..console import Console
-from .common import OK, REFUSED, FoldersHost, add_command, folders_again, host_of, host_options, show
+from .common import OK, REFUSED, FoldersHost, add_command, add_host_options, folder_options, host_of, show
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
 OPENCV = "opencv-python-headless>=4.8"  # or another of its packages; only control images and masks need it
@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
     """Add the command to a parser's commands."""
     doctor = add_command(commands, "doctor", examine, "say what can run here, and what lacks for the rest")
     doctor.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
-    host_options(doctor)
+    add_host_options(doctor)
 
 
 def examine(options: argparse.Namespace, console: Console) -> int:
@@ -54,7 +54,7 @@ def examine(options: argparse.Namespace, console: Console) -> int:
     }
     sound = all(library["ok"] for library in libraries) and "error" not in report["device"]
     found = needs.everything(host)
-    report["workflows"] = [_workflow(about, found, sound, folders_again(options)) for about in bundled()]
+    report["workflows"] = [_workflow(about, found, sound, folder_options(options)) for about in bundled()]
     report["ok"] = any(workflow["ok"] for workflow in report["workflows"])
     show(options, report, list(_lines(report)))
     return OK if report["ok"] else REFUSED

@@ -1,4 +1,4 @@
-"""`nodes`: the nodes of the pack, and the twins of ComfyUI's own that the command line has."""
+"""`nodes`: lists the nodes of the pack and the ComfyUI nodes that the command line provides."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .common import OK, REGISTRY, add_command, show
 
 
 def add(commands: Any) -> None:
-    """Add the command to a parser's commands."""
+    """Add the command to the parser."""
     add_command(commands, "nodes", list_nodes, "list the nodes")
 
 
 def list_nodes(options: argparse.Namespace, console: Console) -> int:
-    """`nodes`: id, title, menu place and description of each."""
+    """Print the id, title, category and description of each node."""
     rows = [
         {
             "id": name,

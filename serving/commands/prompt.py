@@ -1,4 +1,4 @@
-"""`prompt`: the texts of each picture, without a model."""
+"""`prompt`: composes the prompt of each image, without a model."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from typing import Any
 
 from ...pipelines import stages
 from ..console import Console
-from .common import OK, add_command, host_of, host_options, show
+from ..engine.overrides import typed_text
+from .common import OK, add_command, add_host_options, host_of, show
 
 
 def add(commands: Any) -> None:
-    """Add the command to a parser's commands."""
-    compose = add_command(commands, "prompt", compose_prompt, "compose the texts of a prompt, without a model")
-    compose.add_argument("text", nargs="+", metavar="TEXT", help="the prompt; further TEXTs are its further lines")
-    compose.add_argument("--negative", default="", help="what to avoid")
-    compose.add_argument("--styles", default="", metavar="A,B", help="names of styles, separated by commas")
-    compose.add_argument("--seed", type=int, default=0)
-    compose.add_argument("-n", "--num-images", type=int, default=1, metavar="N")
-    compose.add_argument("--in-order", action="store_true", help="take wildcard lines in order, not by chance")
-    host_options(compose)
+    """Add the command to the parser."""
+    compose = add_command(commands, "prompt", compose_prompt, "compose the prompt of each image, without a model")
+    compose.add_argument("text", nargs="+", metavar="TEXT", help="the prompt; each further TEXT is a further line")
+    compose.add_argument("--negative", default="", help="the negative prompt")
+    compose.add_argument("--styles", default="", metavar="A,B", help="style names, separated by commas")
+    compose.add_argument("--seed", type=int, default=0, help="the seed of the first image; default: 0")
+    compose.add_argument("-n", "--num-images", type=int, default=1, metavar="N", help="number of images; default: 1")
+    compose.add_argument("--in-order", action="store_true", help="read wildcard lines in order, not at random")
+    add_host_options(compose)
 
 
 def compose_prompt(options: argparse.Namespace, console: Console) -> int:
-    """`prompt`: the texts of each picture."""
+    """Print the positive and negative texts of each image, and the LoRAs that the prompt names."""
     prompts, loras = stages.prompt.compose_with(
         host_of(options, console),
-        "\n".join(options.text),
-        options.negative,
-        options.styles,
+        "\n".join(map(typed_text, options.text)),
+        typed_text(options.negative),
+        typed_text(options.styles),
         seed=options.seed,
         count=options.num_images,
         in_order=options.in_order,
@@ -38,8 +39,13 @@ def compose_prompt(options: argparse.Namespace, console: Console) -> int:
     )
     lines = []
     for number, prompt in enumerate(prompts, start=1):
-        lines.append(f"picture {number}, seed {prompt.seed}")
+        lines.append(f"image {number}, seed {prompt.seed}")
         lines += [f"  + {text}" for text in prompt.positive] + [f"  - {text}" for text in prompt.negative]
     lines += [f"lora {lora.name} {lora.weight:g}" for lora in loras]
-    show(options, {"prompts": [asdict(p) for p in prompts], "loras": [asdict(lora) for lora in loras]}, lines)
+    report = {
+        "prompts": [asdict(prompt) for prompt in prompts],
+        "loras": [asdict(lora) for lora in loras],
+        "notices": console.notices,
+    }
+    show(options, report, lines)
     return OK

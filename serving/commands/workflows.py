@@ -1,4 +1,4 @@
-"""`workflows`: those that are bundled; for developers, writing them anew."""
+"""`workflows`: lists the bundled workflows; for developers, also generates them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .common import OK, REGISTRY, add_command, show
 
 
 def add(commands: Any) -> None:
-    """Add the command to a parser's commands."""
+    """Add the command to the parser."""
     workflows = add_command(commands, "workflows", list_workflows, "list the bundled workflows")
     workflows.add_argument(
         "--write",
         type=Path,
         metavar="DIR",
-        help="write workflow files, help pages and the table of nodes anew, for developers",
+        help="for developers: generate the workflow files, help pages and node table",
     )
 
 
 def list_workflows(options: argparse.Namespace, console: Console) -> int:
-    """`workflows`: name and description of each that is bundled."""
+    """Print the name and description of each bundled workflow, or generate the files with --write."""
     if options.write is not None:
         from ..bundled import help_pages, write_workflows
 

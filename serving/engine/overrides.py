@@ -60,6 +60,8 @@ def read_value(text: str, info: Input) -> Any:
 
     Raises BadValue for a word that is neither true nor false where one of them is wanted.
     """
+    if info.type == "STRING":
+        text = typed_text(text)
     if info.type == "BOOLEAN" and text.casefold() in ("true", "false"):
         return text.casefold() == "true"
     wants_text = info.type == "STRING" or text in (info.choices or ())
@@ -84,3 +86,11 @@ def set_everywhere(graph: Graph, name: str, value: Any) -> None:
     if not free:
         near = did_you_mean(name, {n for node in graph.values() for n in node.get("inputs", {})})
         raise BadGraph(f"no node of the workflow has an input {name!r} to set{near}; use --set NODE.input=value")
+
+
+def typed_text(text: str) -> str:
+    """Return a text of the command line, decoded again as UTF-8 where the locale (such as C) could not decode it."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:
+        return text

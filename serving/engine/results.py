@@ -34,6 +34,7 @@ class Results:
     executed: list[str] = field(default_factory=list)
     cached: list[str] = field(default_factory=list)
     blocked: dict[str, str] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
 
 
 class RunError(Exception):
