@@ -1,9 +1,10 @@
-"""`run`: a workflow, in this process without ComfyUI, or on a ComfyUI that runs."""
+"""`run`: runs a workflow in this process, without ComfyUI, or on a running ComfyUI."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,42 +21,79 @@ from ..engine.declarations import Registry
 from ..engine.overrides import Graph, set_everywhere, set_input
 from ..engine.results import Results, RunError
 from ..engine.runner import Runner
-from .common import OK, REGISTRY, add_command, host_of, host_options, lines_of, show
+from .common import OK, REGISTRY, add_command, add_host_options, host_of, lines_of, show
+
+Classes = Mapping[str, type[Any]]
+LOCAL_OPTIONS = ("models", "extra_model_paths", "device", "styles_dir", "wildcards_dir", "nodes")
 
 
 def add(commands: Any) -> None:
-    """Add the command to a parser's commands."""
+    """Add the command to the parser."""
     run = add_command(commands, "run", run_workflow, "run a workflow file or a bundled workflow")
     run.add_argument("workflow", metavar="WORKFLOW", help="a file in API format, or the name of a bundled workflow")
-    run.add_argument("--set", metavar="NODE.input=value", action="append", default=[], help="NODE: id, class or title")
-    run.add_argument("--seed", type=int, help="set the seed of the pictures")
-    run.add_argument("-n", "--num-images", type=int, metavar="N", help="set the number of pictures")
-    run.add_argument("-o", "--output", type=Path, default=Path("outputs"), metavar="DIR", help="default: outputs")
-    run.add_argument("--input-dir", type=Path, default=Path(), metavar="DIR", help="where LoadImage looks; default: .")
     run.add_argument(
-        "--comfyui", metavar="URL", help="run on the ComfyUI that answers there; example: http://127.0.0.1:8188"
+        "--set",
+        metavar="NODE.input=value",
+        action="append",
+        default=[],
+        help="set an input of a node, named by id, class or title; repeatable",
     )
-    run.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
-    host_options(run)
+    run.add_argument("--seed", type=int, help="set the seed of the images")
+    run.add_argument("-n", "--num-images", type=int, metavar="N", help="set the number of images")
+    run.add_argument(
+        "-o", "--output", type=Path, default=Path("outputs"), metavar="DIR", help="output folder; default: outputs"
+    )
+    run.add_argument(
+        "--input-dir",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="folder of the images that LoadImage reads; default: .",
+    )
+    run.add_argument(
+        "--comfyui", metavar="URL", help="run on the ComfyUI at this address, for example http://127.0.0.1:8188"
+    )
+    run.add_argument("--device", help="cpu, cuda, cuda:1 or mps; default: the fastest available")
+    run.add_argument(
+        "--nodes",
+        action="append",
+        type=Path,
+        metavar="FOLDER",
+        help="load a further node pack in ComfyUI's V1 form, or all packs of a custom_nodes folder; repeatable",
+    )
+    add_host_options(run)
 
 
 def run_workflow(options: argparse.Namespace, console: Console) -> int:
-    """`run`: the workflow with its settings, in a host of the options' folders or on a ComfyUI."""
+    """Run the workflow with the options' settings and report what it saved."""
     graph = read_workflow(options.workflow)
-    report = {"workflow": options.workflow}
+    report: dict[str, Any] = {"workflow": options.workflow}
     report |= run_here(options, console, graph) if options.comfyui is None else run_there(options, console, graph)
+    report["notices"] = console.notices
     console.close()
     show(options, report, lines_of(report["outputs"]))
     return OK
 
 
 def run_here(options: argparse.Namespace, console: Console, graph: Graph) -> dict[str, Any]:
-    """The report of a run in this process."""
-    host = host_of(options, console)
-    with use_host(host):
-        override(graph, Registry(REGISTRY), options)
-        runner = Runner(REGISTRY, console.event)
-        seeds = [(node_id, slot) for node_id, node in graph.items() for slot in _seed_outputs(node)]
+    """Run the graph in this process and return the report."""
+    with contextlib.ExitStack() as stack:
+        classes: Classes = REGISTRY
+        if options.nodes:
+            from ..engine.node_packs import registry_with_packs
+
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # packs print; stdout is for the report
+            classes = registry_with_packs(REGISTRY, options.nodes, console.notice)
+        runner = Runner(classes, console.event)
+
+        def notice(text: str) -> None:
+            console.notice(text)
+            runner.notice(text)
+
+        host = host_of(options, console, notice)
+        stack.enter_context(use_host(host))
+        override(graph, Registry(classes), options)
+        seeds = [(node_id, slot) for node_id, node in graph.items() for slot in _seed_outputs(node, classes)]
         start = time.perf_counter()
         try:
             results = runner.run(graph, outputs={node_id for node_id, _ in seeds})
@@ -68,11 +106,11 @@ def run_here(options: argparse.Namespace, console: Console, graph: Graph) -> dic
 
 
 def run_there(options: argparse.Namespace, console: Console, graph: Graph) -> dict[str, Any]:
-    """The report of a run on the ComfyUI that the options name."""
-    for option in ("models", "extra_model_paths", "device", "styles_dir", "wildcards_dir"):
+    """Run the graph on the ComfyUI that the options name and return the report."""
+    for option in LOCAL_OPTIONS:
         if getattr(options, option) is not None:
             name = option.replace("_", "-")
-            raise BadValue(f"--{name} is of no use with --comfyui: the server has its own; leave it out")
+            raise BadValue(f"--{name} has no effect with --comfyui, where the server has its own; leave it out")
     with connected(options.comfyui) as server:
         registry = Registry({**REGISTRY, **server.declarations(graph, REGISTRY)})
         override(graph, registry, options)
@@ -90,7 +128,7 @@ def run_there(options: argparse.Namespace, console: Console, graph: Graph) -> di
 
 
 def override(graph: Graph, registry: Registry, options: argparse.Namespace) -> None:
-    """Set what the options set."""
+    """Apply --set, --seed and --num-images to the graph."""
     for setting in options.set:
         set_input(graph, registry, setting)
     for name, value in (("seed", options.seed), ("num_images", options.num_images)):
@@ -99,12 +137,12 @@ def override(graph: Graph, registry: Registry, options: argparse.Namespace) -> N
 
 
 def seeds_in(graph: Graph) -> list[int]:
-    """The seeds that the graph's nodes give on, as far as it says them itself: those counted up from a plain `seed`."""
+    """Return the seeds of the images as far as the graph alone tells them: those counted up from a plain `seed`."""
     seeds: list[int] = []
     for node in graph.values():
         inputs = {"num_images": 1, "increment_seed": True, **node.get("inputs", {})}
         seed, count, step = inputs.get("seed"), inputs["num_images"], inputs["increment_seed"]
-        if _seed_outputs(node) and type(seed) is int and type(count) is int and type(step) is bool:
+        if _seed_outputs(node, REGISTRY) and type(seed) is int and type(count) is int and type(step) is bool:
             seeds += [(seed + step * number) % (MAX_SEED + 1) for number in range(count)]
     return seeds
 
@@ -115,7 +153,7 @@ def _report(outputs: list[dict[str, Any]], seconds: float, results: Results, see
 
 
 def outputs_of(results: Results, graph: Mapping[str, Any], host: LocalHost) -> list[dict[str, Any]]:
-    """What the nodes have to show: files with their paths, texts as they are."""
+    """Return the UI outputs of the nodes: files by their paths, texts as they are."""
     shown: list[dict[str, Any]] = []
     for node_id, ui in results.ui.items():
         node = {"node": node_id, "class": graph.get(node_id, {}).get("class_type", "")}
@@ -129,8 +167,8 @@ def outputs_of(results: Results, graph: Mapping[str, Any], host: LocalHost) -> l
     return shown
 
 
-def _seed_outputs(node: Mapping[str, Any]) -> list[int]:
-    cls = REGISTRY.get(str(node.get("class_type"))) if isinstance(node, Mapping) else None
+def _seed_outputs(node: Mapping[str, Any], classes: Classes) -> list[int]:
+    cls = classes.get(str(node.get("class_type"))) if isinstance(node, Mapping) else None
     return [slot for slot, name in enumerate(getattr(cls, "RETURN_NAMES", ())) if name == "seed"]
 
 

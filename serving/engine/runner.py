@@ -15,6 +15,7 @@ from .graph import ApiGraph, GrowingGraph, links_of
 from .results import CircularExpansion, Event, EventKind, NodeError, NodeUserError, Results
 from .schedule import FAR, Schedule
 from .validate import validate
+from .values import comfyui_module, error_text
 
 
 class Runner:
@@ -45,6 +46,10 @@ class Runner:
         self.results = Results()
         checked = validate(graph, registry, targets)
         return _Run(self, registry, checked.graph, extra_pnginfo, outputs).run(checked.targets)
+
+    def notice(self, text: str) -> None:
+        """Record a notice in the results of the current run; hosts pass theirs on."""
+        self.results.notices.append(text)
 
 
 class _Run:
@@ -156,8 +161,9 @@ class _Run:
             raise
         except Exception as error:
             real = self.graph.get_real_node_id(node_id)
-            kind = NodeUserError if isinstance(error, UserError) else NodeError
-            sentence = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            by_user = isinstance(error, UserError) or comfyui_module(error)
+            kind = NodeUserError if by_user else NodeError
+            sentence = error_text(error)
             if node_id != real:
                 sentence = f"in its part {node_id} ({self.graph.get_node(node_id)['class_type']}): {sentence}"
             raise kind(real, self.graph.get_node(real)["class_type"], sentence, self.results) from error

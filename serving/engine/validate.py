@@ -11,7 +11,7 @@ from ...pipelines.errors import BadGraph, did_you_mean
 from .calls import Waiting, call_now, is_blocker
 from .declarations import Declaration, Input, Registry, constants_of
 from .graph import ApiGraph, links_of
-from .values import Wrong, check_value, convert, in_words, wanted
+from .values import InvalidInput, check_value, convert, error_text, expected
 
 NodeCopy = dict[str, Any]
 
@@ -78,7 +78,7 @@ def _copied(graph: ApiGraph, registry: Registry) -> dict[str, NodeCopy]:
             problems.append(Problem("it has no class_type; every node of an API workflow names its class", node_id))
         elif class_type not in registry:
             near = did_you_mean(class_type, registry.classes)
-            way_out = "run this workflow in ComfyUI with the pack that has it, or replace the node"
+            way_out = "run this workflow in ComfyUI with the pack that has it, or load that pack with --nodes FOLDER"
             problems.append(Problem(f"{class_type!r} is not part of this pack{near}; {way_out}", node_id))
         elif not isinstance(node.get("inputs", {}), Mapping):
             problems.append(Problem("its inputs are no mapping of names to values", node_id, class_type))
@@ -158,7 +158,7 @@ class _Check:
         try:
             visible = declared.visible
         except Exception as error:
-            return [Problem(f"its inputs can't be declared: {in_words(error)}", node_id, name)]
+            return [Problem(f"its inputs can't be declared: {error_text(error)}", node_id, name)]
         own, keywords = _parameters(declared)
         received: dict[str, Any] = {}
         problems = []
@@ -166,8 +166,8 @@ class _Check:
             checks_itself = keywords or info.name in own
             try:
                 self._input(node_id, info, checks_itself, "input_types" in own, received)
-            except Wrong as wrong:
-                problems.append(Problem(str(wrong), node_id, name, info.name))
+            except InvalidInput as invalid:
+                problems.append(Problem(str(invalid), node_id, name, info.name))
         for link in links_of(self.graph[node_id]):
             if link.name not in declared.inputs and link.source not in self.graph:
                 problems.append(Problem(str(self._no_source(link.name, link.source)), node_id, name, link.name))
@@ -180,7 +180,9 @@ class _Check:
         if info.name not in inputs:
             if info.group == "required":
                 others = [n for n in inputs if n not in self.registry[self.graph[node_id]["class_type"]].inputs]
-                raise Wrong(f"input {info.name!r} is missing{did_you_mean_one_of(info.name, others)}; {wanted(info)}")
+                raise InvalidInput(
+                    f"input {info.name!r} is missing{did_you_mean_one_of(info.name, others)}; {expected(info)}"
+                )
         elif isinstance(inputs[info.name], list):
             received[info.name] = self._link(info, inputs[info.name], any_type)
         else:
@@ -191,7 +193,7 @@ class _Check:
     def _link(self, info: Input, value: list[Any], any_type: bool) -> Any:
         """The type that a linked input receives."""
         if len(value) != 2 or not isinstance(value[0], str) or type(value[1]) is not int:
-            raise Wrong(
+            raise InvalidInput(
                 f'input {info.name!r} = {value!r} is no link; a link is written ["node id", output number], '
                 'a list as a value {"__value__": […]}'
             )
@@ -201,21 +203,23 @@ class _Check:
         giver = self.registry[self.graph[source]["class_type"]]
         there = ", ".join(f"{i} ({_type(t)})" for i, t in enumerate(giver.outputs)) or "none"
         if not 0 <= slot < len(giver.outputs):
-            raise Wrong(
+            raise InvalidInput(
                 f"input {info.name!r} is linked to output {slot} of node {source} ({giver.name}), "
                 f"whose outputs are: {there}; link one of them"
             )
         given = giver.outputs[slot]
         if not any_type and not types_match(given, info.type):
-            raise Wrong(
+            raise InvalidInput(
                 f"input {info.name!r} takes {_type(info.type)}, but output {slot} of node {source} ({giver.name}) "
-                f"gives {_type(given)}; {wanted(info)}"
+                f"gives {_type(given)}; {expected(info)}"
             )
         return given
 
-    def _no_source(self, name: str, source: str) -> Wrong:
+    def _no_source(self, name: str, source: str) -> InvalidInput:
         near = did_you_mean(source, self.graph)
-        return Wrong(f"input {name!r} is linked to node {source!r}, which is not in the workflow{near}; link it anew")
+        return InvalidInput(
+            f"input {name!r} is linked to node {source!r}, which is not in the workflow{near}; link it anew"
+        )
 
     def _own_check(
         self, node_id: str, declared: Declaration, own: Collection[str], keywords: bool, received: dict[str, Any]
@@ -228,7 +232,7 @@ class _Check:
         try:
             answers = call_now(declared.cls.VALIDATE_INPUTS, inputs, declared.takes_lists, self.waiting)
         except Exception as error:
-            return [Problem(f"its own check of its inputs failed: {in_words(error)}", node_id, declared.name)]
+            return [Problem(f"its own check of its inputs failed: {error_text(error)}", node_id, declared.name)]
         wrong = [answer for answer in answers if answer is not True and not is_blocker(answer)]
         told = dict.fromkeys(str(a) if a is not False else _refused(inputs) for a in wrong)
         return [Problem(sentence, node_id, declared.name) for sentence in told]

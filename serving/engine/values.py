@@ -1,4 +1,4 @@
-"""Constants of a workflow: converted as ComfyUI converts them, and held to the declared range and choices."""
+"""Constants of a workflow: converted as ComfyUI converts them, and checked against their declared range and choices."""
 
 from __future__ import annotations
 
@@ -10,16 +10,23 @@ from .declarations import Input
 
 CONVERTERS: dict[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
 WORDS = {"INT": "a whole number", "FLOAT": "a number", "STRING": "a text", "BOOLEAN": "true or false"}
-NOT_LINKED = {*CONVERTERS, "COMBO", "*"}  # types of which a value can stand in a workflow
-FEW = 12
+WIDGET_TYPES = {*CONVERTERS, "COMBO", "*"}  # types whose value can be written into a workflow
+LISTED_CHOICES = 12
+COMFYUI_MODULES = (
+    "api_server", "app", "comfy", "comfy_api", "comfy_api_nodes", "comfy_execution", "comfy_extras", "execution",
+    "folder_paths", "latent_preview", "main", "node_helpers", "nodes", "server",
+)  # fmt: skip
 
 
-class Wrong(UserError):
-    """What is wrong with one input, in a sentence."""
+class InvalidInput(UserError):
+    """One input with a wrong value or link; the message is one sentence."""
 
 
 def convert(info: Input, value: Any) -> Any:
-    """The value as the declared type: int(), float(), str() or bool() of it; {"__value__": v} stands for v."""
+    """Convert a value to the declared type with int(), float(), str() or bool(); {"__value__": v} stands for v.
+
+    Raises InvalidInput.
+    """
     if isinstance(value, dict) and "__value__" in value:
         value = value["__value__"]
     converter = CONVERTERS.get(info.type) if isinstance(info.type, str) else None
@@ -28,21 +35,16 @@ def convert(info: Input, value: Any) -> Any:
     try:
         return converter(value)
     except (TypeError, ValueError, OverflowError):
-        raise Wrong(f"input {info.name!r} = {shown(value)} is not {WORDS[info.type]}; {wanted(info)}") from None
+        raise InvalidInput(
+            f"input {info.name!r} = {shown(value)} is not {WORDS[info.type]}; {expected(info)}"
+        ) from None
 
 
 def check_value(info: Input, value: Any) -> None:
-    """Raise Wrong when the value is outside the declared range or not among the choices."""
-    low, high = info.options.get("min"), info.options.get("max")
-    try:
-        if low is not None and not value >= low:
-            raise Wrong(f"input {info.name!r} = {shown(value)} is below its minimum {low}; {wanted(info)}")
-        if high is not None and not value <= high:
-            raise Wrong(f"input {info.name!r} = {shown(value)} is above its maximum {high}; {wanted(info)}")
-    except TypeError:
-        raise Wrong(f"input {info.name!r} = {shown(value)} can't be compared with its range; {wanted(info)}") from None
-    if isinstance(info.type, str) and NOT_LINKED.isdisjoint(info.type.split(",")) and _is_plain(value):
-        raise Wrong(f"input {info.name!r} = {shown(value)} can't be written into a workflow; {wanted(info)}")
+    """Raise InvalidInput for a value outside the declared range or not among the choices."""
+    _check_range(info, value)
+    if isinstance(info.type, str) and WIDGET_TYPES.isdisjoint(info.type.split(",")) and _is_plain(value):
+        raise InvalidInput(f"input {info.name!r} = {shown(value)} must be a link; {expected(info)}")
     choices = info.choices
     if choices is None:
         return
@@ -50,18 +52,30 @@ def check_value(info: Input, value: Any) -> None:
     for one in value if several else [value]:
         if one not in choices:
             near = did_you_mean(one, map(str, choices)) if isinstance(one, str) else ""
-            raise Wrong(f"input {info.name!r} = {shown(one)} is not one of its choices{near}; {wanted(info)}")
+            raise InvalidInput(f"input {info.name!r} = {shown(one)} is not one of its choices{near}; {expected(info)}")
+
+
+def _check_range(info: Input, value: Any) -> None:
+    low, high = info.options.get("min"), info.options.get("max")
+    given = f"input {info.name!r} = {shown(value)}"
+    try:
+        if low is not None and not value >= low:
+            raise InvalidInput(f"{given} is below its minimum {low}; {expected(info)}")
+        if high is not None and not value <= high:
+            raise InvalidInput(f"{given} is above its maximum {high}; {expected(info)}")
+    except TypeError:
+        raise InvalidInput(f"{given} can't be compared with its range; {expected(info)}") from None
 
 
 def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, bool | int | float | str)
 
 
-def wanted(info: Input) -> str:
-    """What to do about an input: the sort of value it takes, with range or choices."""
+def expected(info: Input) -> str:
+    """Return what to give an input: its choices, a kind of value with its range, or a link."""
     if info.choices is not None:
-        listed = ", ".join(map(repr, info.choices[:FEW]))
-        more = f" and {len(info.choices) - FEW} more" if len(info.choices) > FEW else ""
+        listed = ", ".join(map(repr, info.choices[:LISTED_CHOICES]))
+        more = f" and {len(info.choices) - LISTED_CHOICES} more" if len(info.choices) > LISTED_CHOICES else ""
         return f"choose from {listed}{more}" if listed else "there is nothing to choose from"
     if not isinstance(info.type, str) or info.type not in WORDS or info.options.get("forceInput"):
         return "link it to an output" if info.type == "*" else f"link it to an output of type {info.type}"
@@ -76,11 +90,21 @@ def wanted(info: Input) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value in a message: its repr, cut when long."""
+    """Return the repr of a value, shortened to 100 characters."""
     text = repr(value)
     return text if len(text) <= 100 else text[:97] + "…"
 
 
-def in_words(error: Exception) -> str:
-    """An exception in a message: a user's error by its sentence, others with their kind."""
-    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+def error_text(error: BaseException) -> str:
+    """Return an exception as text: the message of a user's error, the type and message of any other."""
+    if isinstance(error, UserError):
+        return str(error)
+    if module := comfyui_module(error):
+        return f"it imports {module!r}, which is part of ComfyUI; run the workflow on a ComfyUI with --comfyui"
+    return f"{type(error).__name__}: {error}"
+
+
+def comfyui_module(error: BaseException) -> str:
+    """Return the module of ComfyUI that an import did not find; '' for any other error."""
+    name = error.name or "" if isinstance(error, ImportError) else ""
+    return name if name.partition(".")[0] in COMFYUI_MODULES else ""
