@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..errors import BadValue
-from .model_files import HowToGet, files_of, find_file
+from ..errors import BadValue, MissingFile
+from .model_files import POCKET, HowToGet, files_of, find_file
 from .model_paths import extra_files, folders_of_kind, model_roots, read_extra_paths
 from .protocol import Preview, Role
 
@@ -22,7 +23,8 @@ log = logging.getLogger("fooocus_stages")
 class LocalHost:
     """A host for scripts and the command line: model folders, one device, progress to a callback.
 
-    `models`: models folders, or ComfyUI or Fooocus folders that hold one. `device`: default the best there is.
+    `models`: models folders, or ComfyUI or Fooocus folders that hold one; the pocket model's folder is searched last,
+    wherever it stands, since its files have the names of published ones. `device`: default the best there is.
     `extra_model_paths`: files in ComfyUI's format, beside those that the folders in `models` hold. `hint`: what a
     MissingFile ends with. Raises MissingFile and BadFile for a file of extra folders.
     """
@@ -65,11 +67,14 @@ class LocalHost:
         return list(dict.fromkeys(name for folder in self.folders_of(kind) for name in files_of(kind, folder)))
 
     def find(self, kind: str, name: str, home: Path | None = None) -> Path:
-        return find_file(kind, name, [*([home / kind] if home else []), *self.folders_of(kind)], self._hint)
+        at_home, folders = [home / kind] if home else [], self.folders_of(kind)
+        with suppress(MissingFile):  # a file of another folder wins under any spelling of the name
+            return find_file(kind, name, [*at_home, *(folder for folder in folders if not _in_pocket(folder))])
+        return find_file(kind, name, [*at_home, *folders], self._hint)
 
     def folders_of(self, kind: str) -> list[Path]:
-        """The folders that files of a kind are looked for in, in that order; they need not exist."""
-        return folders_of_kind(kind, self.roots, self._extras)
+        """Return the folders that are searched for files of a kind, in order; they need not exist."""
+        return sorted(folders_of_kind(kind, self.roots, self._extras), key=_in_pocket)
 
     def load(self, role: Role, *modules: torch.nn.Module, memory: int = 0) -> torch.device:
         import torch
@@ -117,6 +122,10 @@ class LocalHost:
 
     def folder(self, kind: Literal["input", "output", "temp"]) -> Path:
         return self.folders[kind]
+
+
+def _in_pocket(folder: Path) -> bool:
+    return POCKET in folder.resolve().parents
 
 
 def find_device(name: str | None = None) -> torch.device:
