@@ -10,79 +10,69 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..engine.graph import is_link
+from . import layout
 from .graph_builder import ApiGraph
+from .layout import Box, Place, Wire
 
-COLUMN_GAP, ROW_GAP, NODE_WIDTH = 100, 70, 300
-
-# Where a person looks for a node: its column, and the height at which its column's stack begins or goes on. Settings
-# lie on top, the prompt in the middle, the model below, so that wires run between the nodes and not behind them.
-SECTIONS: tuple[tuple[str, tuple[tuple[str, int], ...]], ...] = (
-    (
-        "Settings",
-        (
-            ("FooocusPreset", 0),
-            ("FooocusReadInfo", 0),
-            ("FooocusSamplingSettings", 0),
-            ("FooocusLora", 0),
-            ("FooocusLoraStack", 0),
-            ("FooocusLoadRefiner", 0),
-        ),
+ROLES: dict[str, tuple[str, ...]] = {  # the groups on the canvas, and the nodes in each
+    "Model": (
+        "FooocusLoadCheckpoint",
+        "FooocusApplyLoras",
+        "FooocusFreeU",
+        "FooocusLoadRefiner",
+        "FooocusRefinerSwitch",
+        "FooocusInpaintModel",
     ),
-    (
-        "Performance and styles",
-        (
-            ("FooocusPerformance", 0),
-            ("FooocusStyles", 280),
-            ("FooocusExpandPrompt", 620),
-            ("FooocusInpaintPrompt", 620),
-        ),
+    "Prompt": ("FooocusPrompt", "FooocusExpandPrompt", "FooocusInpaintPrompt", "FooocusEncodePrompt"),
+    "Settings": (
+        "FooocusPreset",
+        "FooocusReadInfo",
+        "FooocusLora",
+        "FooocusLoraStack",
+        "FooocusSamplingSettings",
+        "FooocusPerformance",
+        "FooocusStyles",
     ),
-    ("Prompt and checkpoint", (("FooocusPrompt", 210), ("FooocusLoadCheckpoint", 720))),
-    (
-        "Model and picture",
-        (
-            ("FooocusApplyLoras", 340),
-            ("FooocusRefinerSwitch", 540),
-            ("LoadImage", 780),
-            ("LoadImageMask", 780),
-            ("FooocusLoadUpscaler", 1180),
-            ("FooocusLoadControl", 1180),
-            ("FooocusLoadImagePrompt", 1180),
-            ("FooocusMaskThreshold", 1180),
-            ("FooocusMaskCombine", 1180),
-            ("FooocusMaskGrow", 1180),
-            ("FooocusMaskInvert", 1180),
-        ),
+    "Image": (
+        "FooocusLoadUpscaler",
+        "FooocusInpaint",
+        "FooocusInpaintCrop",
+        "FooocusInpaintFill",
+        "FooocusInpaintEncode",
+        "FooocusMaskThreshold",
+        "FooocusMaskCombine",
+        "FooocusMaskGrow",
+        "FooocusMaskInvert",
+        "FooocusOutpaintPad",
+        "FooocusVaeEncode",
+        "FooocusVary",
+        "FooocusUpscaleSize",
     ),
-    (
-        "Text and size",
-        (
-            ("FooocusEncodePrompt", 100),
-            ("FooocusAspectRatio", 450),
-            ("FooocusVary", 450),
-            ("FooocusUpscaleSize", 450),
-            ("FooocusInpaint", 450),
-            ("FooocusInpaintModel", 450),
-            ("FooocusOutpaintPad", 780),
-            ("FooocusInpaintCrop", 780),
-            ("FooocusInpaintFill", 780),
-            ("FooocusInpaintEncode", 780),
-            ("FooocusPyraCanny", 780),
-            ("FooocusCpds", 780),
-            ("FooocusFaceCrop", 780),
-            ("FooocusControl", 1000),
-            ("FooocusImagePrompt", 1000),
-        ),
+    "Size": ("FooocusAspectRatio",),
+    "Control images and image prompts": (
+        "FooocusLoadControl",
+        "FooocusPyraCanny",
+        "FooocusCpds",
+        "FooocusControl",
+        "FooocusLoadImagePrompt",
+        "FooocusFaceCrop",
+        "FooocusImagePrompt",
     ),
-    (
-        "Sampling",
-        (("FooocusScheduler", 0), ("FooocusSampler", 220), ("FooocusUpscale", 220), ("FooocusUpscaleImage", 700)),
+    "Sampling and saving": (
+        "FooocusScheduler",
+        "FooocusSampler",
+        "FooocusUpscale",
+        "FooocusUpscaleImage",
+        "FooocusVaeDecode",
+        "FooocusInpaintPaste",
+        "FooocusSaveImage",
     ),
-    ("Decoding", (("FooocusVaeDecode", 640), ("FooocusVaeEncode", 860), ("FooocusInpaintPaste", 860))),
-    ("Saving", (("FooocusSaveImage", 540),)),
-)
+}
+ROLE_OF = {class_type: role for role, class_types in ROLES.items() for class_type in class_types}
+GROUP_COLORS = dict(zip(ROLES, ("#3f5159", "#335", "#432", "#533", "#244", "#353", "#444"), strict=True))
+GROUP_TITLE_HEIGHT, GROUP_PADDING = 50, 20
+NOTE_SIZE = [700, 190]
 SEED_CONTROL, UPLOAD = "fixed", "image"
-GROUP_COLORS = ("#3f789e", "#8A8", "#b58b2a", "#a1309b", "#88A", "#3f789e", "#8A8", "#b58b2a")
 WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN")
 
 
@@ -90,15 +80,15 @@ def to_canvas(
     graph: ApiGraph, registry: Mapping[str, Any], name: str, version: str, about: Mapping[str, str]
 ) -> dict[str, Any]:
     """The canvas form of an API graph. `about`: mode, title and description, shown in a note and kept in `extra`."""
-    places = arrange(graph, registry)
+    boxes, places = arranged(graph, registry)
     links: list[list[Any]] = []
-    nodes = [_canvas_node(graph, registry, node_id, places[node_id], order, links, version)
+    nodes = [_canvas_node(graph, registry, node_id, (places[node_id], boxes[node_id]), order, links, version)
              for order, node_id in enumerate(in_order(graph))]  # fmt: skip
     by_id = {node["id"]: node for node in nodes}
     for link_id, source, slot, target, target_slot, _ in links:
         by_id[source]["outputs"][slot]["links"].append(link_id)
         by_id[target]["inputs"][target_slot]["link"] = link_id
-    note = _note(about, max(by_id) + 1, version, paints_a_mask(graph))
+    note = _note(about, max(by_id) + 1, version, graph)
     return {
         "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"fooocus-stages/{name}")),
         "revision": 0,
@@ -106,9 +96,9 @@ def to_canvas(
         "last_link_id": len(links),
         "nodes": [*sorted(nodes, key=lambda n: n["id"]), note],
         "links": links,
-        "groups": _groups(nodes),
+        "groups": _groups(boxes, places),
         "config": {},
-        "extra": {"fooocus_stages": dict(about), "ds": {"scale": 0.6, "offset": [60, 260]}},
+        "extra": {"fooocus_stages": dict(about), "ds": {"scale": 0.6, "offset": [60, 320]}},
         "version": 0.4,
     }
 
@@ -155,30 +145,43 @@ def depths(graph: ApiGraph) -> dict[str, int]:
     return found
 
 
-def arrange(graph: ApiGraph, registry: Mapping[str, Any]) -> dict[str, tuple[list[int], list[int]]]:
-    """Position and size of every node: in the column of its section, below those that stand there already."""
-    free = [0] * len(SECTIONS)
-    placed: dict[str, tuple[list[int], list[int]]] = {}
-    for column, (_, rows) in enumerate(SECTIONS):
-        for class_type, top in rows:
-            for node_id in (i for i in graph if graph[i]["class_type"] == class_type):
-                size = size_of(registry[class_type])
-                y = max(free[column], top)
-                placed[node_id] = ([column * (NODE_WIDTH + COLUMN_GAP), y], size)
-                free[column] = y + size[1] + ROW_GAP
-    return placed
+def arranged(graph: ApiGraph, registry: Mapping[str, Any]) -> tuple[dict[str, Box], dict[str, Place]]:
+    """The box and the place of every node."""
+    wires = [
+        Wire(value[0], value[1], node_id, sockets.index(name))
+        for node_id, node in graph.items()
+        for sockets in [drawn_order(registry[node["class_type"]])]
+        for name, value in node["inputs"].items()
+        if is_link(value)
+    ]
+    boxes = {i: Box(height_of(registry[node["class_type"]]), role_of(graph, i)) for i, node in graph.items()}
+    return boxes, layout.arrange(boxes, wires, tuple(ROLES))
 
 
-def size_of(node: Any) -> list[int]:
-    """Width and height in canvas units that show every socket and widget of a node class."""
+def drawn_order(node: Any) -> list[str]:
+    """The names of a node's inputs from the top down: sockets, then widgets."""
+    return [name for name, _ in sorted(declared_inputs(node), key=lambda declared: is_widget(declared[1]))]
+
+
+def role_of(graph: ApiGraph, node_id: str) -> str:
+    """The group that a node belongs to; one of ComfyUI's own belongs to the node that it feeds."""
+    if (known := ROLE_OF.get(graph[node_id]["class_type"])) is not None:
+        return known
+    fed = next(i for i, node in graph.items() if [node_id, 0] in node["inputs"].values())
+    return "Image" if role_of(graph, fed) == "Sampling and saving" else role_of(graph, fed)
+
+
+def height_of(node: Any) -> int:
+    """The height in canvas units, without the title, that shows all of a node class in either of the page's renderers.
+
+    Measured in the Vue renderer of frontend 1.49, where rows are taller; the classic one needs less.
+    """
     declared = declared_inputs(node)
     sockets = max(sum(not is_widget(d) for _, d in declared), len(node.RETURN_TYPES))
-    height = 20 * sockets + 16
-    for name, d in declared:
-        if is_widget(d):
-            picture = 220 if d[1].get("image_upload") else 0
-            height += picture + (110 if d[1].get("multiline") else 48 if has_seed_control(name, d) else 24)
-    return [NODE_WIDTH, max(height, 60)]
+    height = 20 * sockets + 38
+    for _, (_, options) in (d for d in declared if is_widget(d[1])):
+        height += 28 + (244 if options.get("image_upload") else 154 if options.get("multiline") else 0)
+    return height
 
 
 def declared_inputs(node: Any) -> list[tuple[str, tuple[Any, dict[str, Any]]]]:
@@ -203,7 +206,7 @@ def _canvas_node(
     graph: ApiGraph,
     registry: Mapping[str, Any],
     node_id: str,
-    place: tuple[list[int], list[int]],
+    placed: tuple[Place, Box],
     order: int,
     links: list[list[Any]],
     version: str,
@@ -232,12 +235,12 @@ def _canvas_node(
     if any(declared[1].get("image_upload") for _, declared in declared_inputs(node)):
         values.append(UPLOAD)  # the page's upload button, behind all other widgets
     names = getattr(node, "RETURN_NAMES", node.RETURN_TYPES)
-    position, size = place
+    place, box = placed
     return {
         "id": int(node_id),
         "type": class_type,
-        "pos": position,
-        "size": size,
+        "pos": list(place),
+        "size": [layout.NODE_WIDTH, box.height],
         "flags": {},
         "order": order,
         "mode": 0,
@@ -262,22 +265,22 @@ def paints_a_mask(graph: ApiGraph) -> bool:
     return any(is_link(value) and graph[value[0]]["class_type"] == "LoadImage" and value[1] == 1 for value in inputs)
 
 
-def _note(about: Mapping[str, str], node_id: int, version: str, mask: bool) -> dict[str, Any]:
-    text = (
-        f"## {about['title']}\n\n{about['description']}\n\n"
-        "Choose your SDXL checkpoint in the node *Checkpoint*, or `pocket`, the small model that comes with the "
-        "pack: it draws coloured shapes and needs no download."
-    )
-    if mask:
-        text += (
-            "\n\nThe mask is painted into the picture: right-click the node *Picture to inpaint*, then *Open in "
-            "MaskEditor*."
+def _note(about: Mapping[str, str], node_id: int, version: str, graph: ApiGraph) -> dict[str, Any]:
+    """The note above the graph: what the mode does, and what to choose first."""
+    texts = [f"## {about['title']}", about["description"]]
+    titles = {node["class_type"]: node.get("_meta", {}).get("title") for node in graph.values()}
+    if "FooocusLoadCheckpoint" in titles:
+        texts.append(
+            "Choose your SDXL checkpoint in the node *Checkpoint*. To try the workflow without a download, choose "
+            "`pocket`: the small model in this pack, which draws coloured shapes."
         )
+    if paints_a_mask(graph):
+        texts.append("Paint the mask: right-click the node *Picture to inpaint* and choose *Open in MaskEditor*.")
     return {
         "id": node_id,
         "type": "MarkdownNote",
-        "pos": [0, -290],
-        "size": [2 * NODE_WIDTH + COLUMN_GAP, 160],
+        "pos": [0, -NOTE_SIZE[1] - GROUP_TITLE_HEIGHT - 2 * layout.TITLE_HEIGHT],
+        "size": NOTE_SIZE,
         "flags": {},
         "order": 0,
         "mode": 0,
@@ -285,28 +288,28 @@ def _note(about: Mapping[str, str], node_id: int, version: str, mask: bool) -> d
         "outputs": [],
         "title": about["title"],
         "properties": {"ver": version},
-        "widgets_values": [text],
+        "widgets_values": ["\n\n".join(texts)],
         "color": "#432",
         "bgcolor": "#653",
     }
 
 
-def _groups(nodes: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A titled frame round the nodes of each section."""
+def _groups(boxes: Mapping[str, Box], places: Mapping[str, Place]) -> list[dict[str, Any]]:
+    """A titled frame round the nodes of each role."""
     groups: list[dict[str, Any]] = []
-    for column, (title, _) in enumerate(SECTIONS):
-        x = column * (NODE_WIDTH + COLUMN_GAP)
-        inside = [node for node in nodes if node["pos"][0] == x]
+    for role, color in GROUP_COLORS.items():
+        inside = [(*places[node], box.height) for node, box in boxes.items() if box.role == role]
         if not inside:
             continue
-        top = min(node["pos"][1] for node in inside)
-        bottom = max(node["pos"][1] + node["size"][1] for node in inside)
+        left, top = min(x for x, _, _ in inside), min(y for _, y, _ in inside) - layout.TITLE_HEIGHT
+        right, bottom = max(x for x, _, _ in inside) + layout.NODE_WIDTH, max(y + height for _, y, height in inside)
+        x, y = left - GROUP_PADDING, top - GROUP_TITLE_HEIGHT
         groups.append(
             {
                 "id": len(groups) + 1,
-                "title": f"{len(groups) + 1} · {title}",
-                "bounding": [x - 20, top - 85, NODE_WIDTH + 40, bottom - top + 105],
-                "color": GROUP_COLORS[column],
+                "title": role,
+                "bounding": [x, y, right - x + GROUP_PADDING, bottom - y + layout.BADGE_HEIGHT + GROUP_PADDING],
+                "color": color,
                 "font_size": 20,
                 "flags": {},
             }
