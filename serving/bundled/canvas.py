@@ -147,15 +147,19 @@ def depths(graph: ApiGraph) -> dict[str, int]:
 
 def arranged(graph: ApiGraph, registry: Mapping[str, Any]) -> tuple[dict[str, Box], dict[str, Place]]:
     """The box and the place of every node."""
-    wires = [
+    boxes = {i: Box(height_of(registry[node["class_type"]]), role_of(graph, i)) for i, node in graph.items()}
+    return boxes, layout.arrange(boxes, wires_of(graph, registry), tuple(ROLES))
+
+
+def wires_of(graph: ApiGraph, registry: Mapping[str, Any]) -> list[Wire]:
+    """The links of a graph, with the rows that they begin and end at."""
+    return [
         Wire(value[0], value[1], node_id, sockets.index(name))
         for node_id, node in graph.items()
         for sockets in [drawn_order(registry[node["class_type"]])]
         for name, value in node["inputs"].items()
         if is_link(value)
     ]
-    boxes = {i: Box(height_of(registry[node["class_type"]]), role_of(graph, i)) for i, node in graph.items()}
-    return boxes, layout.arrange(boxes, wires, tuple(ROLES))
 
 
 def drawn_order(node: Any) -> list[str]:
