@@ -100,7 +100,9 @@ def widest(weights: list[Tensor]) -> int:
 
 
 def merging(model: Model, paths: list[Path]) -> None:
-    made = [matching.patches(matching.read_lora(p), p.name, 0.5, model, None, matching.source_of(p))[0] for p in paths]
+    made = [
+        matching.patches(matching.read_lora(p), p.name, 0.5, model, None, matching.source_of(p)).unet for p in paths
+    ]
     model.network.merge(tuple(patch for patch in made if patch))
 
 
@@ -132,7 +134,7 @@ def main() -> None:
 @torch.no_grad()
 def compare(model: Model, paths: list[Path], rounds: int, rank: int) -> None:
     parameters = dict(model.network.module.named_parameters())
-    patch = matching.patches(matching.read_lora(paths[0]), "first", 1.0, model, None)[0]
+    patch = matching.patches(matching.read_lora(paths[0]), "first", 1.0, model, None).unet
     changed = [parameters[name].data for name in (patch.deltas if patch else ())]
     bare, full = [], []
     for _ in range(rounds):

@@ -15,8 +15,8 @@ from ..errors import BadFile, BadValue
 from ..text.emphasis import WeightedToken
 from ..text.tokenizer import ClipTokenizer, find_vocabulary
 from ..types import Family
-from .embeddings import Embedding, NewTokens, new_tokens
-from .handles import Clip, TextEncoder
+from .embeddings import NewTokens, new_tokens
+from .handles import Clip, Embedding, TextEncoder
 from .weights.configs import text_config
 from .weights.files import Weights
 from .weights.filling import build, explained, fill, to_dtype

@@ -6,6 +6,7 @@ for each run; here the table stays as it is, and the vectors are laid over what 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,23 +19,11 @@ from torch import Tensor, nn
 from ..errors import BadFile
 from ..text.emphasis import SECTION, WeightedToken, weighted_words
 from ..text.tokenizer import EMBEDDING
+from .handles import Embedding
 from .weights.files import read_content
 
 SUFFIXES = (".safetensors", ".pt", ".bin")
 OF_AUTOMATIC1111 = "string_to_param"
-
-
-@dataclass(frozen=True)
-class Embedding:
-    """One file: its vectors (n, D), float32, for each text encoder ('clip_l', 'clip_g') that they fit.
-
-    `count` is the number of tokens that the word takes in a section, also where an encoder has no vectors for it;
-    `widths` are all the D in the file.
-    """
-
-    vectors: Mapping[str, Tensor]
-    count: int
-    widths: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -91,17 +80,26 @@ def embedding_names(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(word.removeprefix(EMBEDDING) for word in words if word.startswith(EMBEDDING)))
 
 
+def typed(name: str) -> str:
+    """A name as it can be typed behind 'embedding:': without spaces, in one Unicode form and letter case."""
+    return unicodedata.normalize("NFC", name).casefold().replace(" ", "_")
+
+
 def read_embedding(path: Path, widths: Mapping[str, int]) -> Embedding:
     """The vectors in a file for encoders of these widths, by the encoders' names. Raises BadFile, MissingFile.
 
     Known: the parameters of AUTOMATIC1111's files, a list of dictionaries (all that fit), an entry for each encoder,
     and else the first tensor there is, under whatever name.
     """
-    content = read_content(path)
-    chosen = {encoder: [_rows(path, t) for t in _tensors(content, encoder)] for encoder in widths}
+    return embedding_of(read_content(path), path.name, widths)
+
+
+def embedding_of(content: Any, name: str, widths: Mapping[str, int]) -> Embedding:
+    """The same from the content of a file called `name`. Raises BadFile."""
+    chosen = {encoder: [_rows(name, t) for t in _tensors(content, encoder)] for encoder in widths}
     rows = [matrix for matrices in chosen.values() for matrix in matrices]
     if not rows:
-        raise BadFile(f"{path.name} holds no vectors: choose a file of textual inversion")
+        raise BadFile(f"{name} holds no vectors: choose a file of textual inversion")
     fitting = {encoder: [m for m in chosen[encoder] if m.shape[1] == width] for encoder, width in widths.items()}
     vectors = {encoder: torch.cat(matrices) for encoder, matrices in fitting.items() if matrices}
     count = max(len(matrix) for matrix in (vectors.values() if vectors else rows))
@@ -125,18 +123,16 @@ def _values(content: Any) -> list[Tensor]:
     return [value for value in values if isinstance(value, Tensor)]
 
 
-def _rows(path: Path, tensor: Tensor) -> Tensor:
+def _rows(name: str, tensor: Tensor) -> Tensor:
     """One vector (D,) or several (n, D) as (n, D) in float32; BadFile for what can't be vectors."""
     if tensor.layout != torch.strided or tensor.device.type != "cpu" or not tensor.is_floating_point():
-        raise BadFile(
-            f"{path.name} holds {tensor.dtype} numbers that are no vectors: choose a file of textual inversion"
-        )
+        raise BadFile(f"{name} holds {tensor.dtype} numbers that are no vectors: choose a file of textual inversion")
     shape = tuple(tensor.shape)
     if tensor.ndim not in (1, 2) or not tensor.numel():
-        raise BadFile(f"{path.name} holds a tensor of shape {shape}, not vectors (n, width): choose another file")
+        raise BadFile(f"{name} holds a tensor of shape {shape}, not vectors (n, width): choose another file")
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise BadFile(f"{path.name} claims vectors of shape {shape} without holding them: download it again")
+        raise BadFile(f"{name} claims vectors of shape {shape} without holding them: download it again")
     rows = tensor.detach().to(torch.float32, copy=True).reshape(-1, shape[-1])
     if not rows.isfinite().all():
-        raise BadFile(f"{path.name} holds vectors that are not finite numbers: train or download it again")
+        raise BadFile(f"{name} holds vectors that are not finite numbers: train or download it again")
     return rows

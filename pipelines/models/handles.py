@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,15 +68,31 @@ class TextEncoder:
 
 
 @dataclass(frozen=True)
+class Embedding:
+    """Textual inversion: vectors (n, D), float32, for each text encoder ('clip_l', 'clip_g') that they fit.
+
+    `count` is the number of tokens that the word takes in a section, also where an encoder has no vectors for it;
+    `widths` are all the D in the file.
+    """
+
+    vectors: Mapping[str, Tensor]
+    count: int
+    widths: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Clip:
     """The text encoders of a checkpoint (SDXL: L then G) and how deep they are read: `skip` 1 is the last layer.
-    `home` is a models folder to look in first."""
+
+    `home` is a models folder to look in first. `embeddings`: those that LoRA files brought along, by name.
+    """
 
     encoders: tuple[TextEncoder, ...]
     tokenizer: ClipTokenizer
     skip: int = 2
     name: str = ""
     home: Path | None = None
+    embeddings: Mapping[str, Embedding] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

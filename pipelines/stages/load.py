@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import BadFile, BadValue
 from ..host import POCKET, Host, find_file
 from ..models import checkpoint as checkpoints
-from ..models.clip import final_norm
-from ..models.handles import Clip, Model, Vae
+from ..models.clip import encoder_name, encoder_width, final_norm
+from ..models.embeddings import embedding_of, typed
+from ..models.handles import Clip, Embedding, Model, Vae
 from ..models.lora import matching as lora_files
+from ..models.lora.bundled import without_bundled
 from ..models.lora.family import TITLES
+from ..models.lora.refusals import named
 from ..settings import DEFAULT_CHECKPOINT, DEFAULT_VAE, NO_FILE, POCKET_CHOICE
 from ..types import FreeU, Lora
 
@@ -75,20 +79,52 @@ def add_loras(loras: Iterable[Lora], pairs: Iterable[tuple[str, float]]) -> tupl
 
 
 def apply_loras(host: Host, model: Model, clip: Clip, loras: tuple[Lora, ...]) -> tuple[Model, Clip]:
-    """The model and text encoders with the LoRAs to be merged when they are next used, in order.
+    """The model and text encoders with the LoRAs, in order; the weights are merged when they are next used.
 
-    Raises MissingFile, and BadFile for a LoRA that fits only in part or not at all.
+    A notice counts the entries of a file that have no place in the model, and names the embeddings that it brings
+    along. Raises MissingFile, and BadFile for a LoRA of which most entries do not fit.
     """
     for lora in loras:
-        path = host.find("loras", lora.name, model.home)
-        source = lora_files.source_of(path)
-        state = lora_files.read_lora(path)
-        on_unet, on_encoders = lora_files.patches(state, path.name, lora.weight, model, clip, source)
-        encoders = tuple(
-            replace(encoder, patches=(*encoder.patches, patch)) if patch else encoder
-            for encoder, patch in zip(clip.encoders, on_encoders, strict=True)
-        )
-        clip = replace(clip, encoders=encoders)
-        unet_patches = (*model.patches, on_unet) if on_unet else model.patches
-        model = replace(model, patches=unet_patches, loras=(*model.loras, lora))
+        model, clip = _apply_lora(host, model, clip, lora)
     return model, clip
+
+
+def _apply_lora(host: Host, model: Model, clip: Clip, lora: Lora) -> tuple[Model, Clip]:
+    path = host.find("loras", lora.name, model.home)
+    source = lora_files.source_of(path)
+    state, bundled = without_bundled(lora_files.read_lora(path))
+    clip = _with_bundled(host, clip, path.name, bundled)
+    if bundled and not state:
+        return model, clip
+    found = lora_files.patches(state, path.name, lora.weight, model, clip, source)
+    if found.left_out:
+        host.notice(
+            f"{path.name} is applied without {len(found.left_out)} of its {found.total} entries, which have no place "
+            f"in this model: {named(found.left_out)}"
+        )
+    encoders = tuple(
+        replace(encoder, patches=(*encoder.patches, patch)) if patch else encoder
+        for encoder, patch in zip(clip.encoders, found.encoders, strict=True)
+    )
+    unet_patches = (*model.patches, found.unet) if found.unet else model.patches
+    return replace(model, patches=unet_patches, loras=(*model.loras, lora)), replace(clip, encoders=encoders)
+
+
+def _with_bundled(host: Host, clip: Clip, file: str, bundled: Mapping[str, Any]) -> Clip:
+    """The text encoders with the embeddings that a LoRA file brings along; a notice says how to use them."""
+    widths = {encoder_name(encoder): encoder_width(encoder) for encoder in clip.encoders}
+    usable: dict[str, Embedding] = {}
+    for name, content in bundled.items():
+        try:
+            embedding = embedding_of(content, f"the embedding {name!r} in {file}", widths)
+        except BadFile as error:
+            host.notice(f"{error}; it is left out")
+            continue
+        if embedding.vectors:
+            usable[name] = embedding
+        else:
+            host.notice(f"the embedding {name!r} in {file} fits no text encoder of this model; it is left out")
+    if usable:
+        words = ", ".join(f"embedding:{typed(name)}" for name in usable)
+        host.notice(f"{file} brings embeddings along: write {words} in a prompt to use them")
+    return replace(clip, embeddings={**clip.embeddings, **usable}) if usable else clip

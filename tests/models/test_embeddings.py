@@ -13,8 +13,8 @@ import torch
 from fooocus_stages.pipelines.errors import BadFile
 from fooocus_stages.pipelines.models.checkpoint import Checkpoint
 from fooocus_stages.pipelines.models.clip import encode_text, encode_texts, reweight
-from fooocus_stages.pipelines.models.embeddings import Embedding, embedding_names, new_tokens, read_embedding
-from fooocus_stages.pipelines.models.handles import Clip, TextEncoder
+from fooocus_stages.pipelines.models.embeddings import embedding_names, new_tokens, read_embedding
+from fooocus_stages.pipelines.models.handles import Clip, Embedding, TextEncoder
 from safetensors.torch import save_file
 from torch import Tensor, nn
 

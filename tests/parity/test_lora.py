@@ -30,11 +30,11 @@ def test_merged_weights(case: Case) -> None:
     network = checkpoint.model.network
     weights = dict(network.module.named_parameters())
     ours = {ldm: key for key, ldm in key_names.unet_to_ldm(weights).items()}
-    patch, on_text = matching.patches(
-        file_of(case), case.name, case.params["weight"], checkpoint.model, checkpoint.clip
-    )
+    made = matching.patches(file_of(case), case.name, case.params["weight"], checkpoint.model, checkpoint.clip)
+    patch = made.unet
     assert patch is not None
-    assert on_text == (None, None)
+    assert made.encoders == (None, None)
+    assert made.left_out == ()
     try:
         network.merge((patch,))
         for name in case.output_names:

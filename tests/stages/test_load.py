@@ -8,9 +8,14 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadFile, BadValue, MissingFile, UserError
 from fooocus_stages.pipelines.host import POCKET, LocalHost
+from fooocus_stages.pipelines.models.clip import encoder_name as clip_name
+from fooocus_stages.pipelines.models.clip import encoder_width as clip_width
+from fooocus_stages.pipelines.models.handles import Clip, Model
 from fooocus_stages.pipelines.stages import load
+from fooocus_stages.pipelines.stages.prompts import encode
 from fooocus_stages.pipelines.types import Lora
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from .conftest import Pocket
 
@@ -112,3 +117,54 @@ def test_a_missing_lora_and_a_foreign_one_are_refused(tmp_path: Path, pocket: Po
 def test_none_adds_no_lora() -> None:
     kept = (Lora("a", 1.0),)
     assert load.add_loras(kept, [("None", 1.0), ("b", 0.5)]) == (*kept, Lora("b", 0.5))
+
+
+BASE = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn2_to_k"
+GOOD = {f"{BASE}.lora_up.weight": torch.ones(128, 2), f"{BASE}.lora_down.weight": torch.ones(2, 192)}
+
+
+def applied(tmp_path: Path, pocket: Pocket, state: dict[str, Tensor]) -> tuple[Model, Clip, list[str]]:
+    """The pocket model with a LoRA of these entries, and the notices given."""
+    (tmp_path / "loras").mkdir(exist_ok=True)
+    save_file(state, tmp_path / "loras" / "x.safetensors")
+    notices: list[str] = []
+    host = LocalHost(models=[tmp_path], device="cpu", on_notice=notices.append)
+    return *load.apply_loras(host, pocket.model, pocket.clip, (Lora("x", 1.0),)), notices
+
+
+def test_entries_without_a_place_are_counted_in_one_notice(tmp_path: Path, pocket: Pocket) -> None:
+    model, _, notices = applied(tmp_path, pocket, GOOD | {"unet.nowhere.alpha": torch.tensor(1.0)})
+    (notice,) = notices
+    assert "x.safetensors" in notice
+    assert "1 of its 3 entries" in notice
+    assert "unet.nowhere.alpha" in notice
+    assert len(model.patches) == 1
+
+
+def test_bundled_embeddings_are_read_in_prompts(tmp_path: Path, pocket: Pocket) -> None:
+    widths = {clip_name(e): clip_width(e) for e in pocket.clip.encoders}
+    own = {f"bundle_emb.My Token.{name}": torch.full((2, width), 0.5) for name, width in widths.items()}
+    broken = {f"bundle_emb.bad.{name}": torch.full((2, width), float("nan")) for name, width in widths.items()}
+    model, clip, notices = applied(tmp_path, pocket, GOOD | own | broken)
+    assert len(model.patches) == 1
+    assert ["embedding:my_token" in notice for notice in notices] == [False, True]
+    assert "'bad'" in notices[0]
+    host = LocalHost(models=[tmp_path], device="cpu", on_notice=notices.append)
+    for written in ("my_token", "My_Token", "my_token,"):
+        found = encode.find_embeddings(host, clip, [f"a embedding:{written} circle"])
+        assert found.keys() == {written.strip(",")}
+    assert len(notices) == 2
+    without, plain = (
+        encode.encode_texts(host, clip, (f"a embedding:{word} circle",), 1, encode.find_embeddings(host, clip, [text]))
+        for word, text in (("my_token", ""), ("my_token", "embedding:my_token"))
+    )
+    assert not torch.equal(without[0][0], plain[0][0])
+
+
+def test_a_file_of_that_name_is_read_before_a_bundled_embedding(tmp_path: Path, pocket: Pocket) -> None:
+    width = clip_width(pocket.clip.encoders[0])
+    _, clip, _ = applied(tmp_path, pocket, GOOD | {"bundle_emb.toy.clip_l": torch.zeros(2, width)})
+    (tmp_path / "embeddings").mkdir()
+    save_file({"clip_l": torch.ones(3, width)}, tmp_path / "embeddings" / "toy.safetensors")
+    host = LocalHost(models=[tmp_path], device="cpu", on_notice=lambda text: None)
+    assert encode.find_embeddings(host, clip, ["embedding:toy"])["toy"].count == 3

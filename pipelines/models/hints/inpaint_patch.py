@@ -17,6 +17,7 @@ from torch.nn.functional import conv2d, pad
 from ...errors import BadFile
 from ..handles import Model
 from ..lora.matching import patches, source_of
+from ..lora.refusals import named
 from ..weights.files import read_state
 from ..weights.merging import WeightPatch
 
@@ -53,8 +54,13 @@ def load_patch(path: Path, model: Model) -> WeightPatch:
             f"{path.name} is no inpaint patch: {len(foreign)} of its {len(state)} entries are not bytes with a lowest "
             f"and a highest value{first}; choose one like inpaint_v26.fooocus.patch"
         )
-    patch, _ = patches(state, path.name, 1.0, model, None, source_of(path))
-    return cast(WeightPatch, patch)
+    found = patches(state, path.name, 1.0, model, None, source_of(path))
+    if found.left_out or found.unet is None:
+        raise BadFile(
+            f"{path.name} does not fit {model.name or 'the model'}: {len(found.left_out)} of its {found.total} entries "
+            f"have no place in it ({named(found.left_out)}); inpaint with an SDXL checkpoint, or with the engine None"
+        )
+    return found.unet
 
 
 def feature(head: Tensor, mask: Tensor, masked: Tensor) -> Tensor:

@@ -16,23 +16,25 @@ from ...errors import BadFile
 from ..weights.deltas import Decomposed, Delta, Difference, Generalised, Hadamard, Kronecker, LowRank, Quantised
 
 _ADAPTER = r"(?:\.[A-Za-z0-9_\-]+)?"  # PEFT's name of the adapter, left in by some programs
+_LORA = r"lora(?:_linear_layer)?"
 _SPELLINGS = {
-    "alpha": r"\.alpha",
-    "up": rf"\.lora_up\.weight|_lora\.up\.weight|\.lora(?:_linear_layer)?\.up\.weight|\.lora_B{_ADAPTER}\.weight",
-    "down": rf"\.lora_down\.weight|_lora\.down\.weight|\.lora(?:_linear_layer)?\.down\.weight"
-    rf"|\.lora_A{_ADAPTER}\.weight",
-    "mid": r"\.lora_mid\.weight",
-    "up_b": rf"\.lora_B{_ADAPTER}\.bias",
-    "dora": r"\.dora_scale",
-    "magnitude": rf"\.lora_magnitude_vector{_ADAPTER}(?:\.weight)?",
-    **{part: rf"\.{part}{_ADAPTER}" for part in ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")},
-    **{part: rf"\.{part}{_ADAPTER}" for part in ("hada_t1", "hada_t2", "lokr_t2")},
-    **{part: rf"\.{part}{_ADAPTER}" for part in ("lokr_w1", "lokr_w1_a", "lokr_w1_b")},
-    **{part: rf"\.{part}{_ADAPTER}" for part in ("lokr_w2", "lokr_w2_a", "lokr_w2_b")},
-    **{part: rf"\.{part}\.weight" for part in ("a1", "a2", "b1", "b2")},
-    **{part: rf"\.{part}" for part in ("w_norm", "b_norm", "diff", "diff_b")},
+    "alpha": r"(?:lora_)?alpha",
+    "up": rf"{_LORA}[._]up(?:\.weight)?|lora_B{_ADAPTER}\.weight|lora_B",
+    "down": rf"{_LORA}[._]down(?:\.weight)?|lora_A{_ADAPTER}\.weight|lora_A",
+    "mid": rf"{_LORA}[._]mid(?:\.weight)?",
+    "embedding_a": rf"lora_embedding_A{_ADAPTER}",
+    "embedding_b": rf"lora_embedding_B{_ADAPTER}",
+    "up_b": rf"lora_B{_ADAPTER}\.bias",
+    "dora": r"dora_scale(?:\.weight)?",
+    "magnitude": rf"lora_magnitude_vector{_ADAPTER}(?:\.weight)?",
+    **{part: rf"{part}{_ADAPTER}" for part in ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")},
+    **{part: rf"{part}{_ADAPTER}" for part in ("hada_t1", "hada_t2", "lokr_t2")},
+    **{part: rf"{part}{_ADAPTER}" for part in ("lokr_w1", "lokr_w1_a", "lokr_w1_b")},
+    **{part: rf"{part}{_ADAPTER}" for part in ("lokr_w2", "lokr_w2_a", "lokr_w2_b")},
+    **{part: rf"{part}\.weight" for part in ("a1", "a2", "b1", "b2")},
+    **{part: part for part in ("w_norm", "b_norm", "diff", "diff_b")},
 }
-_SUFFIX = re.compile("(?:" + "|".join(f"(?P<{part}>{pattern})" for part, pattern in _SPELLINGS.items()) + ")$")
+_SUFFIX = re.compile("[._]?(?:" + "|".join(f"(?P<{part}>{pattern})" for part, pattern in _SPELLINGS.items()) + ")$")
 _WHOLE = ""
 WEIGHT, BIAS = "weight", "bias"
 
@@ -127,6 +129,8 @@ def _whole(entries: Entries, alpha: float | None) -> Delta | None:
 
 
 def _low_rank(entries: Entries, alpha: float | None) -> Delta | None:
+    if entries.has("embedding_a", "embedding_b"):  # PEFT's A (r, tokens) and B (width, r) for a weight (tokens, width)
+        return LowRank(entries.take("embedding_a").T, entries.take("embedding_b").T, None, alpha)
     if not entries.has("up", "down"):
         return None
     return LowRank(entries.take("up"), entries.take("down"), entries.take_if("mid"), alpha)

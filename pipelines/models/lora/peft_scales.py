@@ -15,7 +15,9 @@ from torch import Tensor
 from ...errors import BadFile
 
 METADATA_KEY = "lora_adapter_metadata"
-_FACTOR = re.compile(r"^(?P<base>.+)\.(?:(?P<down>lora_A(?:\.\w+)?\.weight|(?:hada_w1|lokr_w[12])_b)|lokr_w1)$")
+_FACTOR = re.compile(
+    r"^(?P<base>.+)\.(?:(?P<down>lora_A(?:\.\w+)?\.weight|lora_embedding_A(?:\.\w+)?|(?:hada_w1|lokr_w[12])_b)|lokr_w1)$"
+)
 _OWNER = re.compile(r"^(unet|text_encoder|text_encoder_2)\.")
 
 
@@ -42,10 +44,10 @@ def _from_neighbour(path: Path) -> dict[str, dict[str, Any]]:
     neighbour = path.with_name("adapter_config.json")
     if path.stem != "adapter_model" or not neighbour.is_file():
         return {}
-    return {"": _parsed(str(neighbour), neighbour.read_text("utf-8"))}
+    return {"": _parsed(str(neighbour), neighbour.read_bytes())}
 
 
-def _parsed(where: str, text: str) -> dict[str, Any]:
+def _parsed(where: str, text: str | bytes) -> dict[str, Any]:
     try:
         content = json.loads(text)
     except ValueError as error:
@@ -77,8 +79,9 @@ def _scales(configs: Mapping[str, Mapping[str, Any]], state: Mapping[str, Any]) 
 
 def _setting(config: Mapping[str, Any], patterns: str, module: str, common: Any) -> float | None:
     """A number for a module: that of the first pattern that its name ends in, else the common one."""
-    special = (value for name, value in (config.get(patterns) or {}).items() if _ends_in(module, name))
-    value = next(special, common)
+    by_name = config.get(patterns)
+    special = (value for name, value in by_name.items() if _ends_in(module, name)) if isinstance(by_name, dict) else ()
+    value = next(iter(special), common)
     return float(value) if isinstance(value, int | float) else None
 
 

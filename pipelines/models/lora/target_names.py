@@ -1,58 +1,87 @@
-"""The names by which LoRA files call the weights of a UNet and of text encoders (Fooocus ldm_patched/modules/lora.py).
+"""Names of weights in LoRA files, reduced to one canonical form.
 
-kohya and LyCORIS write `lora_unet_` and the path with underscores, in ldm or diffusers names; diffusers and PEFT write
-the dotted path, with or without `unet.`, `base_model.model.` and `.processor.`; ComfyUI writes its own paths.
+A name is made of a prefix for the network, perhaps a wrapper's prefix, and the path of a module in the names of ldm,
+diffusers, transformers or OpenCLIP; programs join these with dots, underscores or both. `canonical` removes the
+prefixes and the difference between dots and underscores, and `unet_names` and `text_names` list every path that can
+remain. Sources: kohya, LyCORIS, OneTrainer, SimpleTuner, ai-toolkit, diffusers, PEFT, ComfyUI and Fooocus
+ldm_patched/modules/lora.py.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
 from ..weights import key_names
 
-OF_TEXT = ("lora_te", "text_encoder", "text_model.", "clip_l.", "clip_g.", "te_")
-UNUSED = ("lora_te1_text_projection", "text_encoder.text_projection")  # no Fooocus model reads CLIP-L's projection
+Owner = Literal["unet", "clip_l", "clip_g", "text", ""]
+"""The network that a name belongs to: 'text' is either text encoder, '' any network."""
 
-_PEFT = re.compile(r"^((?:unet|text_encoder|text_encoder_2)\.|)(?:base_model\.model\.)?")
-_BARE_TEXT = re.compile(r"^(text_encoder\.|text_encoder_2\.|)(?=encoder\.layers\.|embeddings\.|final_layer_norm$)")
-_OLD_TEXT = re.compile(r"\.self_attn\.to_(q|k|v|out)$")
+_WRAPPER = r"(?:base_model_model_|_orig_mod_|module_)*"
+_OWNERS: dict[Owner, str] = {
+    "unet": r"unet|(?:model_)?diffusion_model",
+    "clip_g": r"te2|text_encoder_2|(?:text_encoders_)?clip_g|conditioner_embedders_1(?:_model)?",
+    "clip_l": r"te1?|text_encoder(?:_1)?|(?:text_encoders_)?clip_l|conditioner_embedders_0|cond_stage_model",
+}
+_PREFIX = re.compile(
+    rf"{_WRAPPER}(?:lora_|lycoris_)?{_WRAPPER}"
+    rf"(?:(?:{'|'.join(f'(?P<{owner}>{names})' for owner, names in _OWNERS.items())})_{_WRAPPER})?"
+)
+_TEXT_PREFIX = re.compile(r"(?:transformer_)*(?:text_model_)?")
+_TEXT_PATH = re.compile(
+    r"(?:transformer_)?(?:text_model_|resblocks_|encoder_layers_|embeddings_|final_layer_norm|text_projection)"
+)
+_OLD_TEXT = re.compile(r"self_attn_to_(q|k|v|out)$")  # diffusers until 0.20
 
 
-def plain(base: str) -> str:
-    """A name as the maps below know it: without the prefixes and levels that wrappers put around the same weight."""
-    path = _PEFT.sub(r"\1", base).removeprefix("unet.").replace(".processor.", ".")
-    path = _OLD_TEXT.sub(r".self_attn.\1_proj", _BARE_TEXT.sub(r"\1text_model.", path))
-    return path + ".0" if path.endswith(".to_out") else path
+@dataclass(frozen=True)
+class Name:
+    """A canonical name: the network, and the path of a weight in it, joined by underscores."""
+
+    owner: Owner
+    path: str
+
+
+def canonical(name: str) -> Name:
+    """The canonical form of the name of a weight or a module in a LoRA file."""
+    flat = name.replace(".", "_")
+    prefix = _PREFIX.match(flat)
+    path = flat[prefix.end() :] if prefix else flat
+    owner: Owner = next((one for one in _OWNERS if prefix and prefix[one]), "text" if _TEXT_PATH.match(path) else "")
+    return Name(owner, _unet_path(path) if owner in ("unet", "") else _text_path(path))
+
+
+def _unet_path(flat: str) -> str:
+    path = flat.replace("_processor_", "_")
+    return path + "_0" if path.endswith("_to_out") else path
+
+
+def _text_path(flat: str) -> str:
+    return _OLD_TEXT.sub(r"self_attn_\1_proj", _TEXT_PREFIX.sub("", flat, count=1))
 
 
 def unet_names(unet: nn.Module) -> Iterator[tuple[str, str]]:
-    """(name in a file, weight of a diffusers UNet) for every plain name by which LoRA files may call a weight."""
+    """(canonical path, parameter) of every weight of a diffusers UNet, by its ldm and its diffusers path."""
     for key, ldm in key_names.unet_to_ldm(key for key, _ in unet.named_parameters()).items():
-        yield "diffusion_model." + ldm, key
-        if not key.endswith(".weight"):
-            continue
-        module, ldm = key.removesuffix(".weight"), ldm.removesuffix(".weight")
-        yield "diffusion_model." + ldm, key
-        yield "lora_unet_" + ldm.replace(".", "_"), key
-        yield "lora_unet_" + module.replace(".", "_"), key
-        yield "lycoris_" + module.replace(".", "_"), key
-        yield module, key
+        for path in (ldm, key):
+            yield from _paths(path, key)
 
 
-def text_names(encoder: nn.Module, pooled: bool) -> Iterator[tuple[str, str]]:
-    """The same for a text encoder, CLIP-G when `pooled`, else CLIP-L. The last name does not tell which."""
-    flat = ("lora_te2_",) if pooled else ("lora_te_", "lora_te1_")
-    comfy = "clip_g.transformer." if pooled else "clip_l.transformer."
+def text_names(encoder: nn.Module) -> Iterator[tuple[str, str]]:
+    """(canonical path, parameter) of every weight of a text encoder, by its transformers and its OpenCLIP path."""
     for key, _ in encoder.named_parameters():
-        if not key.endswith(".weight"):
-            continue
-        module = key_names.clip_key(key).removesuffix(".weight")
-        for prefix in flat:
-            yield prefix + module.replace(".", "_"), key
-        yield ("text_encoder_2." if pooled else "text_encoder.") + module, key
-        yield comfy + module, key
-        yield "text_encoders." + comfy + module, key
-        yield module, key
+        path = key_names.clip_key(key)
+        yield from _paths(path.removeprefix("text_model."), key)
+        if openclip := key_names.openclip_key(path):
+            yield from _paths(openclip.removeprefix("transformer."), key)
+
+
+def _paths(path: str, parameter: str) -> Iterator[tuple[str, str]]:
+    """A weight goes by its module's name and by its own; a bias by its own."""
+    yield path.replace(".", "_"), parameter
+    if path.endswith(".weight"):
+        yield path.removesuffix(".weight").replace(".", "_"), parameter

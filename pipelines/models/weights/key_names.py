@@ -228,6 +228,20 @@ def clip_state_to_openclip(
     return out
 
 
+def openclip_key(key: str) -> str | None:
+    """OpenCLIP's name of a transformers CLIP text key; None where several share a tensor there (q, k and v)."""
+    if match := re.match(r"text_model\.encoder\.layers\.(\d+)\.(.*)\.(weight|bias)$", key):
+        names = {new: old for old, new in _CLIP_LAYER.items()}
+        inner = names.get(match[2])
+        return f"transformer.resblocks.{match[1]}.{inner}.{match[3]}" if inner else None
+    if key.startswith("text_model.final_layer_norm."):
+        return "ln_final." + key.rsplit(".", 1)[1]
+    return {
+        "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
+        "text_model.embeddings.position_embedding.weight": "positional_embedding",
+    }.get(key)
+
+
 def clip_key(key: str) -> str:
     """A transformers text key with the 'text_model.' level that version 5 leaves out of plain text models."""
     bare = key.startswith(("embeddings.", "encoder.", "final_layer_norm."))

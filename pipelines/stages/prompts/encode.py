@@ -8,8 +8,8 @@ from pathlib import Path
 from ...errors import MissingFile
 from ...host import Host, files_of
 from ...models import clip as clips
-from ...models.embeddings import SUFFIXES, Embedding, embedding_names, read_embedding
-from ...models.handles import Clip
+from ...models.embeddings import SUFFIXES, embedding_names, read_embedding, typed
+from ...models.handles import Clip, Embedding
 from ...models.weights.soundness import require_finite
 from ...types import CONDITIONING_CLIP_SKIP, CONDITIONING_PROMPT, Conditioning, Prompt, SamplingSettings
 
@@ -57,6 +57,9 @@ def find_embeddings(host: Host, clip: Clip, texts: Iterable[str]) -> dict[str, E
         try:
             name, path = _find(host, written, clip.home)
         except MissingFile as error:
+            if bundled := _bundled(clip, written.strip(",")):
+                found[written.strip(",")] = bundled
+                continue
             host.notice(f"{error}; the word 'embedding:{written}' is left out")
             continue
         if name not in found:
@@ -76,6 +79,11 @@ def _find(host: Host, written: str, home: Path | None) -> tuple[str, Path]:
             if meant and same:
                 return meant, host.find(EMBEDDINGS, min(same, key=lambda name: name.count("/")), home)
     return bare, host.find(EMBEDDINGS, bare, home)
+
+
+def _bundled(clip: Clip, written: str) -> Embedding | None:
+    """The embedding of that name that a LoRA brought along; spaces may be written as underscores."""
+    return next((found for name, found in clip.embeddings.items() if typed(name) == typed(written)), None)
 
 
 def _tell_misfit(host: Host, name: str, embedding: Embedding, widths: Mapping[str, int]) -> None:

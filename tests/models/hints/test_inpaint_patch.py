@@ -74,7 +74,7 @@ def test_a_head_that_is_none(tiny: Checkpoint, tmp_path: Path, content: dict[str
     ("content", "message"),
     [
         ({WEIGHT: (BYTES, 0.0, 1.0)}, "is for another model family: 1 of its 1 changes"),
-        ({"diffusion_model.input_blocks.99.0.weight": (BYTES, 0.0, 1.0)}, "fits nothing in this model"),
+        ({"diffusion_model.input_blocks.99.0.weight": (BYTES, 0.0, 1.0)}, "1 of its 1 entries have no place"),
         ({WEIGHT: torch.zeros(32, 32, 3, 3)}, f"is no inpaint patch: 1 of its 1 entries .* first {WEIGHT}"),
         ({}, "is no inpaint patch: 0 of its 0"),
         (

@@ -70,8 +70,9 @@ class Bench:
     def merged(self, state: dict[str, Any], strength: float) -> dict[str, dict[str, Tensor]]:
         """All weights with the file in them; the networks are as before, to the bit."""
         before = {side: snapshot(network.module) for side, network in self.ours.items()}
-        on_unet, (on_l, on_g) = matching.patches(state, "file", strength, self.model, self.clip)
-        for network, patch in zip(self.ours.values(), (on_unet, on_l, on_g), strict=True):
+        made = matching.patches(state, "file", strength, self.model, self.clip)
+        assert made.left_out == ()
+        for network, patch in zip(self.ours.values(), (made.unet, *made.encoders), strict=True):
             network.merge((patch,) if patch else ())
         after = {side: snapshot(network.module) for side, network in self.ours.items()}
         for side, network in self.ours.items():

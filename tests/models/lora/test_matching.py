@@ -1,4 +1,4 @@
-"""Every kind of LoRA entry for the UNet and both text encoders; files that fit only in part are refused."""
+"""Every kind of LoRA entry for the UNet and both text encoders; files of which most entries do not fit are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def merged(tiny: Checkpoint, state: dict[str, Any], weight: float = 1.0) -> dict
     """How much each UNet weight that the entries name has changed."""
     network = tiny.model.network
     before = {name: parameter.clone() for name, parameter in network.module.named_parameters()}
-    on_unet, _ = matching.patches(state, "file", weight, tiny.model, tiny.clip)
+    on_unet = matching.patches(state, "file", weight, tiny.model, tiny.clip).unet
     assert on_unet is not None
     network.merge((on_unet,))
     after = dict(network.module.named_parameters())
@@ -153,7 +153,8 @@ def test_text_encoders(tiny: Checkpoint, base: str, which: int) -> None:
     module = tiny.clip.encoders[which].network.module
     name = next(n for n, _ in module.named_parameters() if n.endswith("layers.1." + base_end(base)))
     state = entries(base, diff=torch.ones_like(module.get_parameter(name)))
-    on_unet, on_text = matching.patches(state, "file", 1.0, tiny.model, tiny.clip)
+    made = matching.patches(state, "file", 1.0, tiny.model, tiny.clip)
+    on_unet, on_text = made.unet, made.encoders
     assert on_unet is None
     assert [patch is not None for patch in on_text] == [which == 0, which == 1]
     patch = on_text[which]
@@ -163,7 +164,7 @@ def test_text_encoders(tiny: Checkpoint, base: str, which: int) -> None:
 
 def test_without_text_encoders_their_entries_are_passed_over(tiny: Checkpoint) -> None:
     state = entries("lora_te1_text_model_encoder_layers_1_mlp_fc1", diff=torch.ones(1))
-    assert matching.patches(state, "file", 1.0, tiny.model, None) == (None, ())
+    assert matching.patches(state, "file", 1.0, tiny.model, None) == matching.LoraPatches(None, (), (), 1)
 
 
 def test_a_file_of_five_is_read_and_all_go_in(tiny: Checkpoint, tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_a_file_of_five_is_read_and_all_go_in(tiny: Checkpoint, tmp_path: Path) 
     for i in range(5):
         path = tmp_path / f"{i}.safetensors"
         save_file({f"{LDM_TO_K}.diff": torch.full((64, 192), 10.0**-i)}, path)
-        made.append(matching.patches(matching.read_lora(path), path.name, 1.0, tiny.model, tiny.clip)[0])
+        made.append(matching.patches(matching.read_lora(path), path.name, 1.0, tiny.model, tiny.clip).unet)
     before = tiny.model.network.module.get_parameter(TO_K).clone()
     tiny.model.network.merge(tuple(patch for patch in made if patch))
     assert torch.allclose(tiny.model.network.module.get_parameter(TO_K) - before, torch.tensor(1.1111), atol=1e-5)
@@ -186,13 +187,13 @@ GOOD = entries(LDM_TO_K, diff=torch.ones(64, 192))
     ("content", "message"),
     [
         ({}, "file is empty"),
-        (entries("lora_unet_nothing", diff=torch.ones(1)), "fits nothing in this model: none of its 1 entries"),
-        ({"model.diffusion_model.out.2.bias": torch.ones(4)}, "fits nothing"),
-        ({"diffusion_model.out.2.bias": torch.ones(4)}, "fits nothing"),
-        (GOOD | entries(LDM_TO_K, dora_scale=torch.ones(1)), "only in part: 1 of its 2 .*dora_scale"),
-        (GOOD | entries("unet.x.to_k", lora_A__weight=torch.ones(1)), "only in part: 1 of its 2 .*lora_A"),
-        (GOOD | entries(LDM_CONV, lora_up__weight=torch.ones(1)), "only in part: 1 of its 2 .*lora_up"),
-        (GOOD | entries(LDM_CONV, lokr_w1=torch.ones(1)), "only in part: 1 of its 2 .*lokr_w1"),
+        (entries("lora_unet_nothing", diff=torch.ones(1)), "1 of its 1 entries have no place in this model"),
+        ({"model.diffusion_model.out.2.bias": torch.ones(4)}, "does not fit this model"),
+        ({"diffusion_model.out.2.bias": torch.ones(4)}, "does not fit this model"),
+        (GOOD | entries(LDM_TO_K, dora_scale=torch.ones(1)), "1 of its 2 .*dora_scale"),
+        (GOOD | entries("unet.x.to_k", lora_A__weight=torch.ones(1)), "1 of its 2 .*lora_A"),
+        (GOOD | entries(LDM_CONV, lora_up__weight=torch.ones(1)), "1 of its 2 .*lora_up"),
+        (GOOD | entries(LDM_CONV, lokr_w1=torch.ones(1)), "1 of its 2 .*lokr_w1"),
         (entries(LDM_TO_K, diff=torch.ones(64, 192), alpha=torch.ones(2)), "alpha has the shape"),
         (entries(LDM_TO_K, diff=torch.ones(64, 191)), "another model family: 1 of its 1 changes"),
         (entries(LDM_TO_K, lora_up__weight=torch.ones(64, 2), lora_down__weight=torch.ones(2, 768)), "SD 1.5, not for"),
@@ -219,7 +220,7 @@ def test_numbers_that_are_none_are_refused(tiny: Checkpoint, broken: float, dtyp
 
 def test_large_numbers_whose_sum_overflows_are_numbers(tiny: Checkpoint) -> None:
     state = entries(LDM_TO_K, diff=torch.full((64, 192), 3e38))
-    assert matching.patches(state, "file", 1e-38, tiny.model, tiny.clip)[0] is not None
+    assert matching.patches(state, "file", 1e-38, tiny.model, tiny.clip).unet is not None
 
 
 @pytest.mark.parametrize("weight", [-1.5, 0.0, 2.5])
@@ -244,7 +245,7 @@ def test_a_file_applied_again_is_the_same_patch(tiny: Checkpoint, tmp_path: Path
 
     def made(weight: float) -> Any:
         state, source = matching.read_lora(path), matching.source_of(path)
-        return matching.patches(state, path.name, weight, tiny.model, tiny.clip, source)[0]
+        return matching.patches(state, path.name, weight, tiny.model, tiny.clip, source).unet
 
     save_file(entries(LDM_TO_K, **PAIR), path)
     first, again, weaker = made(1.0), made(1.0), made(0.5)
@@ -313,7 +314,8 @@ def test_names_of_text_encoders(tiny: Checkpoint, key: str, which: int) -> None:
     assert tiny.clip is not None
     width = (64, 128)[which]
     state = {key.format("up"): torch.ones(width, 1), key.format("down"): torch.ones(1, width)}
-    on_unet, on_text = matching.patches(state, "file", 1.0, tiny.model, tiny.clip)
+    made = matching.patches(state, "file", 1.0, tiny.model, tiny.clip)
+    on_unet, on_text = made.unet, made.encoders
     assert on_unet is None
     assert [patch is not None for patch in on_text] == [which == 0, which == 1]
     patch = on_text[which]

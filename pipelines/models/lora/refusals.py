@@ -1,0 +1,77 @@
+"""LoRA files that would mislead when applied in part: refused with counts, the first names, and the family or kind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ...errors import BadFile
+from ..handles import Model
+from .family import TITLES, family_of
+from .kinds import SUPPORTED, unsupported_kind
+from .targets import Target
+
+SHOWN = 3
+
+
+def raise_for_numbers(name: str, state: Mapping[str, Any]) -> None:
+    """Raise BadFile for NaN and infinity, which would spoil the network. Reads the file's own tensors once."""
+    for key, value in state.items():
+        for tensor in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(tensor, Tensor) and not is_finite(tensor):
+                raise BadFile(
+                    f"{name} holds NaN or infinity, first in {key}: the file is damaged or its training diverged; "
+                    "use another copy or an earlier epoch"
+                )
+
+
+def raise_for_places(name: str, left_out: Sequence[str], state: Mapping[str, Any], model: Model) -> None:
+    """Raise BadFile unless more than half of the entries have a place in the model."""
+    if not state:
+        raise BadFile(f"{name} is empty: choose a LoRA file")
+    kind = unsupported_kind(left_out)
+    if 2 * len(left_out) < len(state) and kind != "AdaLoRA":  # whose other entries mean nothing alone
+        return
+    counts = f"{len(left_out)} of its {len(state)} entries have no place in this model ({named(left_out)})"
+    if kind:
+        raise BadFile(f"{name} holds an adapter of an unsupported kind, {kind}: {counts}; choose a file of {SUPPORTED}")
+    if other := _other_family(state, model):
+        raise BadFile(
+            f"{name} is for {other}, and {model.name or 'the model'} is {TITLES[model.family]}: {counts}; choose a "
+            f"LoRA for {TITLES[model.family]}"
+        )
+    raise BadFile(f"{name} does not fit this model: {counts}; it is for another model family, or not a LoRA")
+
+
+def raise_for_shapes(name: str, target: Target, state: Mapping[str, Any], model: Model) -> None:
+    """Raise BadFile when a change has another shape than the weight it names."""
+    if not target.misfits:
+        return
+    wrong = sorted(target.misfits)
+    shapes = [f"{key} {tuple(target.shapes[key]) if key in target.shapes else '–'}" for key in wrong[:SHOWN]]
+    other = _other_family(state, model)
+    raise BadFile(
+        f"{name} is for {other or 'another model family'}{f', not for {TITLES[model.family]}' if other else ''}: "
+        f"{len(wrong)} of its {len(target.found)} changes do not have the shape of the weight that they name "
+        f"({', '.join(shapes)}{', …' if len(wrong) > SHOWN else ''}); choose a LoRA for {TITLES[model.family]}"
+    )
+
+
+def named(keys: Sequence[str]) -> str:
+    """The first keys, in order: 'a, b, c, …'."""
+    return ", ".join(sorted(keys)[:SHOWN]) + (", …" if len(keys) > SHOWN else "")
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """True if no value is NaN or infinite. A finite sum proves it; only another sum needs a look at each value."""
+    if not tensor.is_floating_point():
+        return True
+    tensor = tensor.float()
+    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
+
+
+def _other_family(state: Mapping[str, Any], model: Model) -> str | None:
+    family = family_of(state)
+    return family if family != TITLES[model.family] else None
