@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..pipelines.names import base, same
+
 Choices = Sequence[str] | Callable[[], Sequence[str]]
 
 
@@ -116,4 +118,4 @@ def initial_choice(choices: Sequence[str], default: str) -> str:
     """Return `default` if it can be chosen, else that file in a sub-folder, else the first choice."""
     if default in choices:
         return default
-    return next((choice for choice in choices if choice.rsplit("/", 1)[-1] == default), choices[0])
+    return next((choice for choice in choices if same(base(choice), default)), choices[0])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
+
+from .names import meant, nearest
 
 
 class UserError(Exception):
@@ -38,7 +39,15 @@ class Interrupted(Exception):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """' (did you mean …?)' for the nearest known names, or '' when none is near. Case is ignored."""
-    by_fold = {k.casefold(): k for k in known}
-    near = difflib.get_close_matches(name.casefold(), by_fold, n=3, cutoff=0.6)
-    return f" (did you mean {' or '.join(repr(by_fold[n]) for n in near)}?)" if near else ""
+    """' (did you mean …?)' for the nearest known names; '' when none is near or the only one near looks the same."""
+    near = nearest(name, known)
+    return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
+
+
+def chosen(what: str, name: str, choices: Iterable[str], hint: str = "") -> str:
+    """The choice that `name` spells in any letter case; raises UnknownName."""
+    listed = list(choices)
+    found = meant(name, listed)
+    if found is None:
+        raise UnknownName(what, name, listed, hint)
+    return found

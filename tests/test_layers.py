@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-BASE = {"pipelines.types", "pipelines.errors", "pipelines.settings"}
+BASE = {"pipelines.types", "pipelines.names", "pipelines.errors", "pipelines.settings"}
 HOST = {*BASE, "pipelines.host", "pipelines.files"}
 MODELS = {
     "pipelines.models.handles",
@@ -18,14 +18,15 @@ MODELS = {
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "pipelines.types": set(),
-    "pipelines.errors": set(),
+    "pipelines.names": set(),
+    "pipelines.errors": {"pipelines.names"},
     "pipelines.settings": set(),
     "pipelines.functional": set(),
     "pipelines.opencv": {"pipelines.errors"},
     "preprocessors": {"pipelines.opencv"},
     "pipelines.files": {"pipelines.errors"},
-    "pipelines.host": {"pipelines.errors"},
-    "pipelines.text": {"pipelines.errors"},
+    "pipelines.host": {"pipelines.errors", "pipelines.names"},
+    "pipelines.text": {"pipelines.errors", "pipelines.names"},
     "pipelines.models.weights": BASE,
     "pipelines.models.handles": {"pipelines.types", "pipelines.text", "pipelines.models.weights"},
     "pipelines.models.lora": {*BASE, "pipelines.models.weights", "pipelines.models.handles"},
@@ -58,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "pipelines.assets": {*HOST, "pipelines.text", "pipelines.stages.recipes"},
     "nodes": {*HOST, "pipelines.models.handles", "pipelines.stages", "pipelines.assets"},
-    "serving.engine": {"pipelines.errors"},
+    "serving.engine": {"pipelines.errors", "pipelines.names"},
     "serving.console": {"serving.engine"},
     "serving.bundled": {*BASE, "serving.engine"},
     "serving.comfyui": {"pipelines.errors", "pipelines.files", "serving.engine", "serving.console"},

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import MissingFile, did_you_mean
+from ..names import base, file_meant, folded, stem
 
 HowToGet = Callable[[str, str], str]
 """(kind, name) of a file that is not there -> how to get it; '' when nothing is known."""
@@ -24,45 +25,51 @@ POCKET = Path(__file__).resolve().parents[2] / "pocket" / "models"
 
 
 def files_of(kind: str, folder: Path) -> list[str]:
-    """Relative names of the files of a kind below a folder, sub-folders first, case ignored; [] without the folder."""
+    """Relative names of the files of a kind below a folder, sub-folders first, in any letter case; [] without it."""
     suffixes = SUFFIXES.get(kind, MODEL_SUFFIXES)
-    found: list[str] = []
-    for here, _, names in os.walk(folder, topdown=False, followlinks=True):
-        found += [(Path(here) / n).relative_to(folder).as_posix() for n in sorted(names, key=str.casefold)]
-    return [name for name in found if Path(name).suffix.lower() in suffixes]
+    return [name for name in _all_files(folder) if Path(name).suffix.lower() in suffixes]
 
 
 def find_file(kind: str, name: str, folders: Sequence[Path], hint: HowToGet | None = None) -> Path:
-    """The first file that `name` means: as a path, as a file name, as a stem; letter case counts only at first.
+    """The first file that `name` means: as a path, as a file name, as a stem, in any spelling (`names.file_meant`).
 
-    Raises MissingFile, with the nearest names, the folders looked in and the hint for it.
+    Raises MissingFile with a file of that name but another suffix, or the nearest names; the folders; and the hint.
     """
     if not name:
         raise MissingFile(f"no {kind} file is named: choose one")
     listed = [(folder, files_of(kind, folder)) for folder in folders]
-    for same in (_same_path, _same_file, _same_stem):
-        for fold in (str, str.casefold):
-            for folder, names in listed:
-                for candidate in names:
-                    if same(fold(candidate), fold(name)):
-                        return folder / candidate
-    known = [n for _, names in listed for n in names]
-    if Path(name).suffix.lower() not in SUFFIXES.get(kind, MODEL_SUFFIXES):  # near in the way that it was asked for
-        known = [Path(n).stem for n in known]
-    looked = ", ".join(str(f) for f in folders) or "no folder is set"
+    known = [file for _, files in listed for file in files]
+    if (found := file_meant(name, known)) is not None:
+        return next(folder / found for folder, files in listed if found in files)
+    raise MissingFile(f"{kind} file {name!r} is not there{_instead(kind, name, known, folders, hint)}")
+
+
+def _instead(kind: str, name: str, known: Sequence[str], folders: Sequence[Path], hint: HowToGet | None) -> str:
+    """The end of the sentence about a missing file: what is there in its place, or where it was looked for."""
+    suffixes = SUFFIXES.get(kind, MODEL_SUFFIXES)
     how = hint(kind, name) if hint else ""
-    raise MissingFile(
-        f"{kind} file {name!r} is not there{did_you_mean(name, known)}; looked in: {looked}{'; ' + how if how else ''}"
-    )
+    if other := _with_another_suffix(name, folders):
+        way_out = f"choose a file that ends in {', '.join(sorted(suffixes))}"
+        return f", but a {other.suffix} is: {str(other)!r}; {way_out}{', or ' + how if how else ''}"
+    if Path(name).suffix.lower() not in suffixes:  # suggested in the form that was typed: without a suffix
+        known = [stem(file) for file in known]
+    looked = ", ".join(map(str, folders)) or "no folder is set"
+    return f"{did_you_mean(name, known)}; looked in: {looked}{'; ' + how if how else ''}"
 
 
-def _same_path(candidate: str, name: str) -> bool:
-    return candidate == name.replace("\\", "/")
+def _with_another_suffix(name: str, folders: Sequence[Path]) -> Path | None:
+    """A file below the folders that differs from `name` in its suffix alone, such as .gguf or .part."""
+    wanted = {folded(base(name))} | ({folded(stem(name))} if Path(name).suffix[1:].isalpha() else set())
+    for folder in folders:
+        for file in _all_files(folder):
+            if folded(stem(file)) in wanted:
+                return folder / file
+    return None
 
 
-def _same_file(candidate: str, name: str) -> bool:
-    return Path(candidate).name == name.replace("\\", "/").rsplit("/", 1)[-1]
-
-
-def _same_stem(candidate: str, name: str) -> bool:
-    return Path(candidate).stem == name.replace("\\", "/").rsplit("/", 1)[-1]
+def _all_files(folder: Path) -> list[str]:
+    """Relative names with forward slashes, sub-folders first, in the order of their names."""
+    found: list[str] = []
+    for here, _, names in os.walk(folder, topdown=False, followlinks=True):
+        found += [(Path(here) / n).relative_to(folder).as_posix() for n in sorted(names, key=str.casefold)]
+    return found

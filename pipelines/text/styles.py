@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import BadFile, UnknownName
+from ..names import meant
 
 PLACEHOLDER = "{prompt}"
 STOCK_FILES = (
@@ -78,11 +79,10 @@ class Styles(Mapping[str, Style]):
         return ()
 
     def named(self, name: str) -> Style:
-        """The style of that name, written as in its file or as Fooocus shows it; raises UnknownName."""
-        by_fold = {known.strip().casefold(): known for known in self}
-        for spelling in (name, normal_name(name), by_fold.get(name.strip().casefold(), "")):
-            if spelling in self:
-                return self[spelling]
+        """The style of that name, spelled in any way, as in its file or as Fooocus shows it; raises UnknownName."""
+        for spelling in (name, normal_name(name)):
+            if (found := meant(spelling, self)) is not None:
+                return self[found]
         raise UnknownName("style", name, self, HOW_TO_GET)
 
 

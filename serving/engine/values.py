@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...pipelines.errors import UserError, did_you_mean
+from ...pipelines.names import meant
 from .declarations import Input
 
 CONVERTERS: dict[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
@@ -25,13 +26,14 @@ class InvalidInput(UserError):
 def convert(info: Input, value: Any) -> Any:
     """Convert a value to the declared type with int(), float(), str() or bool(); {"__value__": v} stands for v.
 
-    Raises InvalidInput.
+    A choice that is spelled in another way (`pipelines.names.meant`) becomes the listed one. Raises InvalidInput.
     """
     if isinstance(value, dict) and "__value__" in value:
         value = value["__value__"]
     converter = CONVERTERS.get(info.type) if isinstance(info.type, str) else None
     if converter is None:
-        return value
+        spelled = meant(value, filter(_is_text, info.choices or ())) if isinstance(value, str) else None
+        return value if spelled is None else spelled
     try:
         return converter(value)
     except (TypeError, ValueError, OverflowError):
@@ -65,6 +67,10 @@ def _check_range(info: Input, value: Any) -> None:
             raise InvalidInput(f"{given} is above its maximum {high}; {expected(info)}")
     except TypeError:
         raise InvalidInput(f"{given} can't be compared with its range; {expected(info)}") from None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _is_plain(value: Any) -> bool:

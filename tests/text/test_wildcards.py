@@ -56,8 +56,34 @@ def test_files_are_read_by_stem_and_only_when_asked(tmp_path: Path) -> None:
     (tmp_path / "broken.txt").write_bytes(b"\xff\xff")
     names = ["sub/hue.txt", "hue.txt", "broken.txt", "picture.png"]
     words = Wildcards((name, partial(tmp_path.joinpath, name)) for name in names)
-    assert list(words) == ["hue", "broken"]
+    assert list(words) == ["sub/hue", "hue", "broken"]
     assert words["hue"] == ("red", " green ")
+    assert words["SUB\\hue"] == words["Hue"] == words["hue"]
     assert words.get("picture") is None
+    assert words.get("other/hue") is None
     with pytest.raises(BadFile, match=r"broken\.txt"):
         words["broken"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "unknown"),
+    [
+        ("a __sub/hue__ b", "a red b", []),
+        ("a __sub\\hue__, __SUB/HUE__", "a red, red", []),
+        ("__two words__", "2", []),
+        ("__E\u0301t\u00e9__", "summer", []),
+        ("__other/hue__ __hue__", "__other/hue__ red", ["other/hue"]),
+        ("__sub/*__", "__sub/*__", ["sub/*"]),
+        ("__ hue __ and __init__", "__ hue __ and init", ["init"]),
+        ("a__b c__d", "a__b c__d", ["b c"]),
+    ],
+)
+def test_names_beyond_fooocus(tmp_path: Path, text: str, expected: str, unknown: list[str]) -> None:
+    (tmp_path / "sub").mkdir()
+    for name, word in (("sub/hue", "red"), ("two words", "2"), ("\u00c9t\u00e9", "summer")):
+        (tmp_path / f"{name}.txt").write_text(word, "utf-8")
+    files = [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*.txt"))]
+    words = Wildcards((name, partial(tmp_path.joinpath, name)) for name in files)
+    told: list[str] = []
+    assert apply_wildcards(text, words, random.Random(0), missing=told.append) == expected
+    assert list(dict.fromkeys(told)) == unknown

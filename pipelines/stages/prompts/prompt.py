@@ -7,13 +7,15 @@ import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from ...errors import BadFile, BadValue, MissingFile
+from ...errors import BadFile, BadValue, MissingFile, did_you_mean
 from ...host import Host, files_of
+from ...names import base, file_meant, same, stem
 from ...settings import EXPANSION_STYLE, MAX_LORAS, MAX_SEED, NO_FILE, NO_STYLE, RANDOM_STYLE
 from ...text.expansion import Expander, safe_str, stand_in_expander
 from ...text.styles import HOW_TO_GET, Style, Styles, bundled_styles, load_order, read_style_file
+from ...text.unread import unread_syntax
 from ...text.wildcards import Wildcards, apply_wildcards
 from ...types import Lora, Prompt
 from .expand import find_expander
@@ -70,6 +72,9 @@ def compose(
         negative_line = fill(negatives[0], rng, index)
         more = [fill(extra, rng, index) for extra in positives[1:]]
         negative_more = [fill(extra, rng, index) for extra in negatives[1:]]
+        for part in (line, *more, negative_line, *negative_more):
+            for sentence in unread_syntax(part):
+                notice(sentence)
         resolved = [_draw_style(book, rng) if name == RANDOM_STYLE else name for name in chosen]
         styled, style_negatives = _apply_styles([book[name] for name in resolved], line)
         positive = _without_empty([*styled, *more], line)
@@ -187,27 +192,25 @@ def take_lora_tags(
 ) -> tuple[str, tuple[Lora, ...]]:
     """A line without its tags `<lora:name:weight>`, tidied at its commas, and all LoRAs: wired, tagged, required.
 
-    A tag means the first available file of exactly that stem; a file that is wired in or required already is not
-    taken again. Tags add LoRAs up to five in all, required ones not counted
+    A tag means the first available file of that stem, or of that path; a file that is wired in or required already is
+    not taken again. Tags add LoRAs up to five in all, required ones not counted
     (Fooocus modules/util.py: parse_lora_references_from_prompt, remove_performance_lora).
     """
     required = [lora for lora in loras if lora.required]
     wired = [lora for lora in loras if not lora.required and lora.name != NO_FILE]
-    wired_files = {_file_meant(lora.name, available) for lora in wired}
-    required_files = {_base(lora.name) for lora in required}
-    by_stem: dict[str, str] = {}
-    for name in available:
-        if _base(name) not in required_files:
-            by_stem.setdefault(_stem(name), name)
-    swallowed = {_stem(name) for name in required_files}
+    wired_files = {file_meant(lora.name, available) or lora.name for lora in wired}
+    required_names = [lora.name for lora in required]
+    others = [file for file in available if not any(same(base(file), base(name)) for name in required_names)]
 
     tagged: list[Lora] = []
     pieces = line.split(",")
     for i, piece in enumerate(pieces):
         for tag in LORA_TAG.finditer(piece):
-            file = by_stem.get(tag[1])
-            if file is None and tag[1] not in swallowed:
-                notice(f"no LoRA file is called {tag[1]!r}: its tag is left out")
+            file = file_meant(tag[1], others)
+            if file is None and file_meant(tag[1], required_names) is None:
+                notice(
+                    f"no LoRA file is called {tag[1]!r}{did_you_mean(tag[1], map(stem, others))}: its tag is removed"
+                )
             if file is not None and file not in wired_files:
                 lora = Lora(file, _weight(tag))
                 tagged += [lora] if lora not in tagged else []
@@ -273,25 +276,6 @@ def _weight(tag: re.Match[str]) -> float:
     return weight
 
 
-def _base(name: str) -> str:
-    return name.replace("\\", "/").rsplit("/", 1)[-1]
-
-
-def _stem(name: str) -> str:
-    return PurePosixPath(_base(name)).stem
-
-
-def _file_meant(name: str, available: Sequence[str]) -> str:
-    """The listed file that a wired name means: by its path, its file name or its stem."""
-    if name in available:
-        return name
-    for same in (_base, _stem):
-        for file in available:
-            if same(file) in (name, same(name)):
-                return file
-    return name
-
-
 def _fill_in(
     text: str,
     rng: random.Random,
@@ -304,7 +288,7 @@ def _fill_in(
 
 
 def _no_wildcard(notice: Notice, name: str) -> None:
-    notice(f"no wildcard list {name}.txt with words in it: __{name}__ is read as the plain word {name!r}")
+    notice(f"no wildcard list {name}.txt with words in it: __{name}__ is read as text")
 
 
 def _draw_style(known: Styles, rng: random.Random) -> str:

@@ -13,7 +13,7 @@ from ...types import SWAP_METHODS, SamplingSettings
 from ..load import find_files, home_of
 from ..prompts.prompt import find_styles
 from .read_metadata import read_parameters, recall
-from .recipe import DEFAULT_SIZE, MODELS_OWN_VAE, Recipe, file_meant, is_mode_lora
+from .recipe import DEFAULT_SIZE, MODELS_OWN_VAE, Recipe, host_file, is_mode_lora
 from .write_metadata import PictureInfo
 
 
@@ -40,16 +40,16 @@ def of_info(host: Host, info: PictureInfo) -> Recipe:
         styles=info.styles or (),
         settings=_settings(host, info, performance),
         loras=tuple(
-            replace(lora, name=file_meant(host, "loras", lora.name, home))
+            replace(lora, name=host_file(host, "loras", lora.name, home))
             for lora in info.loras
             if not is_mode_lora(performance, lora)
         ),
         width=width,
         height=height,
         checkpoint=checkpoint,
-        vae=DEFAULT_VAE if info.vae is None or info.vae in MODELS_OWN_VAE else file_meant(host, "vae", info.vae, home),
+        vae=DEFAULT_VAE if info.vae is None or info.vae in MODELS_OWN_VAE else host_file(host, "vae", info.vae, home),
         clip_skip=info.clip_skip,
-        refiner=NO_FILE if unrefined else file_meant(host, "checkpoints", str(info.refiner_model), home),
+        refiner=NO_FILE if unrefined else host_file(host, "checkpoints", str(info.refiner_model), home),
         refiner_switch=plain.refiner_switch if info.refiner_switch is None else info.refiner_switch,
         refiner_swap=_listed(host, "refiner swap method", info.refiner_swap_method, SWAP_METHODS, plain.refiner_swap),
         refiner_step=info.overwrite_switch,
@@ -65,7 +65,7 @@ def _checkpoint(host: Host, info: PictureInfo) -> tuple[str, Path | None]:
     pocket, _ = find_files(host, POCKET_CHOICE, DEFAULT_VAE)
     if Path(info.base_model).name in (pocket.name, pocket.stem) and info.base_model_hash == file_hash(pocket):
         return POCKET_CHOICE, home_of(pocket)
-    return file_meant(host, "checkpoints", info.base_model), None
+    return host_file(host, "checkpoints", info.base_model), None
 
 
 def _texts(host: Host, info: PictureInfo) -> tuple[str, str]:

@@ -11,13 +11,17 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from ...names import meant
+
 T = TypeVar("T")
 
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 GROUP = re.compile(rf"[(\[]\s*(?:(['\"]?){NUMBER}\1\s*(?:,\s*|(?=[)\]])))+[)\]]")
 QUOTED = r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\""
 NAMES = re.compile(rf"\[\s*(?:(?:{QUOTED})\s*(?:,\s*|(?=\])))*\]")
+SIZE = re.compile(r"\s*(\d{1,6})\s*[x×*]\s*(\d{1,6})(?!\d)", re.IGNORECASE)
 LONGEST_NUMBER = 100
+LARGEST_SIDE = 999_999
 
 
 def text(value: Any) -> str:
@@ -53,12 +57,13 @@ def whole(low: int, high: int) -> Callable[[Any], int]:
 
 
 def one_of(choices: Sequence[str]) -> Callable[[Any], str]:
-    """Reads one of the choices."""
+    """Reads one of the choices, in any spelling."""
 
     def read(value: Any) -> str:
-        if not isinstance(value, str) or value not in choices:
+        found = meant(value, choices) if isinstance(value, str) else None
+        if found is None:
             raise ValueError
-        return value
+        return found
 
     return _reader(f"one of {', '.join(choices)}", read)
 
@@ -74,6 +79,13 @@ def numbers(count: int) -> Callable[[Any], tuple[float, ...]]:
         return tuple(number()(item) for item in value)
 
     return _reader(f"{count} numbers", read)
+
+
+def size(value: Any) -> tuple[int, int]:
+    """Width and height: a list of two, or a text such as `1152*896`, `1152×896 | 9:7`, `(1152, 896)`."""
+    found = SIZE.match(value) if isinstance(value, str) else None
+    width, height = (int(side) for side in found.groups()) if found else map(whole(0, LARGEST_SIDE), numbers(2)(value))
+    return width, height
 
 
 def _names(value: Any) -> tuple[str, ...]:

@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from ...errors import BadFile, BadValue, UnknownName, UserError
 from ...host import Host
-from ...settings import ASPECT_RATIOS, DEFAULT_VAE, NO_FILE, PERFORMANCES, POCKET_CHOICE, SAMPLERS, SCHEDULERS
+from ...names import file_meant, meant
+from ...settings import DEFAULT_VAE, NO_FILE, PERFORMANCES, POCKET_CHOICE, SAMPLERS, SCHEDULERS
 from ...types import Lora, SamplingSettings
 from ..prompts.prompt import check_styles
 from . import literals
-from .recipe import MODELS_OWN_VAE, Recipe, file_meant, is_mode_lora
+from .recipe import DEFAULT_SIZE, MODELS_OWN_VAE, Recipe, host_file, is_mode_lora
 
 KIND = "presets"
 HERE = Path(__file__).parent
 LARGEST_FILE = 2**20
 INPAINT_ENGINES = ("None", "v1", "v2.5", "v2.6")
 FEW = 5
+SHORTEST_SIDE, LONGEST_SIDE = 64, 4096  # as the node Fooocus Aspect Ratio takes them
 
 WITHOUT_EFFECT = (
     "previous_default_models", "checkpoint_downloads", "embeddings_downloads", "lora_downloads", "vae_downloads",
@@ -51,11 +53,13 @@ def of_preset(host: Host, name: str) -> Recipe:
 
 def read(host: Host, name: str) -> Mapping[str, Any]:
     """The keys of a preset as they stand in its file."""
-    if name in (files := _files(host)):
-        return _read_file(host.find(KIND, files[name]))
-    if name not in _bundled():
+    files = _files(host)
+    own, bundled = meant(name, files), meant(name, _bundled())
+    if own is not None:
+        return _read_file(host.find(KIND, files[own]))
+    if bundled is None:
         raise UnknownName("preset", name, names(host), "presets of your own are JSON files in the folder 'presets'")
-    return _bundled()[name]
+    return _bundled()[bundled]
 
 
 def stamp(host: Host, name: str) -> str:
@@ -105,28 +109,33 @@ def _check_styles(host: Host, name: str, styles: tuple[str, ...]) -> None:
 def _recipe(host: Host, known: Mapping[str, Any], previous: Any) -> Recipe:
     performance = known["default_performance"]
     vae, refiner = known.get("default_vae", DEFAULT_VAE), known["default_refiner"]
-    width, height = known["default_aspect_ratio"]
+    width, height = known["default_aspect_ratio"] or _default_size(host)
     return Recipe(
         text=known.get("default_prompt", ""),
         negative=known.get("default_prompt_negative", ""),
         styles=known["default_styles"],
         settings=_settings(known, performance),
         loras=tuple(
-            Lora(file_meant(host, "loras", lora.name), lora.weight)
+            Lora(host_file(host, "loras", lora.name), lora.weight)
             for lora in known["default_loras"]
             if not is_mode_lora(performance, lora)
         ),
         width=width,
         height=height,
         checkpoint=_checkpoint(host, known["default_model"], previous),
-        vae=DEFAULT_VAE if vae in MODELS_OWN_VAE else file_meant(host, "vae", vae),
-        refiner=NO_FILE if refiner == NO_FILE else file_meant(host, "checkpoints", refiner),
+        vae=DEFAULT_VAE if vae in MODELS_OWN_VAE else host_file(host, "vae", vae),
+        refiner=NO_FILE if refiner == NO_FILE else host_file(host, "checkpoints", refiner),
         refiner_switch=known["default_refiner_switch"],
         refiner_step=known.get("default_overwrite_switch", -1),
         clip_skip=known.get("default_clip_skip", 2),
         num_images=known.get("default_image_number", 1),
         inpaint_engine=known.get("default_inpaint_engine_version", "v2.6"),
     )
+
+
+def _default_size(host: Host) -> tuple[int, int]:
+    host.notice(f"the preset's size 0*0 means no size of its own: {DEFAULT_SIZE[0]}×{DEFAULT_SIZE[1]} is used")
+    return DEFAULT_SIZE
 
 
 def _settings(known: Mapping[str, Any], performance: str) -> SamplingSettings:
@@ -143,16 +152,21 @@ def _settings(known: Mapping[str, Any], performance: str) -> SamplingSettings:
 
 
 def _checkpoint(host: Host, name: str, previous: Any) -> str:
-    """The model's file, or the first of the preset's previous models that is there when it is not (launch.py)."""
+    """The preset's own checkpoint; while it is missing, the first of its previous ones that is there (launch.py)."""
     if name == POCKET_CHOICE:
         return name
-    there = host.names("checkpoints")
-    bases = {PurePosixPath(file).name: file for file in reversed(there)}
-    earlier = [older for older in previous if older in bases] if isinstance(previous, list) else []
-    if name not in there and PurePosixPath(name).name not in bases and earlier:
-        host.notice(f"the checkpoint {name!r} is not there: the preset's earlier one, {earlier[0]!r}, is taken")
-        return bases[earlier[0]]
-    return file_meant(host, "checkpoints", name)
+    files = host.names("checkpoints")
+    own = file_meant(name, files)
+    older = previous if own is None and isinstance(previous, list) else []
+    for earlier in filter(_is_text, older):
+        if (found := file_meant(earlier, files)) is not None:
+            host.notice(f"the checkpoint {name!r} is missing: the preset's earlier one, {earlier!r}, is used instead")
+            return found
+    return host_file(host, "checkpoints", name)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _model(value: Any) -> str:
@@ -173,11 +187,16 @@ def _loras(value: Any) -> tuple[Lora, ...]:
     return tuple(Lora(name, weight) for on, name, weight in loras if on and name != NO_FILE)
 
 
-def _aspect_ratio(value: Any) -> tuple[int, int]:
-    sides = value.replace("*", "×") if isinstance(value, str) else value
-    if sides not in ASPECT_RATIOS:
-        raise ValueError(f"one of {', '.join(ASPECT_RATIOS).replace('×', '*')}")
-    width, height = (int(side) for side in sides.split("×"))
+def _aspect_ratio(value: Any) -> tuple[int, int] | None:
+    """Width and height in pixels; None for 0*0, with which FooocusPlus leaves the size as it is."""
+    try:
+        width, height = literals.size(value)
+    except ValueError:
+        width, height = -1, -1
+    if (width, height) == (0, 0):
+        return None
+    if not all(SHORTEST_SIDE <= side <= LONGEST_SIDE for side in (width, height)):
+        raise ValueError(f"a size such as 1152*896, with sides from {SHORTEST_SIDE} to {LONGEST_SIDE}")
     return width, height
 
 

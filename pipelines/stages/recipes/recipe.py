@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from ... import names
 from ...host import Host, files_of
 from ...settings import (
     ASPECT_RATIOS,
@@ -17,10 +18,11 @@ from ...settings import (
     PERFORMANCES,
 )
 from ...types import FreeU, Lora, SamplingSettings
+from . import literals
 
 NO_FREEU = FreeU(1.0, 1.0, 1.0, 1.0)
 MODELS_OWN_VAE = ("", NO_FILE, "Automatic", DEFAULT_VAE)
-DEFAULT_SIZE = tuple(int(side) for side in DEFAULT_ASPECT_RATIO.split("×"))
+DEFAULT_SIZE = literals.size(DEFAULT_ASPECT_RATIO)
 
 
 @dataclass(frozen=True)
@@ -81,18 +83,17 @@ def outputs(recipe: Recipe) -> tuple[Any, ...]:
     )
 
 
-def file_meant(host: Host, kind: str, name: str, home: Path | None = None) -> str:
-    """The host's file, or that of the models folder `home`, of that name or stem; else the name, and a notice."""
-    base = name.replace("\\", "/").rsplit("/", 1)[-1]
+def host_file(host: Host, kind: str, name: str, home: Path | None = None) -> str:
+    """The file of the models folder `home` or of the host that `name` means; else the name itself, and a notice."""
     at_home = files_of(kind, home / kind) if home else []
-    for file in [*at_home, *host.names(kind)]:
-        if base in (PurePosixPath(file).name, PurePosixPath(file).stem):
-            return str(file)
-    host.notice(f"there is no {kind} file {name!r} here: the name is handed on as it is")
+    for files in (at_home, host.names(kind)):
+        if (found := names.file_meant(name, files)) is not None:
+            return found
+    host.notice(f"there is no {kind} file {name!r} here: the name is passed on unchanged")
     return name
 
 
 def is_mode_lora(performance: str, lora: Lora) -> bool:
-    """Whether a LoRA is the one that the performance mode adds by itself."""
-    own = Path(PERFORMANCES[performance].lora)
-    return bool(own.name) and Path(lora.name).name in (own.name, own.stem)
+    """True for the LoRA that the performance mode adds by itself, in whichever folder and spelling."""
+    own = PERFORMANCES[performance].lora
+    return bool(own) and names.file_meant(lora.name, [own]) is not None

@@ -351,6 +351,20 @@ def test_missing_wildcards_and_loras_are_told_once(tmp_path: Path) -> None:
     assert "nope.txt" in told[1]
 
 
+@pytest.mark.parametrize(
+    "text", ["a <lora:hey>", "a\n<lora:hey:0.5>", "a <lora:hey:0.5:0.7>", "a\n[[red,blue]]", "a __no/such__"]
+)
+def test_what_is_read_as_words_is_told_once(text: str) -> None:
+    told: list[str] = []
+    prompts, loras = compose(text, count=2, available_loras=FILES, notice=told.append)
+    assert (prompts[0].text, loras, len(told)) == (text, (), 1)
+
+
+@pytest.mark.parametrize("name", ["sub/you", "SUB\\You", "you.safetensors", " you "])
+def test_a_tag_names_its_file_in_any_spelling(name: str) -> None:
+    assert take_lora_tags(f"a <lora:{name}:0.5>", [], FILES)[1] == (Lora("sub/you.safetensors", 0.5),)
+
+
 def test_check_styles(tmp_path: Path) -> None:
     check_styles(host(tmp_path), [None, "", "None", "Fooocus V2", "Random Style", "stages watercolour, Stages Macro"])
     with pytest.raises(UnknownName, match=r"'Stages Watercolor' \(did you mean 'Stages Watercolour'"):

@@ -10,7 +10,7 @@ from fooocus_stages.pipelines.errors import BadFile
 from fooocus_stages.pipelines.files import file_hash
 from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.stages.recipes.from_picture import of_info, of_picture
-from fooocus_stages.pipelines.stages.recipes.recipe import Recipe, file_meant, outputs
+from fooocus_stages.pipelines.stages.recipes.recipe import Recipe, host_file, outputs
 from fooocus_stages.pipelines.stages.recipes.write_metadata import PictureInfo
 from fooocus_stages.pipelines.types import FreeU, Lora, SamplingSettings
 from PIL import Image
@@ -58,7 +58,7 @@ def test_an_empty_text_is_fooocus_as_it_starts(host: LocalHost, told: list[str])
     ],
 )
 def test_files_by_name_and_stem(host: LocalHost, told: list[str], kind: str, name: str, file: str) -> None:
-    assert (file_meant(host, kind, name), told) == (file, [])
+    assert (host_file(host, kind, name), told) == (file, [])
 
 
 def test_a_file_that_is_not_there_is_handed_on_and_told(host: LocalHost, told: list[str]) -> None:

@@ -1,0 +1,33 @@
+"""Syntax of other programs, or in the wrong place, that is read as plain words: found, so that the user can be told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+LONGEST = 60
+READ_AS_WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(r"<\s*(?:lora|lyco|loha|locon)\s*:[^<>\n]*>", re.IGNORECASE),
+        "a LoRA tag is <lora:NAME:WEIGHT>, in the first line of the prompt",
+    ),
+    (
+        re.compile(r"<\s*(?:hypernet|wildcard|embed)\s*:[^<>\n]*>", re.IGNORECASE),
+        "only <lora:NAME:WEIGHT> is a tag here",
+    ),
+    (
+        re.compile(r"(?<=[^\s()])embedding:\S+|(?<!\w)(?!(?-i:embedding:\S))embedding\s*:\s*[\w.\\/-]+", re.IGNORECASE),
+        "an embedding is written embedding:NAME, in lower case and after a space",
+    ),
+    (re.compile(r"\[\[[^\[\]\n]*,[^\[\]\n]*\]\]"), "arrays [[a,b]] belong to the first line of the prompt"),
+    (re.compile(r"\{[^{}\n]*\|[^{}\n]*\}"), "alternatives are written as an array [[a,b]] or a wildcard __NAME__"),
+    (re.compile(r"\[[^\[\]\n:]*:[^\[\]\n:]*:\s*\d*\.?\d+\s*\]"), "a prompt can't change during the steps"),
+)
+
+
+def unread_syntax(text: str) -> Iterator[str]:
+    """A sentence for each piece of a composed text that looks like syntax and is read as words."""
+    for pattern, way_out in READ_AS_WORDS:
+        for found in pattern.finditer(text):
+            piece = found[0] if len(found[0]) <= LONGEST else f"{found[0][:LONGEST]}…"
+            yield f"{piece!r} is read as words: {way_out}"

@@ -1,0 +1,41 @@
+"""What looks like syntax and is read as words."""
+
+import pytest
+from fooocus_stages.pipelines.text.unread import unread_syntax
+
+
+@pytest.mark.parametrize(
+    ("text", "piece"),
+    [
+        ("a fox <lora:ink>", "<lora:ink>"),
+        ("<LORA:ink:1>", "<LORA:ink:1>"),
+        ("<lora: ink : 0.5>", "<lora: ink : 0.5>"),
+        ("<lora:ink:0.5:0.7>", "<lora:ink:0.5:0.7>"),
+        ("<lora:ink:1:lbw=OUTALL>", "<lora:ink:1:lbw=OUTALL>"),
+        ("<lyco:ink:0.5>", "<lyco:ink:0.5>"),
+        ("<hypernet:ink:0.5>", "<hypernet:ink:0.5>"),
+        ("a,embedding:bad", "embedding:bad"),
+        ("Embedding:bad", "Embedding:bad"),
+        ("embedding: bad", "embedding: bad"),
+        ("[[red,blue]] fox", "[[red,blue]]"),
+        ("{red|blue} fox", "{red|blue}"),
+        ("[red:blue:0.5] fox", "[red:blue:0.5]"),
+    ],
+)
+def test_a_sentence_names_the_piece(text: str, piece: str) -> None:
+    (sentence,) = unread_syntax(text)
+    assert sentence.startswith(f"{piece!r} is read as words: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a fox, (red:1.4), ((blue)) [eyes]",
+        "embedding:bad (embedding:worse:1.2) a\nembedding:third",
+        "ratio 16:9 [1:2], a < b > c",
+        "embedding of words",
+        "{plain}",
+    ],
+)
+def test_plain_words_and_known_syntax_are_not_told(text: str) -> None:
+    assert list(unread_syntax(text)) == []
