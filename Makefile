@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 OLDEST := .venv-oldest
-TYPED  := $(foreach room,pipelines nodes serving preprocessors,-p fooocus_stages.$(room))
+TYPED  := $(foreach room,pipelines nodes serving preprocessors pocket,-p fooocus_stages.$(room))
 
 .PHONY: demo test test-oldest check format workflows clean
 

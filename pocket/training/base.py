@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from . import data, diffusion, draw, export, networks, refiner, tokenizer
 
@@ -18,7 +17,7 @@ from . import data, diffusion, draw, export, networks, refiner, tokenizer
 class Base:
     """UNet, text encoders and autoencoder without gradients."""
 
-    unet: UNet2DConditionModel
+    unet: nn.Module
     text: diffusion.TextEncoders
     vae: AutoencoderKL
 
@@ -30,14 +29,14 @@ def open_base() -> Base:
     for mine, theirs in zip((text.clip_l, text.clip_g), clip.encoders, strict=True):
         mine.load_state_dict(theirs.network.module.state_dict())
     text.eval().requires_grad_(False)
-    return Base(model.network.module, text, vae.network.module)
+    return Base(model.network.module, text, networks.autoencoder(vae.network.module))
 
 
 @torch.no_grad()
 def latents_of(base: Base, pictures: Tensor) -> Tensor:
     """Scaled latents (B, 4, h, w), the means, of pictures (B, 3, 8h, 8w) in -1..1."""
     with torch.autocast("cpu", torch.bfloat16):
-        means = [base.vae.encode(part).latent_dist.mean.float() for part in pictures.split(16)]
+        means = [base.vae.encode(part).latent_dist.mean.float() for part in torch.split(pictures, 16)]
     return torch.cat(means) * networks.SCALING_FACTOR
 
 
@@ -52,9 +51,8 @@ def told_in_sections(
 ) -> diffusion.Condition:
     """What the UNet is told for texts of equally many sections, the pooled vectors of the first ones added up."""
     kept = torch.from_numpy(np.stack([data.sum_weights(len(sections), rng) for sections in texts]))
-    context, pooled = base.text(texts, kept)
     ids = torch.tensor([data.size_ids(*size, rng) for _ in texts], dtype=torch.float32)
-    return diffusion.Condition(context, pooled, ids)
+    return base.text.condition(texts, ids, kept)
 
 
 def caption_without(scene: draw.Scene, left_out: Collection[str], rng: np.random.Generator) -> str:

@@ -27,11 +27,11 @@ from ...preprocessors.cpds import structure
 try:
     from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 except ImportError:  # diffusers before 0.32
-    from diffusers.models.controlnet import ControlNetConditioningEmbedding
+    from diffusers.models.controlnet import ControlNetConditioningEmbedding  # type: ignore[no-redef]
 
 from . import base as frozen
 from . import diffusion, draw, export
-from .loop import Descent, Run, cosine, set_rate, to_tensor
+from .loop import Descent, Run, Stateful, cosine, set_rate, to_tensor
 
 FOLDER = "controlnet"
 FILES = {"canny": "control-lora-canny-rank128", "cpds": "fooocus_xl_cpds_128"}
@@ -155,7 +155,7 @@ def train(kind: str, folder: Path, minutes: float) -> None:
     run, rng, base = Run(folder, kind, minutes), np.random.default_rng(), frozen.open_base()
     network, tensors = attach(kind, _beginning(kind, base, folder), base.unet)
     optimizer = torch.optim.AdamW(tensors.parameters(), 2e-3, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
-    parts: dict[str, Any] = {"tensors": tensors, "optimizer": optimizer}
+    parts: dict[str, Stateful] = {"tensors": tensors, "optimizer": optimizer}
     run.resume(parts)
     album = Album(base, folder)
     run.restart_clock()

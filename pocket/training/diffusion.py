@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import nn
 from torch.nn import functional as F
 
@@ -58,14 +57,22 @@ class TextEncoders(nn.Module):
         pooled = out_g.text_embeds.float().reshape(len(texts), count, -1)
         return context, (pooled.sum(1) if kept is None else (pooled * kept[..., None]).sum(1))
 
+    def condition(
+        self, texts: Sequence[Sequence[str]], time_ids: torch.Tensor, kept: torch.Tensor | None = None
+    ) -> Condition:
+        """Encode prompts as `forward` does, with the sizes (B, 6) that go with them."""
+        context, pooled = self(texts, kept)
+        return Condition(context, pooled, time_ids)
+
 
 def predict_noise(
-    unet: UNet2DConditionModel, x: torch.Tensor, sigma: torch.Tensor, t: torch.Tensor, condition: Condition
+    unet: nn.Module, x: torch.Tensor, sigma: torch.Tensor, t: torch.Tensor, condition: Condition
 ) -> torch.Tensor:
     """eps of x = x0 + sigma n, float32 (B, 4, h, w); sigma and t are (B,)."""
     added = {"text_embeds": condition.pooled, "time_ids": condition.time_ids}
     scaled = x / (sigma.view(-1, 1, 1, 1) ** 2 + 1).sqrt()
-    return unet(scaled, t.float(), condition.context, added_cond_kwargs=added).sample.float()
+    noise: torch.Tensor = unet(scaled, t.float(), condition.context, added_cond_kwargs=added).sample.float()
+    return noise
 
 
 def draw_levels(count: int, lowest: int, share: float) -> torch.Tensor:
@@ -108,7 +115,7 @@ def sample_euler(
 
 
 def guided(
-    unet: UNet2DConditionModel, positive: Condition, negative: Condition | None, cfg: float = 4.0
+    unet: nn.Module, positive: Condition, negative: Condition | None, cfg: float = 4.0
 ) -> Callable[[torch.Tensor, float], torch.Tensor]:
     """denoise(x, sigma) with classifier-free guidance; without a negative, the positive alone."""
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from . import data, diffusion, draw, low_rank, networks
 from .diffusion import SIGMAS, Condition
-from .loop import Gallery, Run, Team, cosine, load_tokenizer, load_vae, set_rate, to_tensor
+from .loop import Gallery, Run, Stateful, Team, cosine, descend, load_tokenizer, load_vae, set_rate, to_tensor
 
 CFG = 4.0
 STEPS_OF = {
@@ -95,8 +95,8 @@ def make_targets(folder: Path, minutes: float) -> None:
         captions = [draw.caption(scene, rng) for scene in scenes]
         ids = plain_ids(height, width, len(scenes))
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            positive = Condition(*text([[caption] for caption in captions]), ids)
-            negative = Condition(*text([[""]] * len(scenes)), ids)
+            positive = text.condition([[caption] for caption in captions], ids)
+            negative = text.condition([[""]] * len(scenes), ids)
             end = end_of_path(unet, x, sigma, positive, negative, 5 if sigma > 3 else 4 if sigma > 1 else 3)
         batches.append({"x": x.half(), "t": t, "end": end.half(), "captions": captions, "size": (height, width)})
         if len(batches) == 16 or progress >= 1:
@@ -113,7 +113,7 @@ def train_fast(kind: str, folder: Path, minutes: float) -> None:
     torch.manual_seed(0)
     added = low_rank.attach(unet, RANKS[kind])
     optimizer = torch.optim.AdamW(added.parameters(), 2e-3, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
-    parts = {"added": added, "optimizer": optimizer}
+    parts: dict[str, Stateful] = {"added": added, "optimizer": optimizer}
     if kind != "lcm" and (folder / "lcm.pt").exists():
         low_rank.begin_like(added, torch.load(folder / "lcm.pt", map_location="cpu", weights_only=True)["added"])
     run.resume(parts)
@@ -129,20 +129,20 @@ def train_fast(kind: str, folder: Path, minutes: float) -> None:
         set_rate(optimizer, cosine(progress, 2e-3 if kind == "lcm" else 8e-4, warm=0.03, floor=0.02))
         batch = batches[int(rng.integers(len(batches)))]
         x, end, t = batch["x"].float(), batch["end"].float(), batch["t"]
+        height, width = batch["size"]
         sigma = torch.full((len(x),), float(SIGMAS[t]))
         sections = int(rng.choice([1, 2, 3], p=(0.75, 0.15, 0.1)))
         texts = [data.positive_sections(caption, sections, rng) for caption in batch["captions"]]
         kept = torch.from_numpy(np.stack([data.sum_weights(sections, rng) for _ in texts]))
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():
-                context, pooled = text(texts, kept)
-            condition = Condition(context, pooled, plain_ids(*batch["size"], len(x)))
+                condition = text.condition(texts, plain_ids(height, width, len(x)), kept)
             eps = diffusion.predict_noise(unet, x, sigma, torch.full((len(x),), t), condition)
         denoised = x - sigma.view(-1, 1, 1, 1) * eps
         error = ((denoised - end) ** 2).mean((1, 2, 3))
         loss = ((error + 1e-4).sqrt() / (0.3 + sigma.sqrt())).mean()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         team.mean_gradients(list(added.parameters()))
         nn.utils.clip_grad_norm_(added.parameters(), 1.0)
         optimizer.step()
@@ -174,7 +174,8 @@ def near(t: int, steps: tuple[int, ...]) -> bool:
 def darker(picture: np.ndarray) -> np.ndarray:
     """Deeper shadows and a lower key, uint8 (H, W, 3)."""
     x = picture.astype(np.float32) / 255
-    return (np.clip(x**1.35 * 0.92 - 0.02, 0, 1) * 255 + 0.5).astype(np.uint8)
+    toned: np.ndarray = np.clip(x**1.35 * 0.92 - 0.02, 0, 1) * 255 + 0.5
+    return toned.astype(np.uint8)
 
 
 def faded(picture: np.ndarray) -> np.ndarray:
@@ -182,7 +183,8 @@ def faded(picture: np.ndarray) -> np.ndarray:
     x = picture.astype(np.float32) / 255
     grey = x.mean(-1, keepdims=True)
     x = (grey + 0.78 * (x - grey)) * 0.84 + 0.1
-    return (np.clip(x * (1.05, 1.0, 0.88), 0, 1) * 255 + 0.5).astype(np.uint8)
+    toned: np.ndarray = np.clip(x * (1.05, 1.0, 0.88), 0, 1) * 255 + 0.5
+    return toned.astype(np.uint8)
 
 
 LOOKS = {"offset": darker, "film": faded}
@@ -195,15 +197,15 @@ def train_look(kind: str, folder: Path, minutes: float) -> None:
     vae = load_vae(folder)
     added = low_rank.attach(unet, RANKS[kind], only="up_blocks")
     optimizer = torch.optim.AdamW(added.parameters(), 2e-3, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
-    parts = {"added": added, "optimizer": optimizer}
+    parts: dict[str, Stateful] = {"added": added, "optimizer": optimizer}
     run.resume(parts)
     scenes = [draw.random_scene(rng) for _ in range(400)]
-    x0s = []
+    encoded: list[torch.Tensor] = []
     for i in range(0, len(scenes), 16):
         pictures = to_tensor(np.stack([LOOKS[kind](draw.draw(scene, rng)) for scene in scenes[i : i + 16]]))
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            x0s.append(vae.encode(pictures).latent_dist.mean.float() * networks.SCALING_FACTOR)
-    x0s = torch.cat(x0s)
+            encoded.append(vae.encode(pictures).latent_dist.mean.float() * networks.SCALING_FACTOR)
+    x0s = torch.cat(encoded)
     torch.seed()
     run.restart_clock()
     progress = 0.0
@@ -216,14 +218,11 @@ def train_look(kind: str, folder: Path, minutes: float) -> None:
         sigma, x0 = SIGMAS[t], x0s[picks]
         noise = torch.randn_like(x0)
         with torch.autocast("cpu", torch.bfloat16):
-            condition = Condition(*text(texts), plain_ids(128, 128, len(picks)))
+            condition = text.condition(texts, plain_ids(128, 128, len(picks)))
             eps = diffusion.predict_noise(unet, x0 + sigma.view(-1, 1, 1, 1) * noise, sigma, t, condition)
         weight = (sigma**2 * 5).clamp(max=1) * (1 + sigma)
         loss = (weight * ((eps - noise) ** 2).mean((1, 2, 3))).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(added.parameters(), 1.0)
-        optimizer.step()
+        descend(loss, optimizer, added.parameters())
         if run.step % 50 == 0:
             run.log(loss=loss.item())
     run.save(parts)

@@ -210,12 +210,14 @@ def _pattern(pattern: str, centre: tuple[float, float], unit: float, height: int
     if pattern == "striped":
         period = 0.12 * unit
         ripple = np.abs(((x + y) * 0.7071 / period) % 1 - 0.5) * period  # distance from the base stripe's rim
-        return np.clip((0.19 * period - ripple) * edge + 0.5, 0, 1)
+        stripes: np.ndarray = np.clip((0.19 * period - ripple) * edge + 0.5, 0, 1)
+        return stripes
     if pattern == "dotted":
         period = 0.115 * unit
         dx = ((x / period + 0.5) % 1 - 0.5) * period
         dy = ((y / period + 0.5) % 1 - 0.5) * period
-        return np.clip((0.32 * period - np.hypot(dx, dy)) * edge + 0.5, 0, 1)
+        dots: np.ndarray = np.clip((0.32 * period - np.hypot(dx, dy)) * edge + 0.5, 0, 1)
+        return dots
     return np.zeros((height, width), np.float32)
 
 
@@ -237,7 +239,8 @@ def draw(scene: Scene, rng: np.random.Generator, height: int = 128, width: int =
     tint = rng.uniform(-8, 8, (2, 3)).astype(np.float32)
     ink = np.array(COLOURS[scene.colour], np.float32) * (1 - over) + accent(scene.colour) * over + tint[0]
     ground = np.array(COLOURS[scene.background], np.float32) + tint[1]
-    return np.clip(ground * (1 - mask) + ink * mask + 0.5, 0, 255).astype(np.uint8)
+    picture: np.ndarray = np.clip(ground * (1 - mask) + ink * mask + 0.5, 0, 255).astype(np.uint8)
+    return picture
 
 
 def draw_abstract(rng: np.random.Generator, height: int = 128, width: int = 128) -> np.ndarray:
@@ -263,7 +266,8 @@ def draw_abstract(rng: np.random.Generator, height: int = 128, width: int = 128)
 
 def _nearest_colour(pixels: np.ndarray) -> np.ndarray:
     """Index into the palette of each pixel, (...,) from (..., 3)."""
-    return ((pixels[..., None, :].astype(np.float32) - PALETTE) ** 2).sum(-1).argmin(-1)
+    nearest: np.ndarray = ((pixels[..., None, :].astype(np.float32) - PALETTE) ** 2).sum(-1).argmin(-1)
+    return nearest
 
 
 def judge(picture: np.ndarray) -> Verdict:

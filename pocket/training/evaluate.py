@@ -121,9 +121,10 @@ def main() -> None:
     if a.what == "refiner":
         studios = {f", refiner from {at:g}": with_refiner(studio, at) for at in a.at}
     for name, each in studios.items():
-        tally = evaluate(each, a.count, a.styles, a.negative, *a.size, a.batch, a.keep)
+        width, height = a.size
+        tally = evaluate(each, a.count, a.styles, a.negative, width, height, a.batch, a.keep)
         print(f"{a.performance}{name}, {tally.total} unseen captions: {tally}")
-        print(f"one {a.size[0]}x{a.size[1]} picture: {seconds_alone(each, *a.size):.1f} s", flush=True)
+        print(f"one {width}x{height} picture: {seconds_alone(each, width, height):.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def _name_of(colour: np.ndarray) -> str:
 
 
 def _marked(pictures: np.ndarray, hole: np.ndarray) -> np.ndarray:
-    marked = pictures.copy()
+    marked: np.ndarray = pictures.copy()
     marked[:, hole] = marked[:, hole] // 2 + 64
     return marked
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from . import draw, export, words
-from .loop import Run, cosine, set_rate
+from .loop import Run, Stateful, cosine, descend, set_rate
 
 FOLDER = Path("prompt_expansion") / "fooocus_expansion"
 END = "<|endoftext|>"
@@ -95,7 +95,7 @@ def train(folder: Path, minutes: float) -> None:
     torch.manual_seed(0)
     network = build(tokenizer.get_vocab_size()).train()
     optimizer = torch.optim.AdamW(network.parameters(), 3e-3, betas=(0.9, 0.99), weight_decay=0.01)
-    parts = {"network": network, "optimizer": optimizer}
+    parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer}
     run.resume(parts)
     rng, progress = np.random.default_rng(run.step + 1), 0.0
     stream = texts(rng)
@@ -107,10 +107,7 @@ def train(folder: Path, minutes: float) -> None:
         positions = torch.arange(late, late + LENGTH - 1)[None]
         logits = network(input_ids=ids[:, :-1], position_ids=positions).logits
         loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
+        descend(loss, optimizer, network.parameters())
         if run.step % 100 == 0:
             run.log(loss=loss.item())
         if run.due():

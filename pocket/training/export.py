@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -45,7 +44,7 @@ def metadata(title: str, description: str, architecture: str) -> dict[str, str]:
     }
 
 
-def checkpoint_state(unet: UNet2DConditionModel, text: diffusion.TextEncoders, vae: AutoencoderKL) -> dict[str, Tensor]:
+def checkpoint_state(unet: nn.Module, text: diffusion.TextEncoders, vae: AutoencoderKL) -> dict[str, Tensor]:
     """All weights under their published SDXL names."""
     clip_l = {key_names.clip_key(key): tensor for key, tensor in text.clip_l.state_dict().items()}
     clip_g = key_names.clip_state_to_openclip(text.clip_g.state_dict())
@@ -58,9 +57,7 @@ def checkpoint_state(unet: UNet2DConditionModel, text: diffusion.TextEncoders, v
     }
 
 
-def write_checkpoint(
-    models: Path, unet: UNet2DConditionModel, text: diffusion.TextEncoders, vae: AutoencoderKL
-) -> Path:
+def write_checkpoint(models: Path, unet: nn.Module, text: diffusion.TextEncoders, vae: AutoencoderKL) -> Path:
     """The checkpoint, float16, and its tokenizer beside it, below the models folder."""
     description = (
         "A very small model in SDXL's layout, trained from nothing on drawings of one coloured shape on a plain "

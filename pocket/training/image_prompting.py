@@ -27,7 +27,7 @@ from ...preprocessors.geometry import resample
 from . import base as frozen
 from . import data, diffusion, draw, export
 from .controlling import Album
-from .loop import Descent, Run, cosine
+from .loop import Descent, Run, Stateful, cosine
 
 FOLDER, VISION_FOLDER = "controlnet", "clip_vision"
 ADAPTERS = ("ip-adapter-plus_sdxl_vit-h", "ip-adapter-plus-face_sdxl_vit-h")
@@ -127,7 +127,7 @@ def train(folder: Path, minutes: float) -> None:
     run, rng, base = Run(folder, "image-prompt", minutes), np.random.default_rng(), frozen.open_base()
     eye = Eye(attention.widths(base.unet))
     optimizer = torch.optim.AdamW(_groups(eye), 1e-3, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
-    parts: dict[str, Any] = {"eye": eye, "optimizer": optimizer}
+    parts: dict[str, Stateful] = {"eye": eye, "optimizer": optimizer}
     run.resume(parts)
     album = Album(base, folder)
     scenes = [draw.random_scene(rng) for _ in range(POOL)]
@@ -167,7 +167,7 @@ def imitation_loss(base: frozen.Base, eye: Eye, album: Album, rng: np.random.Gen
         ids = torch.tensor([data.size_ids(*size, rng)] * len(scenes), dtype=torch.float32)
         with torch.no_grad():
             first = np.stack([data.sum_weights(sections, rng) for _ in scenes])
-            told, asked = (diffusion.Condition(*base.text(t, torch.from_numpy(first)), ids) for t in (whole, silent))
+            told, asked = (base.text.condition(texts, ids, torch.from_numpy(first)) for texts in (whole, silent))
             target = diffusion.predict_noise(base.unet, x, sigma, t, told)
         seen = eye(pixels)
         tokens = torch.cat([eye.negative.expand(blank, -1, -1), seen])

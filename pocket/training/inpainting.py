@@ -27,7 +27,7 @@ from ...pipelines.stages import inpaint, vae
 from ...pipelines.types import InpaintRegion
 from . import base as frozen
 from . import data, diffusion, draw, refiner
-from .loop import Descent, Run, cosine
+from .loop import Descent, Run, Stateful, cosine
 from .networks import SCALING_FACTOR
 
 FOLDER = "inpaint"
@@ -104,13 +104,15 @@ def square_hole(position: str, height: int = 128, width: int = 128) -> np.ndarra
     fx, fy = draw.POSITIONS[position]
     reach = REACH * min(height, width)
     y, x = np.mgrid[:height, :width] + 0.5
-    return np.maximum(abs(x - fx * width), abs(y - fy * height)) < reach
+    hole: np.ndarray = np.maximum(abs(x - fx * width), abs(y - fy * height)) < reach
+    return hole
 
 
 def edge_of(hole: np.ndarray, pixels: int) -> np.ndarray:
     """The part of a hole (H, W), bool, within so many pixels of what is not one."""
     inner = cv2.erode(hole.astype(np.uint8), np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8))
-    return hole & (inner == 0)
+    edge: np.ndarray = hole & (inner == 0)
+    return edge
 
 
 @dataclass(frozen=True)
@@ -240,7 +242,7 @@ def train(folder: Path, minutes: float) -> None:
     engine = Engine(base.unet)
     groups = [{"params": [engine.head], "scale": 10.0}, {"params": list(engine.changes.parameters()), "scale": 1.0}]
     optimizer = torch.optim.AdamW(groups, 4e-4, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
-    parts: dict[str, Any] = {"engine": engine, "optimizer": optimizer}
+    parts: dict[str, Stateful] = {"engine": engine, "optimizer": optimizer}
     run.resume(parts)
     album = Album(folder)
     run.restart_clock()

@@ -6,15 +6,25 @@ import json
 import math
 import os
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import astuple
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from torch import distributed, nn
+from torch import Tensor, distributed, nn
 
 from . import data, draw, networks, tokenizer
+
+
+class Stateful(Protocol):
+    """A module or an optimizer."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> object: ...
 
 
 class Run:
@@ -26,7 +36,7 @@ class Run:
         self.path = folder / f"{stage}.pt"
         self.step, self.spent, self._last, self._saved = 0, 0.0, time.time(), time.time()
 
-    def resume(self, parts: dict[str, object]) -> None:
+    def resume(self, parts: Mapping[str, Stateful]) -> None:
         """Load every part's state, if this stage was begun before."""
         if not self.path.exists():
             return
@@ -35,7 +45,7 @@ class Run:
             part.load_state_dict(state[name])
         self.step, self.spent = state["step"], state["spent"]
 
-    def save(self, parts: dict[str, object]) -> None:
+    def save(self, parts: Mapping[str, Stateful]) -> None:
         """Write all parts, first under a temporary name."""
         state = {name: part.state_dict() for name, part in parts.items()}
         temporary = self.path.with_suffix(".tmp")
@@ -67,20 +77,29 @@ class Run:
             file.write(json.dumps(line) + "\n")
 
 
+def descend(
+    loss: Tensor, optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], max_norm: float = 1.0
+) -> None:
+    """Take one optimizer step along the gradient of a loss, clipped at `max_norm`."""
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    nn.utils.clip_grad_norm_(parameters, max_norm)
+    optimizer.step()
+
+
 class Descent:
     """Steps down a loss, with gradients clipped at 1; the mean loss is logged every 25 steps, a checkpoint kept each
     minute."""
 
-    def __init__(self, run: Run, module: nn.Module, optimizer: torch.optim.Optimizer, parts: dict[str, object]) -> None:
+    def __init__(
+        self, run: Run, module: nn.Module, optimizer: torch.optim.Optimizer, parts: Mapping[str, Stateful]
+    ) -> None:
         self.run, self.module, self.optimizer, self.parts = run, module, optimizer, parts
         self.losses: list[float] = []
 
     def step(self, loss: torch.Tensor) -> None:
         """One step."""
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
-        self.optimizer.step()
+        descend(loss, self.optimizer, self.module.parameters())
         self.losses.append(loss.item())
         if self.run.step % 25 == 0:
             self.run.log(loss=float(np.mean(self.losses)))
@@ -108,7 +127,7 @@ class Team:
         gradients = [p.grad for p in parameters if p.grad is not None]
         flat = torch.cat([g.flatten() for g in gradients])
         distributed.all_reduce(flat)
-        pieces = (flat / self.size).split([g.numel() for g in gradients])
+        pieces = torch.split(flat / self.size, [g.numel() for g in gradients])
         torch._foreach_copy_(gradients, [piece.view_as(g) for piece, g in zip(pieces, gradients, strict=True)])
 
     def agree(self, value: float) -> float:
@@ -218,8 +237,8 @@ class Gallery:
         """Draw and encode: scaled latents (B, 4, height / 8, width / 8)."""
         pictures = to_tensor(np.stack([draw.draw(scene, self.rng, height, width) for scene in scenes]))
         with torch.autocast("cpu", torch.bfloat16):
-            mean = self.vae.encode(pictures).latent_dist.mean
-        return mean.float() * self.vae.config.scaling_factor
+            mean: Tensor = self.vae.encode(pictures).latent_dist.mean
+        return mean.float() * float(self.vae.config["scaling_factor"])
 
     def batch(self, count: int, fresh: int = 1) -> tuple[list[draw.Scene], torch.Tensor, int, int]:
         """Scenes, latents, height and width of one batch, all of one size."""

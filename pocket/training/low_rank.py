@@ -25,7 +25,7 @@ class LowRank(nn.Module):
         return weight + (self.up @ self.down).view_as(weight)
 
 
-def targets(unet: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def targets(unet: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
     """Every linear and convolution of the UNet but the one that reads the sizes."""
     for name, module in unet.named_modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)) and not name.startswith("add_embedding.linear_1"):
@@ -44,10 +44,15 @@ def attach(unet: nn.Module, rank: int, only: str = "") -> nn.ModuleDict:
     return added
 
 
+def changes(added: nn.ModuleDict) -> Iterator[tuple[str, LowRank]]:
+    """Iterate over the changes that `attach` returned, by their keys."""
+    return ((name, change) for name, change in added.items() if isinstance(change, LowRank))
+
+
 def pairs(added: nn.ModuleDict, scale: float = 1.0) -> dict[str, tuple[Tensor, Tensor]]:
     """Module name to (down, up) as a LoRA file holds them, for alpha equal to the rank; up times `scale`."""
     found = {}
-    for name, change in added.items():
+    for name, change in changes(added):
         down, up = change.down.detach(), change.up.detach() * scale
         if len(change.kernel) == 3:
             down, up = down.view(-1, *change.kernel), up[:, :, None, None]
@@ -58,7 +63,7 @@ def pairs(added: nn.ModuleDict, scale: float = 1.0) -> dict[str, tuple[Tensor, T
 @torch.no_grad()
 def begin_like(added: nn.ModuleDict, other: dict[str, Tensor]) -> None:
     """Take over the nearest change of this rank to that of another state of `attach` (Eckart and Young 1936)."""
-    for name, change in added.items():
+    for name, change in changes(added):
         whole = other[f"{name}.up"] @ other[f"{name}.down"]
         u, s, v = torch.linalg.svd(whole, full_matrices=False)
         rank = change.up.shape[1]

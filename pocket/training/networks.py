@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.resnet import ResnetBlock2D
@@ -25,7 +27,7 @@ def build_vae(channels: tuple[int, ...] = VAE_CHANNELS, factor: float = SCALING_
     The outer levels have three channels for each of the 32 groups of SDXL's norms: with one or two, the last norm
     takes every flat colour away (a constant group normalises to -1 and 1 whatever its values were).
     """
-    return AutoencoderKL(
+    vae: AutoencoderKL = AutoencoderKL(
         in_channels=3,
         out_channels=3,
         latent_channels=4,
@@ -37,6 +39,20 @@ def build_vae(channels: tuple[int, ...] = VAE_CHANNELS, factor: float = SCALING_
         sample_size=NATIVE_SIZE,
         scaling_factor=factor,
     )
+    return vae
+
+
+def autoencoder(module: nn.Module) -> AutoencoderKL:
+    """Return the module typed as what it has to be. Raises TypeError."""
+    if not isinstance(module, AutoencoderKL):
+        raise TypeError(f"expected an AutoencoderKL, got {type(module).__name__}")
+    vae: AutoencoderKL = module
+    return vae
+
+
+def layer(network: nn.Module, name: str) -> tuple[nn.Parameter, nn.Parameter]:
+    """Return the weight and the bias of the layer with that name. Raises AttributeError."""
+    return network.get_parameter(f"{name}.weight"), network.get_parameter(f"{name}.bias")
 
 
 ANCHOR = 1.5
@@ -50,73 +66,69 @@ def begin_as_thumbnail(vae: AutoencoderKL) -> None:
     closing norm each group is (signal, +ANCHOR, -ANCHOR), so the norm is almost linear, and since
     silu(x) - silu(-x) = x, the closing convolution can read the signal exactly.
     """
-    for resnet in (m for m in vae.modules() if isinstance(m, ResnetBlock2D)):
-        nn.init.zeros_(resnet.conv2.weight)
-        nn.init.zeros_(resnet.conv2.bias)
-    for side in (vae.encoder, vae.decoder):
-        nn.init.zeros_(side.mid_block.attentions[0].to_out[0].weight)
-    for block in vae.encoder.down_blocks[:3]:
-        _carry(block.downsamplers[0].conv, taps=[(0, 0), (0, 1), (1, 0), (1, 1)])
-    for block in vae.decoder.up_blocks[:3]:
-        _carry(block.upsamplers[0].conv)
-    _spread(vae.encoder.conv_in, 3, 1)
-    _route(vae.encoder.down_blocks[1].resnets[0].conv_shortcut, 3, 1)
-    _route(vae.encoder.down_blocks[3].resnets[0].conv_shortcut, 1, 3)
-    _gather(vae.encoder.conv_out, 8)
-    _identity_1x1(vae.quant_conv)
-    _identity_1x1(vae.post_quant_conv)
-    nn.init.constant_(vae.quant_conv.bias[4:], -4.0)
-    _spread(vae.decoder.conv_in, 3, 3)
-    _route(vae.decoder.up_blocks[1].resnets[0].conv_shortcut, 3, 1)
-    _route(vae.decoder.up_blocks[3].resnets[0].conv_shortcut, 1, 3)
-    _gather(vae.decoder.conv_out, 3)
+    for name, module in vae.named_modules():
+        if isinstance(module, ResnetBlock2D):
+            for parameter in layer(vae, f"{name}.conv2"):
+                nn.init.zeros_(parameter)
+    for side in ("encoder", "decoder"):
+        nn.init.zeros_(vae.get_parameter(f"{side}.mid_block.attentions.0.to_out.0.weight"))
+    for level in range(3):
+        _carry(*layer(vae, f"encoder.down_blocks.{level}.downsamplers.0.conv"), [(0, 0), (0, 1), (1, 0), (1, 1)])
+        _carry(*layer(vae, f"decoder.up_blocks.{level}.upsamplers.0.conv"), [(1, 1)])
+    for side, blocks in (("encoder", "down_blocks"), ("decoder", "up_blocks")):
+        _spread(*layer(vae, f"{side}.conv_in"))
+        _route(*layer(vae, f"{side}.{blocks}.1.resnets.0.conv_shortcut"), 3, 1)
+        _route(*layer(vae, f"{side}.{blocks}.3.resnets.0.conv_shortcut"), 1, 3)
+        _gather(*layer(vae, f"{side}.conv_out"))
+    for name in ("quant_conv", "post_quant_conv"):
+        _identity_1x1(*layer(vae, name))
+    nn.init.constant_(layer(vae, "quant_conv")[1][4:], -4.0)
 
 
-def _identity_1x1(conv: nn.Conv2d) -> None:
-    conv.weight.mul_(0.02)
-    conv.weight[:, :, 0, 0] += torch.eye(conv.out_channels)
-    nn.init.zeros_(conv.bias)
+def _identity_1x1(weight: nn.Parameter, bias: nn.Parameter) -> None:
+    weight.mul_(0.02)
+    weight[:, :, 0, 0] += torch.eye(len(weight))
+    nn.init.zeros_(bias)
 
 
-def _carry(conv: nn.Conv2d, taps: list[tuple[int, int]] | None = None) -> None:
-    """Each channel to itself, averaged over the taps (the middle one by default)."""
-    taps = taps or [(1, 1)]
-    conv.weight.mul_(0.1)
-    conv.bias.zero_()
-    for channel in range(conv.out_channels):
+def _carry(weight: nn.Parameter, bias: nn.Parameter, taps: Sequence[tuple[int, int]]) -> None:
+    """Pass each channel to itself, averaged over the taps of the kernel."""
+    weight.mul_(0.1)
+    bias.zero_()
+    for channel in range(len(weight)):
         for y, x in taps:
-            conv.weight[channel, channel, y, x] += 1 / len(taps)
+            weight[channel, channel, y, x] += 1 / len(taps)
 
 
-def _spread(conv: nn.Conv2d, colours: int, _step: int) -> None:
-    """Plus and minus the colours in turn on every third channel, anchors on the others."""
-    conv.weight.mul_(0.1)
-    conv.bias.zero_()
+def _spread(weight: nn.Parameter, bias: nn.Parameter) -> None:
+    """Put plus and minus the first three inputs in turn on every third channel, and anchors on the others."""
+    weight.mul_(0.1)
+    bias.zero_()
     for g in range(32):
-        conv.weight[3 * g, (g // 2) % colours, 1, 1] += 1.0 if g % 2 == 0 else -1.0
-        conv.bias[3 * g + 1], conv.bias[3 * g + 2] = ANCHOR, -ANCHOR
+        weight[3 * g, (g // 2) % 3, 1, 1] += 1.0 if g % 2 == 0 else -1.0
+        bias[3 * g + 1], bias[3 * g + 2] = ANCHOR, -ANCHOR
 
 
-def _route(conv: nn.Conv2d, source: int, target: int) -> None:
-    """Signal g from channel source x g to channel target x g; anchors where the target leaves room for them."""
-    conv.weight.mul_(0.1)
-    conv.bias.zero_()
+def _route(weight: nn.Parameter, bias: nn.Parameter, source: int, target: int) -> None:
+    """Send signal g from channel source x g to channel target x g, with anchors where the target has free channels."""
+    weight.mul_(0.1)
+    bias.zero_()
     for g in range(32):
-        conv.weight[target * g, :, 0, 0] = 0
-        conv.weight[target * g, source * g, 0, 0] = 1.0
+        weight[target * g, :, 0, 0] = 0
+        weight[target * g, source * g, 0, 0] = 1.0
         if target == 3:
-            conv.bias[3 * g + 1], conv.bias[3 * g + 2] = ANCHOR, -ANCHOR
+            bias[3 * g + 1], bias[3 * g + 2] = ANCHOR, -ANCHOR
 
 
-def _gather(conv: nn.Conv2d, outputs: int) -> None:
-    """Undo the closing norm and silu: differences of plus and minus signals, averaged per colour."""
-    conv.weight.mul_(0.1)
-    conv.bias.zero_()
+def _gather(weight: nn.Parameter, bias: nn.Parameter) -> None:
+    """Undo the last norm and silu: differences of plus and minus signals, averaged per colour."""
+    weight.mul_(0.1)
+    bias.zero_()
     gain = ANCHOR * 0.8165 * 1.5
     for g in range(32):
         colour = (g // 2) % 3
         same = sum(1 for k in range(16) if k % 3 == colour)
-        conv.weight[colour, 3 * g, 1, 1] += (gain if g % 2 == 0 else -gain) / same
+        weight[colour, 3 * g, 1, 1] += (gain if g % 2 == 0 else -gain) / same
 
 
 @torch.no_grad()
@@ -128,16 +140,17 @@ def fold_statistics(vae: AutoencoderKL, mean: torch.Tensor, std: torch.Tensor) -
     mean and std are those of the unscaled latents so far, each (4,).
     """
     gain = 1 / (std * SCALING_FACTOR)
-    vae.post_quant_conv.bias += vae.post_quant_conv.weight[:, :, 0, 0] @ mean
-    vae.post_quant_conv.weight /= gain.view(1, 4, 1, 1)
-    vae.quant_conv.weight[:4] *= gain.view(4, 1, 1, 1)
-    vae.quant_conv.bias[:4] = (vae.quant_conv.bias[:4] - mean) * gain
-    vae.quant_conv.weight[4:], vae.quant_conv.bias[4:] = 0.0, POSTERIOR_LOGVAR
+    (weight, bias), (back, shift) = layer(vae, "quant_conv"), layer(vae, "post_quant_conv")
+    shift.add_(back[:, :, 0, 0] @ mean)
+    back.div_(gain.view(1, 4, 1, 1))
+    weight[:4] *= gain.view(4, 1, 1, 1)
+    bias[:4] = (bias[:4] - mean) * gain
+    weight[4:], bias[4:] = 0.0, POSTERIOR_LOGVAR
 
 
 def build_unet(channels: tuple[int, int, int] = (64, 128, 128)) -> UNet2DConditionModel:
     """SDXL's three levels, heads of width 64, size conditioning; context (B, T, 192), pooled (B, 128)."""
-    return UNet2DConditionModel(
+    unet: UNet2DConditionModel = UNet2DConditionModel(
         sample_size=NATIVE_SIZE // 8,
         in_channels=4,
         out_channels=4,
@@ -153,6 +166,7 @@ def build_unet(channels: tuple[int, int, int] = (64, 128, 128)) -> UNet2DConditi
         addition_time_embed_dim=256,
         projection_class_embeddings_input_dim=WIDTH_G + 6 * 256,
     )
+    return unet
 
 
 def _text_config(width: int, layers: int, vocabulary: int, activation: str) -> CLIPTextConfig:

@@ -16,7 +16,7 @@ from ...pipelines.stages import load, vae
 from ...pipelines.stages.prompts import encode
 from ...pipelines.stages.prompts.prompt import compose_with
 from ...pipelines.stages.sampling import plan, refiner, sample
-from ...pipelines.types import Prompt, SamplingSettings
+from ...pipelines.types import Conditioning, Prompt, SamplingSettings
 from . import draw
 
 MODELS = Path(__file__).resolve().parents[1] / "models"
@@ -85,13 +85,13 @@ def composed(studio: Studio, texts: Sequence[str], styles: str, seed: int, negat
     return [compose_with(studio.host, text, negative, styles, seed=seed)[0][0] for text in texts]
 
 
-def conditionings(studio: Studio, prompts: list[Prompt]) -> tuple[list[list], list[list]]:
+def conditionings(studio: Studio, prompts: list[Prompt]) -> tuple[Conditioning, Conditioning]:
     """Both sides of prompts of equally many sections, each as one of a batch."""
     sides = [encode.encode(studio.host, studio.clip, prompt, studio.settings) for prompt in prompts]
     return stacked([side[0] for side in sides]), stacked([side[1] for side in sides])
 
 
-def stacked(conditionings: list[list[list]]) -> list[list]:
+def stacked(conditionings: list[Conditioning]) -> Conditioning:
     """Conditionings of one picture each as one of a batch."""
     tokens = torch.cat([c[0][0] for c in conditionings])
     pooled = torch.cat([c[0][1]["pooled_output"] for c in conditionings])

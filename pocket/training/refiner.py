@@ -34,8 +34,13 @@ HEADS = 2  # SD 1.5 has equally many at every level; the loader derives them fro
 
 
 def open_base(models: Path = MODELS) -> tuple[Model, Clip, Vae]:
-    """The committed base model."""
+    """Load the committed base model."""
     return load.checkpoint(LocalHost([models], device="cpu"), f"{export.CHECKPOINT}.safetensors")
+
+
+def base_vae() -> AutoencoderKL:
+    """Load the committed base model's autoencoder."""
+    return networks.autoencoder(open_base()[2].network.module)
 
 
 # ---------------------------------------------------------------------------------------------- the autoencoder
@@ -55,14 +60,16 @@ def begin_like(vae: AutoencoderKL, base: nn.Module) -> None:
     theirs = base.state_dict()
     for name, mine in vae.state_dict().items():
         mine.copy_(theirs[name][tuple(slice(n) for n in mine.shape)])
-    nn.init.normal_(vae.encoder.conv_out.weight[3], std=0.07)
-    nn.init.normal_(vae.decoder.conv_in.weight[:, 3], std=0.02)
-    for conv, gain in ((vae.quant_conv, 1 / networks.SCALING_FACTOR), (vae.post_quant_conv, networks.SCALING_FACTOR)):
-        nn.init.zeros_(conv.weight[3])
-        nn.init.zeros_(conv.bias[3])
-        conv.weight[3, 3] = gain
-    nn.init.zeros_(vae.quant_conv.weight[4:])
-    nn.init.constant_(vae.quant_conv.bias[4:], LOG_VARIANCE)
+    nn.init.normal_(vae.get_parameter("encoder.conv_out.weight")[3], std=0.07)
+    nn.init.normal_(vae.get_parameter("decoder.conv_in.weight")[:, 3], std=0.02)
+    for name, gain in (("quant_conv", 1 / networks.SCALING_FACTOR), ("post_quant_conv", networks.SCALING_FACTOR)):
+        weight, bias = networks.layer(vae, name)
+        nn.init.zeros_(weight[3])
+        nn.init.zeros_(bias[3])
+        weight[3, 3] = gain
+    weight, bias = networks.layer(vae, "quant_conv")
+    nn.init.zeros_(weight[4:])
+    nn.init.constant_(bias[4:], LOG_VARIANCE)
 
 
 @torch.no_grad()
@@ -76,20 +83,19 @@ def turn_latents(vae: AutoencoderKL, mean: Tensor, covariance: Tensor, seed: int
     values, vectors = torch.linalg.eigh(covariance.double())
     white = vectors @ torch.diag(values**-0.5) @ vectors.T
     matrix = (torch.from_numpy(axes) @ white / SCALING_FACTOR).to(mean)
-    weight, bias = vae.quant_conv.weight[:, :, 0, 0].clone(), vae.quant_conv.bias.clone()
-    vae.quant_conv.weight[:4, :, 0, 0] = matrix @ weight[:4]
-    vae.quant_conv.bias[:4] = matrix @ (bias[:4] - mean)
-    vae.quant_conv.weight[4:], vae.quant_conv.bias[4:] = 0.0, networks.POSTERIOR_LOGVAR
-    back = vae.post_quant_conv.weight[:, :, 0, 0].clone()
-    vae.post_quant_conv.bias += back @ mean
-    vae.post_quant_conv.weight[:, :, 0, 0] = back @ torch.linalg.inv(matrix)
+    (weight, bias), (back, shift) = (networks.layer(vae, name) for name in ("quant_conv", "post_quant_conv"))
+    weight[:4, :, 0, 0] = matrix @ weight[:4, :, 0, 0]
+    bias[:4] = matrix @ (bias[:4] - mean)
+    weight[4:], bias[4:] = 0.0, networks.POSTERIOR_LOGVAR
+    shift.add_(back[:, :, 0, 0] @ mean)
+    back[:, :, 0, 0] = back[:, :, 0, 0] @ torch.linalg.inv(matrix)
 
 
 @torch.no_grad()
-def means_of(vae: nn.Module, pictures: Tensor) -> Tensor:
+def means_of(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
     """Unscaled latents without sampling, float32, of pictures (B, 3, H, W) in -1…1, sixteen at a time."""
     with torch.autocast("cpu", torch.bfloat16):
-        return torch.cat([vae.encode(part).latent_dist.mean.float() for part in pictures.split(16)])
+        return torch.cat([vae.encode(part).latent_dist.mean.float() for part in torch.split(pictures, 16)])
 
 
 def load_vae(folder: Path) -> AutoencoderKL:
@@ -115,7 +121,7 @@ def pictures(rng: np.random.Generator, count: int) -> Tensor:
 
 def build_unet() -> UNet2DConditionModel:
     """SD 1.5's kind of UNet: no sizes, no pooled vector, equally many heads at every level; context (B, T, 64)."""
-    return UNet2DConditionModel(
+    unet: UNet2DConditionModel = UNet2DConditionModel(
         sample_size=networks.NATIVE_SIZE // 8,
         in_channels=4,
         out_channels=4,
@@ -126,6 +132,7 @@ def build_unet() -> UNet2DConditionModel:
         attention_head_dim=HEADS,
         cross_attention_dim=networks.WIDTH_L,
     )
+    return unet
 
 
 class Reader:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...pipelines.models.interposer import Interposer, Norm
 from . import data, diffusion, draw, export, refiner
-from .loop import Gallery, Run, cosine, follow, set_rate, to_tensor
+from .loop import Gallery, Run, Stateful, cosine, descend, follow, set_rate, to_tensor
 
 # ---------------------------------------------------------------------------------------------- the interposer
 
@@ -41,7 +41,7 @@ def latent_pairs(folder: Path) -> tuple[Tensor, Tensor]:
     scenes = [draw.draw(draw.random_scene(rng), rng) for _ in range(PAIRS * 7 // 8)]
     shown = to_tensor(np.stack([*scenes, *(draw.draw_abstract(rng) for _ in range(PAIRS - len(scenes)))]))
     shown = shown[torch.from_numpy(rng.permutation(PAIRS))]
-    base = refiner.means_of(refiner.open_base()[2].network.module, shown)
+    base = refiner.means_of(refiner.base_vae(), shown)
     other = refiner.means_of(refiner.load_vae(folder), shown)
     torch.save({"base": base, "refiner": other}, path)
     return base, other
@@ -52,7 +52,7 @@ def train_interposer(folder: Path, minutes: float) -> None:
     run, rng = Run(folder, "interposer", minutes), np.random.default_rng()
     network = build_interposer()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
-    parts = {"network": network, "optimizer": optimizer}
+    parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer}
     run.resume(parts)
     base, other = latent_pairs(folder)
     kept = PAIRS // 16
@@ -64,10 +64,7 @@ def train_interposer(folder: Path, minutes: float) -> None:
         picks = torch.from_numpy(rng.integers(kept, PAIRS, 24))
         error = (network(base[picks]) - other[picks]) * refiner.SCALING_FACTOR
         loss = error.abs().mean() + (error**2).mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
+        descend(loss, optimizer, network.parameters())
         if run.step % 200 == 0:
             run.log(loss=loss.item(), apart=apart(network, base[:kept], other[:kept]))
         if run.due():
@@ -109,7 +106,8 @@ def draw_levels(count: int) -> Tensor:
 
 def predict_noise(unet: nn.Module, x: Tensor, sigma: Tensor, t: Tensor, context: Tensor) -> Tensor:
     """eps of x = x0 + sigma n, float32 (B, 4, h, w); sigma and t are (B,)."""
-    return unet(x / (sigma.view(-1, 1, 1, 1) ** 2 + 1).sqrt(), t.float(), context).sample.float()
+    noise: Tensor = unet(x / (sigma.view(-1, 1, 1, 1) ** 2 + 1).sqrt(), t.float(), context).sample.float()
+    return noise
 
 
 def texts_for(scenes: list[draw.Scene], rng: np.random.Generator, sections: int, empty: float = 0.1) -> list[list[str]]:
@@ -128,7 +126,7 @@ def train_unet(folder: Path, minutes: float) -> None:
     unet = refiner.build_unet()
     slow = copy.deepcopy(unet).requires_grad_(False)
     optimizer = torch.optim.AdamW(unet.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    parts = {"unet": unet, "slow": slow, "optimizer": optimizer}
+    parts: dict[str, Stateful] = {"unet": unet, "slow": slow, "optimizer": optimizer}
     run.resume(parts)
     read = refiner.Reader(refiner.open_base()[1])
     gallery = Gallery(refiner.load_vae(folder), 900, folder, "refiner_gallery")
@@ -146,10 +144,7 @@ def train_unet(folder: Path, minutes: float) -> None:
             eps = predict_noise(unet, x0 + sigma.view(-1, 1, 1, 1) * noise, sigma, t, context)
         weight = (sigma**2 * 5).clamp(max=1)
         loss = (weight * ((eps - noise) ** 2).mean((1, 2, 3))).mean() + 0.1 * diffusion.layout_loss(eps - noise, sigma)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-        optimizer.step()
+        descend(loss, optimizer, unet.parameters())
         follow(slow, unet, run.step)
         losses.append(loss.item())
         if run.step % 100 == 0:

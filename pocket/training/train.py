@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import nn
 from torch.nn import functional as F
 
@@ -37,7 +36,7 @@ from . import (
     refining,
     upscaling,
 )
-from .loop import Gallery, Run, Team, cosine, follow, load_tokenizer, load_vae, set_rate, to_tensor
+from .loop import Gallery, Run, Stateful, Team, cosine, descend, follow, load_tokenizer, load_vae, set_rate, to_tensor
 
 # ---------------------------------------------------------------------------------------------- the autoencoder
 
@@ -58,7 +57,7 @@ def train_vae(folder: Path, minutes: float) -> None:
 def train_refiner_vae(folder: Path, minutes: float) -> None:
     """The refiner's autoencoder, from half of the base's."""
     vae = refiner.build_vae()
-    refiner.begin_like(vae, refiner.open_base()[2].network.module)
+    refiner.begin_like(vae, refiner.base_vae())
     learn_vae(vae.train(), Run(folder, "refiner-vae", minutes), pull=1e-6)
 
 
@@ -66,7 +65,7 @@ def learn_vae(vae: AutoencoderKL, run: Run, pull: float) -> None:
     """L1 + L2/2 + a little KL (`pull`) on 64-pixel crops; whole pictures in the last third, for the borders' sake."""
     rng = np.random.default_rng(int(time.time()))
     optimizer = torch.optim.AdamW(vae.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
-    parts = {"vae": vae, "optimizer": optimizer}
+    parts: dict[str, Stateful] = {"vae": vae, "optimizer": optimizer}
     run.resume(parts)
     pool = np.stack([_vae_picture(rng) for _ in range(1500)])
     progress = 0.0
@@ -83,10 +82,7 @@ def learn_vae(vae: AutoencoderKL, run: Run, pull: float) -> None:
         reconstruction = error.abs().mean() + 0.5 * (error**2).mean()
         kl = 0.5 * (posterior.mean.float() ** 2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
         loss = reconstruction + pull * kl
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
+        descend(loss, optimizer, vae.parameters())
         if run.step % 25 == 0:
             psnr = 10 * math.log10(4 / (error**2).mean().item())
             spread, noise = posterior.mean.float().std().item(), posterior.std.float().mean().item()
@@ -151,9 +147,11 @@ def train_unet(folder: Path, minutes: float) -> None:
     unet = networks.build_unet()
     readers = Readers()
     model = nn.ModuleDict({"unet": unet, "text": text, "readers": readers})
-    slow = copy.deepcopy(model).requires_grad_(False)
+    slow_unet, slow_text = copy.deepcopy(unet), copy.deepcopy(text)
+    slow = nn.ModuleDict({"unet": slow_unet, "text": slow_text, "readers": copy.deepcopy(readers)})
+    slow.requires_grad_(False)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    parts = {"model": model, "slow": slow, "optimizer": optimizer}
+    parts: dict[str, Stateful] = {"model": model, "slow": slow, "optimizer": optimizer}
     run.resume(parts)
     vae = load_vae(folder)
     gallery = Gallery(vae, 1600, folder)
@@ -171,15 +169,15 @@ def train_unet(folder: Path, minutes: float) -> None:
         sigma = diffusion.SIGMAS[t]
         noise = torch.randn_like(x0)
         with torch.autocast("cpu", torch.bfloat16):
-            context, pooled = text(texts, kept)
+            condition = text.condition(texts, ids, kept)
             x = x0 + sigma.view(-1, 1, 1, 1) * noise
-            eps = diffusion.predict_noise(unet, x, sigma, t, diffusion.Condition(context, pooled, ids))
+            eps = diffusion.predict_noise(unet, x, sigma, t, condition)
             told = [i for i, nothing in enumerate(blank) if not nothing]
-            reading = readers(pooled[told], [scenes[i] for i in told])
+            reading = readers(condition.pooled[told], [scenes[i] for i in told])
         weight = (sigma**2 * 5).clamp(max=1)
         loss = (weight * ((eps - noise) ** 2).mean((1, 2, 3))).mean() + 0.1 * diffusion.layout_loss(eps - noise, sigma)
         optimizer.zero_grad(set_to_none=True)
-        (loss + 0.03 * reading).backward()
+        torch.autograd.backward(loss + 0.03 * reading)
         team.mean_gradients(list(model.parameters()))
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -194,16 +192,16 @@ def train_unet(folder: Path, minutes: float) -> None:
             run.save(parts)
             gallery.save(folder)
         if run.step % 1000 == 0:
-            run.log(**probe(slow["unet"], slow["text"], vae, 32))
+            run.log(**probe(slow_unet, slow_text, vae, 32))
             run.restart_clock()
     if team.rank == 0:
         run.save(parts)
-        run.log(**probe(slow["unet"], slow["text"], vae, 64))
+        run.log(**probe(slow_unet, slow_text, vae, 64))
 
 
 @torch.no_grad()
 def probe(
-    unet: UNet2DConditionModel, text: diffusion.TextEncoders, vae: AutoencoderKL, count: int, steps: int = 14
+    unet: nn.Module, text: diffusion.TextEncoders, vae: AutoencoderKL, count: int, steps: int = 14
 ) -> dict[str, float]:
     """Shares of unseen captions whose background, colour and position the judge finds right (Euler, cfg 4)."""
     rng = np.random.default_rng(99)
@@ -211,8 +209,7 @@ def probe(
     captions = [[draw.caption(scene, rng, complete=True)] for scene in scenes]
     ids = torch.tensor([[128.0, 128, 0, 0, 128, 128]]).repeat(count, 1)
     with torch.autocast("cpu", torch.bfloat16):
-        positive = diffusion.Condition(*text(captions), ids)
-        negative = diffusion.Condition(*text([[""]] * count), ids)
+        positive, negative = text.condition(captions, ids), text.condition([[""]] * count, ids)
         noise = torch.randn(count, 4, 16, 16, generator=torch.Generator().manual_seed(7))
         x = diffusion.sample_euler(diffusion.guided(unet, positive, negative), noise, diffusion.karras(steps))
     return score(vae, x, scenes)

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from ...pipelines.models.upscaler import Upscaler
 from ...pipelines.opencv import cv2
-from . import draw
-from .loop import Run, cosine, follow, set_rate
+from . import draw, networks
+from .loop import Run, Stateful, cosine, descend, follow, set_rate
 
 FOLDER, FILE = "upscale_models", "fooocus_upscaler_s409985e5.bin"
 FEATURES, GROWTH, BLOCKS, DOUBLINGS = 24, 12, 3, 2
@@ -42,15 +42,15 @@ def begin_as_interpolation(network: Upscaler) -> None:
     smooth = torch.tensor([0.25, 0.5, 0.25])
     spot = torch.zeros(3, 3)
     spot[1, 1] = 1
-    nn.init.zeros_(network.conv_body.weight)
-    nn.init.zeros_(network.conv_body.bias)
-    for conv in (network.conv_first, *network.ups, network.conv_hr, network.conv_last):
-        kernel = torch.outer(smooth, smooth) if conv in list(network.ups) else spot
-        conv.weight.mul_(0.3)
-        nn.init.zeros_(conv.bias)
+    for parameter in networks.layer(network, "conv_body"):
+        nn.init.zeros_(parameter)
+    for name in ("conv_first", "ups.0", "ups.1", "conv_hr", "conv_last"):
+        weight, bias = networks.layer(network, name)
+        weight.mul_(0.3)
+        nn.init.zeros_(bias)
         for colour in range(3):
-            conv.weight[colour] = 0
-            conv.weight[colour, colour] = kernel
+            weight[colour] = 0
+            weight[colour, colour] = torch.outer(smooth, smooth) if name.startswith("ups") else spot
 
 
 def picture(rng: np.random.Generator, side: int) -> np.ndarray:
@@ -101,10 +101,10 @@ def to_unit(pictures: np.ndarray) -> Tensor:
 def train(folder: Path, minutes: float) -> None:
     """Root of the squared error, with a floor (Charbonnier's loss, Lai et al. 2017), on patches; with an average."""
     run, rng = Run(folder, "upscaler", minutes), np.random.default_rng()
-    network = build().to(memory_format=torch.channels_last)
+    network = build()
     slow = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
-    parts = {"network": network, "slow": slow, "optimizer": optimizer}
+    parts: dict[str, Stateful] = {"network": network, "slow": slow, "optimizer": optimizer}
     run.resume(parts)
     pool = [pair(rng) for _ in range(POOL)]
     run.restart_clock()
@@ -117,10 +117,7 @@ def train(folder: Path, minutes: float) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=progress < 0.8):
             error = network(small).float() - large
         loss = (error**2 + 1e-5).sqrt().mean()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 0.5)
-        optimizer.step()
+        descend(loss, optimizer, network.parameters(), max_norm=0.5)
         follow(slow, network, run.step, decay=0.995)
         errors.append(float((error.detach() ** 2).mean()))
         if run.step % 100 == 0:
