@@ -27,14 +27,20 @@ def find_files(host: Host, name: str, vae_name: str) -> tuple[Path, Path | None]
     return path, None if vae_name == DEFAULT_VAE else host.find("vae", vae_name, home_of(path))
 
 
-def find_or_pocket(host: Host, kind: str, name: str, of_pocket: str) -> Path:
-    """The file of a kind; 'pocket' means the pocket model's file `of_pocket`, 'pocket/NAME' another of its files.
+def find_or_pocket(host: Host, kind: str, name: str, of_pocket: str = "", home: Path | None = None) -> Path:
+    """Find the file of a kind. 'pocket' is the pocket model's file `of_pocket`, 'pocket/NAME' another of its files.
 
-    Raises MissingFile.
+    The models folder `home` is searched first for any other name. Raises MissingFile.
     """
-    if name == POCKET_CHOICE or name.startswith(POCKET_CHOICE + "/"):
-        return find_file(kind, name.removeprefix(POCKET_CHOICE).strip("/") or of_pocket, [POCKET / kind])
-    return host.find(kind, name)
+    choice, _, in_pocket = name.replace("\\", "/").partition("/")
+    if choice == POCKET_CHOICE and (in_pocket or of_pocket):
+        return find_file(kind, in_pocket or of_pocket, [POCKET / kind])
+    return host.find(kind, name, home)
+
+
+def find_lora(host: Host, name: str, home: Path | None = None) -> Path:
+    """Find a LoRA's file, in the models folder `home` of the checkpoint first. Raises MissingFile."""
+    return find_or_pocket(host, "loras", name, home=home)
 
 
 def home_of(path: Path) -> Path | None:
@@ -90,7 +96,7 @@ def apply_loras(host: Host, model: Model, clip: Clip, loras: tuple[Lora, ...]) -
 
 
 def _apply_lora(host: Host, model: Model, clip: Clip, lora: Lora) -> tuple[Model, Clip]:
-    path = host.find("loras", lora.name, model.home)
+    path = find_lora(host, lora.name, model.home)
     source = lora_files.source_of(path)
     state, bundled = without_bundled(lora_files.read_lora(path))
     clip = _with_bundled(host, clip, path.name, bundled)

@@ -21,6 +21,7 @@ from ..errors import BadValue, UnknownName
 from ..files import file_hash, write_whole
 from ..host import Host
 from ..settings import FORMATS, MAX_SEED, METADATA_SCHEMES
+from .load import find_or_pocket
 from .recipes.read_metadata import MAKER_NOTE, UNICODE, USER_COMMENT
 from .recipes.write_metadata import PictureInfo, a1111_text, fooocus_text
 
@@ -159,7 +160,7 @@ def _embed(
 
 def _hash_of(host: Host, home: Path | None, kind: str, name: str) -> str | None:
     try:
-        return file_hash(host.find(kind, name, home), host.check_interrupted)
+        return file_hash(find_or_pocket(host, kind, name, home=home), host.check_interrupted)
     except OSError:
         return None
 

@@ -168,3 +168,14 @@ def test_a_file_of_that_name_is_read_before_a_bundled_embedding(tmp_path: Path, 
     save_file({"clip_l": torch.ones(3, width)}, tmp_path / "embeddings" / "toy.safetensors")
     host = LocalHost(models=[tmp_path], device="cpu", on_notice=lambda text: None)
     assert encode.find_embeddings(host, clip, ["embedding:toy"])["toy"].count == 3
+
+
+def test_a_lora_of_the_pocket_is_found_by_its_listed_name(tmp_path: Path, pocket: Pocket) -> None:
+    (tmp_path / "loras").mkdir()
+    (tmp_path / "loras" / "sdxl_lcm_lora.safetensors").touch()
+    host = LocalHost(models=[tmp_path], device="cpu")
+    for name in ("pocket/sdxl_lcm_lora.safetensors", "pocket\\sdxl_lcm_lora.safetensors", "pocket/sdxl_lcm_lora"):
+        model, _ = load.apply_loras(host, pocket.model, pocket.clip, (Lora(name, 0.5),))
+        assert [lora.name for lora in model.loras] == [name]
+    with pytest.raises(MissingFile):
+        load.apply_loras(host, pocket.model, pocket.clip, (Lora("pocket/nothing", 0.5),))
