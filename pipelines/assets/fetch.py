@@ -185,8 +185,8 @@ def _check_room(jobs: Sequence[Job], known: Mapping[str, Remote]) -> None:
         free = shutil.disk_usage(there).free
         if count and count + ROOM_LEFT > free:
             raise BadValue(
-                f"{in_words(count)} are to come into {folder} and {in_words(ROOM_LEFT)} should stay free, "
-                f"but the disk has {in_words(free)}: make room, or name another folder with --to"
+                f"{format_bytes(count)} are to come into {folder} and {format_bytes(ROOM_LEFT)} should stay free, "
+                f"but the disk has {format_bytes(free)}: make room, or name another folder with --to"
             )
 
 
@@ -201,7 +201,7 @@ def _report(assets: Sequence[Asset], failed: Mapping[str, str], folders: str) ->
     )
 
 
-def in_words(count: int) -> str:
+def format_bytes(count: int) -> str:
     """A number of bytes in the unit that suits it."""
     value, unit = float(count), "bytes"
     for unit in ("bytes", "kB", "MB", "GB", "TB"):

@@ -1,4 +1,4 @@
-"""Which files of others a mode needs, which of them are there, and how to get the rest (Fooocus launch.py)."""
+"""Finds the files that modes need on the disk, and names the command that downloads the rest (Fooocus launch.py)."""
 
 from __future__ import annotations
 
@@ -20,48 +20,36 @@ COMMAND = "fooocus-stages assets fetch"
 
 @dataclass(frozen=True)
 class Found:
-    """A file of the catalogue, and where it lies; None when it does not."""
+    """A file of the catalogue and its path; None if it is missing."""
 
     asset: Asset
     path: Path | None
 
     @property
     def size(self) -> int | None:
-        """Bytes on the disk, or as published; None when neither is known."""
+        """Size in bytes on the disk, else as published; None if neither is known."""
         return self.path.stat().st_size if self.path and self.path.is_file() else self.asset.size
 
 
-@dataclass(frozen=True)
-class Need:
-    """What a mode needs that is not there: what must be, and what it does without, each with what happens then."""
-
-    lacking: tuple[Asset, ...]
-    without: tuple[tuple[Asset, str], ...]
-
-    def command(self, folders: str = "") -> str:
-        """The one command that fetches what must be there; '' when nothing lacks."""
-        return fetch_command(self.lacking, folders)
-
-
 def meant(host: Host, names: Iterable[str], workflows: Mapping[str, str] | None = None) -> list[Asset]:
-    """The files that names mean, each once: modes, groups, presets (also as 'preset:NAME'), single files and
-    `workflows`, which map to their modes.
+    """Return the files that names stand for, each once.
 
-    Raises UnknownName.
+    A name is a mode, a group, a preset (also as 'preset:NAME'), a single file, or a key of `workflows`, which map to
+    their modes. Raises UnknownName.
     """
     known = workflows or {}
     return list(dict.fromkeys(a for name in names for a in _meant(host, known.get(name, name), tuple(known))))
 
 
 def needed_by(asset: Asset) -> list[str]:
-    """The groups and modes that need a file."""
+    """Return the groups and modes that need a file."""
     return catalogue().needed_by(asset)
 
 
 def find(host: Host, asset: Asset) -> Path | None:
-    """Where a file of the catalogue lies; None when it is in none of the host's folders.
+    """Return the path of a file of the catalogue; None if it is in none of the host's folders.
 
-    CLIP's vocabulary counts wherever the tokenizer finds it, also beside a checkpoint that has its own.
+    CLIP's vocabulary is found wherever the tokenizer finds it, also beside a checkpoint that has its own.
     """
     if asset.kind == HUB_CACHE:
         return _vocabulary(host)
@@ -74,24 +62,27 @@ def find(host: Host, asset: Asset) -> Path | None:
 
 
 def find_all(host: Host, assets: Iterable[Asset]) -> list[Found]:
-    """Each of the files with where it lies; the vocabulary, which takes a while to read, is looked for once."""
+    """Find several files; the vocabulary, which is slow to read, is searched once."""
     wanted = list(assets)
     words = _vocabulary(host) if any(asset.kind == HUB_CACHE for asset in wanted) else None
     return [Found(asset, words if asset.kind == HUB_CACHE else find(host, asset)) for asset in wanted]
 
 
 def everything(host: Host) -> list[Found]:
-    """Every file of the catalogue with where it lies."""
+    """Find every file of the catalogue."""
     return find_all(host, catalogue().of(ALL))
 
 
 def vocabulary(beside: Path | None = None) -> str:
-    """Where CLIP's vocabulary is found, for the checkpoint `beside` or for any. Raises MissingFile and BadFile."""
+    """Return where the tokenizer finds CLIP's vocabulary for the checkpoint `beside`, or for one without its own.
+
+    Raises MissingFile and BadFile.
+    """
     return find_vocabulary(beside).source
 
 
 def find_in(folder: Path, asset: Asset) -> Path | None:
-    """Where a file lies in one models folder; None when it does not."""
+    """Return the path of a file in one models folder; None if it is not in it."""
     for kind, name in asset.places:
         try:
             return find_file(kind, name, [folder / kind])
@@ -100,19 +91,24 @@ def find_in(folder: Path, asset: Asset) -> Path | None:
     return None
 
 
-def needs(mode: str, found: Iterable[Found]) -> Need:
-    """What a mode of the endpoints needs of the files that lack among those looked for; nothing for unknown modes."""
+def fallbacks(mode: str, found: Iterable[Found]) -> list[str]:
+    """Return what a mode of the endpoints does in place of each optional file that is missing, each once."""
     wanted = catalogue().modes.get(mode, ())
     needed = catalogue().of(mode) if wanted else ()
     missing = [one.asset for one in found if one.path is None and one.asset in needed]
-    reasons = [(asset, catalogue().optional(asset, wanted)) for asset in missing]
-    return Need(tuple(a for a, reason in reasons if not reason), tuple((a, r) for a, r in reasons if r))
+    return list(dict.fromkeys(filter(None, (catalogue().optional(asset, wanted) for asset in missing))))
+
+
+def assets_of(names: Iterable[tuple[str, str]]) -> list[Asset]:
+    """Return the files of the catalogue that stages ask for by these (kind, name) pairs, each once."""
+    known = (catalogue().known(kind, name) for kind, name in names)
+    return list(dict.fromkeys(asset for asset in known if asset))
 
 
 def fetch_command(assets: Sequence[Asset], folders: str = "") -> str:
-    """The command that fetches these files, or as much more as makes them of use; '' for none.
+    """Return the command that downloads these files together with those that they need to be useful; '' for none.
 
-    `folders`: the words that name the folders of models, such as '--models DIR'.
+    `folders`: options that name the models folders, such as '--models DIR'.
     """
     words = dict.fromkeys(catalogue().word_for(asset) for asset in assets)
     return " ".join(filter(None, [COMMAND, *words, folders])) if words else ""
@@ -129,7 +125,7 @@ def _vocabulary(host: Host) -> Path | None:
 
 
 def how_to_get(kind: str, name: str, folders: str = "") -> str:
-    """What to run when the file that a stage asks for is not there; '' when it is not in the catalogue."""
+    """Return advice for a missing file, 'run `…`'; '' if it is not in the catalogue."""
     asset = catalogue().known(kind, name)
     return f"run `{fetch_command([asset], folders)}`" if asset else ""
 
@@ -152,9 +148,9 @@ def _meant(host: Host, name: str, workflows: Sequence[str]) -> Sequence[Asset]:
 
 
 def _of_preset(host: Host, name: str) -> list[Asset]:
-    """The files of the catalogue that a preset names, with those that any text to image needs.
+    """Return the files of the catalogue that a preset names, and those that every text-to-image workflow needs.
 
-    Read as it stands, since a preset can't be chosen while its styles lack.
+    The preset is read unchecked, since it can't be chosen while its styles are missing.
     """
     keys = {**presets.read(host, "default"), **presets.read(host, name)}
     loras = [part for entry in keys.get("default_loras", ()) for part in entry if isinstance(part, str)]

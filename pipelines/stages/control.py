@@ -109,13 +109,19 @@ def cropped_faces(host: Host, image: Tensor, landmarks: object = None) -> Tensor
 
 
 def detector(host: Host) -> face_detection.Detector:
-    """RetinaFace where facexlib and its weights are there, as in Fooocus; else YuNet. Raises MissingFile."""
+    """Load the face detector that `find_detector` chooses. Raises MissingFile and BadFile."""
+    load_detector, path = find_detector(host)
+    return load_detector(path)
+
+
+def find_detector(host: Host) -> tuple[Callable[[Path], face_detection.Detector], Path]:
+    """Choose RetinaFace, as Fooocus does, if facexlib and its weights are installed; else YuNet. Raises MissingFile."""
     if face_detection.has_facexlib():
         try:
-            return face_detection.retinaface(host.find(*RETINAFACE))
+            return face_detection.retinaface, host.find(*RETINAFACE)
         except MissingFile:
             pass
-    return face_detection.yunet(host.find(*YUNET))
+    return face_detection.yunet, host.find(*YUNET)
 
 
 def points_of(landmarks: object, pictures: int) -> list[list[list[float]]]:

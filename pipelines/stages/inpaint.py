@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -52,8 +53,13 @@ def with_engine(host: Host, model: Model, engine: str, at: float = 0.8, method: 
         raise BadValue(f"refiner_switch is {at}: choose a share of the steps between 0 and 1")
     if engine == NO_FILE:
         return replace(model, inpaint=None)
-    head, patch = (host.find(KIND, name, model.home) for name in (INPAINT_HEAD, INPAINT_PATCHES[engine]))
+    head, patch = find_engine(host, engine, model.home)
     return replace(model, inpaint=InpaintEngine(engine, load_head(head, model), load_patch(patch, model), at, method))
+
+
+def find_engine(host: Host, engine: str, home: Path | None = None) -> tuple[Path, Path]:
+    """Find the head and the patch of an inpaint engine other than 'None'. Raises MissingFile."""
+    return host.find(KIND, INPAINT_HEAD, home), host.find(KIND, INPAINT_PATCHES[engine], home)
 
 
 def crop(

@@ -156,7 +156,7 @@ def _row(found: Any) -> dict[str, Any]:
         "note": asset.note,
         "needed_by": needed,
         "state": "missing" if found.path is None else found.path,
-        "size_in_words": "" if found.size is None else fetch.in_words(found.size),
+        "size_in_words": "" if found.size is None else fetch.format_bytes(found.size),
         "needed": ", ".join(name for name in needed if not name[1:].isdigit()),
     }
 

@@ -1,4 +1,4 @@
-"""`doctor`: what this machine has, what can run on it now, and what each of the other workflows lacks."""
+"""`doctor`: shows what can run on this machine and what is missing for the rest."""
 
 from __future__ import annotations
 
@@ -8,60 +8,62 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ... import __version__
 from ...pipelines.assets import fetch, needs
+from ...pipelines.assets.catalogue import Asset
 from ...pipelines.errors import UserError
 from ...pipelines.host import files_of
-from ..bundled.workflow_files import About, bundled
+from ..bundled.workflow_files import About, bundled, read_workflow
 from ..console import Console
-from .common import OK, REFUSED, FoldersHost, add_command, add_host_options, folder_options, host_of, show
+from .common import OK, REFUSED, REGISTRY, FoldersHost, add_command, add_host_options, folder_options, host_of, show
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
 OPENCV = "opencv-python-headless>=4.8"  # or another of its packages; only control images and masks need it
 OTHER_NAMES = {"opencv-python-headless": ("opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")}
 KINDS = (
     "checkpoints", "loras", "vae", "vae_approx", "embeddings", "upscale_models", "controlnet", "inpaint", "clip_vision",
-    "prompt_expansion/fooocus_expansion", "styles", "sdxl_styles", "wildcards", "presets",
+    "face_detection", "prompt_expansion/fooocus_expansion", "styles", "sdxl_styles", "wildcards", "presets",
 )  # fmt: skip
-OF_USE = "checkpoints"
-CANNOT = "can't run"
+ALWAYS_SHOWN = "checkpoints"
 
 
 def add(commands: Any) -> None:
-    """Add the command to a parser's commands."""
-    doctor = add_command(commands, "doctor", examine, "say what can run here, and what lacks for the rest")
-    doctor.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
+    """Add the command to the parser."""
+    doctor = add_command(commands, "doctor", examine, "show what can run now and what is missing for the rest")
+    doctor.add_argument("--verbose", action="store_true", help="also show libraries, folders and each workflow")
+    doctor.add_argument("--device", help="cpu, cuda, cuda:1 or mps; default: the fastest available")
     add_host_options(doctor)
 
 
 def examine(options: argparse.Namespace, console: Console) -> int:
-    """`doctor`: libraries, device, folders, vocabulary and workflows; the exit code says whether anything can run."""
+    """Report on libraries, device, folders and workflows; the exit code is 0 if at least one workflow can run."""
     host = host_of(options, console)
-    libraries = [_library(line) for line in _requirements()]
+    libraries = [_library(line) for line in [*_requirements(), OPENCV]]
     report: dict[str, Any] = {
         "fooocus_stages": __version__,
         "python": platform.python_version(),
-        "libraries": [*libraries, _library(OPENCV)],
+        "libraries": libraries,
         "device": _device(host),
         "memory": _memory(),
         "folders": _folders(host),
         "vocabulary": _vocabulary(),
-        "workflows": [],
     }
     sound = all(library["ok"] for library in libraries) and "error" not in report["device"]
-    found = needs.everything(host)
-    report["workflows"] = [_workflow(about, found, sound, folder_options(options)) for about in bundled()]
+    report["workflows"], missing = _workflows(host, sound, "error" not in report["device"], folder_options(options))
+    report["command"] = needs.fetch_command(missing, folder_options(options))
     report["ok"] = any(workflow["ok"] for workflow in report["workflows"])
-    show(options, report, list(_lines(report)))
+    more = _details(report) if options.verbose else ["--verbose also shows libraries, folders and each workflow"]
+    lines = [*_summary(report), *more]
+    show(options, report, lines)
     return OK if report["ok"] else REFUSED
 
 
 def _requirements() -> list[str]:
-    """The libraries that the pack needs, as 'name>=version'."""
+    """Return the required libraries as 'name>=version'."""
     try:
         return REQUIREMENTS.read_text(encoding="utf-8").split()
     except OSError:
@@ -70,7 +72,7 @@ def _requirements() -> list[str]:
 
 
 def _library(requirement: str) -> dict[str, Any]:
-    """One library: its version, and whether it is new enough. It is not imported."""
+    """Return the version of a library and whether it is recent enough, without importing it."""
     name, _, bound = requirement.partition(">=")
     for known in (name, *OTHER_NAMES.get(name, ())):
         try:
@@ -88,7 +90,7 @@ def _numbers(version: str) -> list[int]:
 
 
 def _device(host: FoldersHost) -> dict[str, Any]:
-    """Where networks run, how much memory is there, and the dtypes chosen; or why that can't be said."""
+    """Return the device, its memory and the dtypes, or the error that torch raised."""
     try:
         import torch
 
@@ -98,13 +100,13 @@ def _device(host: FoldersHost) -> dict[str, Any]:
         if device.type == "cuda":
             free, total = torch.cuda.mem_get_info(device)
             found |= {"name": torch.cuda.get_device_name(device), "free": free, "total": total}
-    except Exception as error:  # a half-broken installation raises anything at all
+    except Exception as error:  # a broken installation can raise anything
         return {"error": f"torch can't be used: {type(error).__name__}: {' '.join(str(error).split())}"}
     return found
 
 
 def _memory() -> dict[str, int | None]:
-    """Bytes of main memory, and free on the disk of this folder."""
+    """Return the bytes of main memory, and those free on the disk of the current folder."""
     try:
         ram: int | None = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # there is no sysconf on Windows
@@ -113,81 +115,107 @@ def _memory() -> dict[str, int | None]:
 
 
 def _folders(host: FoldersHost) -> list[dict[str, Any]]:
-    """The folders looked in, with how many files of their kind they hold; a missing one is told of for checkpoints."""
+    """Return the searched folders and their file counts; those that do not exist are listed for checkpoints only."""
     found = [(kind, folder) for kind in KINDS for folder in host.folders_of(kind)]
     return [
         {"kind": kind, "folder": str(folder), "there": folder.is_dir(), "files": len(files_of(kind, folder))}
         for kind, folder in found
-        if kind == OF_USE or folder.is_dir()
+        if kind == ALWAYS_SHOWN or folder.is_dir()
     ]
 
 
 def _vocabulary() -> dict[str, Any]:
-    """Where CLIP's vocabulary is found for a checkpoint that has none of its own."""
+    """Return where CLIP's vocabulary is found for a checkpoint without one of its own."""
     try:
         return {"source": needs.vocabulary(), "problem": ""}
     except UserError as error:
         return {"source": None, "problem": str(error)}
 
 
-def _workflow(about: About, found: Any, sound: bool, folders: str) -> dict[str, Any]:
-    """Whether a bundled workflow can run now, and what lacks."""
-    try:
-        need = needs.needs(about.mode, found)
-    except UserError as error:
-        return {
-            "name": about.name,
-            "mode": about.mode,
-            "ok": False,
-            "lacks": [str(error)],
-            "without": [],
-            "command": "",
-        }
+def _workflows(
+    host: FoldersHost, sound: bool, torch_works: bool, folders: str
+) -> tuple[list[dict[str, Any]], list[Asset]]:
+    """Check each bundled workflow; return a row for each, and the files that the catalogue can fetch for all."""
+    if not torch_works:
+        return [_row(about, False) for about in bundled()], []
+    from .readiness import Checker
+
+    checker, found = Checker(host, REGISTRY), needs.everything(host)
+    rows, all_missing = [], dict[Asset, None]()
+    for about in bundled():
+        readiness = checker.check(read_workflow(about.name))
+        assets = needs.assets_of(readiness.missing)
+        all_missing |= dict.fromkeys(assets)
+        lacks = [f"{kind}/{name}" for kind, name in readiness.missing] or list(readiness.problems)
+        ready = sound and not readiness.problems
+        rows.append(_row(about, ready, lacks, needs.fallbacks(about.mode, found), needs.fetch_command(assets, folders)))
+    return rows, list(all_missing)
+
+
+def _row(
+    about: About, ok: bool, lacks: Sequence[str] = (), without: Sequence[str] = (), command: str = ""
+) -> dict[str, Any]:
     return {
         "name": about.name,
         "mode": about.mode,
-        "ok": sound and not need.lacking,
-        "lacks": [f"{asset.kind}/{asset.name}" for asset in need.lacking],
-        "without": list(dict.fromkeys(reason for _, reason in need.without)),
-        "command": need.command(folders),
+        "ok": ok,
+        "lacks": list(lacks),
+        "without": list(without),
+        "command": command,
     }
 
 
-def _lines(report: dict[str, Any]) -> Iterable[str]:
-    yield f"fooocus-stages {report['fooocus_stages']}, Python {report['python']}"
+def _summary(report: dict[str, Any]) -> Iterator[str]:
+    """The lines that answer: what runs, where, what is broken, and what to do next."""
+    workflows = report["workflows"]
+    yield f"{sum(row['ok'] for row in workflows)} of {len(workflows)} workflows can run now"
+    yield f"fooocus-stages {report['fooocus_stages']}, Python {report['python']}, {_device_line(report['device'])}"
     for library in report["libraries"]:
-        words = (library["name"], library["version"], f"({library['problem']})" if library["problem"] else "")
-        yield "  " + " ".join(filter(None, words))
-    yield from _lines_of_device(report["device"], report["memory"])
+        if not library["ok"]:
+            yield _library_line(library)
+    if report["vocabulary"]["problem"]:
+        yield f"CLIP vocabulary: {report['vocabulary']['problem']}"
+    for folder in dict.fromkeys(row["folder"] for row in report["folders"] if not row["there"]):
+        yield f"folder {folder} does not exist"
+    if report["command"]:
+        missing = dict.fromkeys(name for row in workflows for name in row["lacks"])
+        yield f"{len(missing)} file{'' if len(missing) == 1 else 's'} missing; `{report['command']}` downloads them"
+
+
+def _details(report: dict[str, Any]) -> Iterator[str]:
+    yield "libraries"
+    for library in report["libraries"]:
+        yield f"  {_library_line(library)}"
+    memory = report["memory"]
+    ram = "unknown" if memory["ram"] is None else fetch.format_bytes(memory["ram"])
+    yield f"memory: {ram}; free disk space here: {fetch.format_bytes(memory['disk_free'])}"
     yield "folders"
     for row in report["folders"]:
-        count = f"{row['files']} file{'' if row['files'] == 1 else 's'}" if row["there"] else "is not there"
+        count = f"{row['files']} file{'' if row['files'] == 1 else 's'}" if row["there"] else "does not exist"
         yield f"  {row['kind']}: {row['folder']} ({count})"
-    yield f"CLIP's vocabulary: {report['vocabulary']['source'] or report['vocabulary']['problem']}"
+    yield f"CLIP vocabulary: {report['vocabulary']['source'] or report['vocabulary']['problem']}"
     yield "workflows"
     for row in report["workflows"]:
-        yield from _lines_of_workflow(row)
-    can = sum(row["ok"] for row in report["workflows"])
-    yield f"{can} of {len(report['workflows'])} workflows can run now"
+        yield from _workflow_lines(row)
 
 
-def _lines_of_device(device: dict[str, Any], memory: dict[str, Any]) -> Iterable[str]:
-    words = fetch.in_words
+def _library_line(library: dict[str, Any]) -> str:
+    words = (library["name"], library["version"], f"({library['problem']})" if library["problem"] else "")
+    return " ".join(filter(None, words))
+
+
+def _device_line(device: dict[str, Any]) -> str:
     if "error" in device:
-        yield device["error"]
-    else:
-        dtypes = ", ".join(f"{role} {dtype}" for role, dtype in device["dtypes"].items())
-        room = (
-            f" {device['name']}, {words(device['free'])} of {words(device['total'])} free" if "total" in device else ""
-        )
-        yield f"device: {device['device']}{room} ({dtypes})"
-    ram = "unknown" if memory["ram"] is None else words(memory["ram"])
-    yield f"memory: {ram}; free on the disk here: {words(memory['disk_free'])}"
+        return str(device["error"])
+    dtypes = ", ".join(f"{role} {dtype}" for role, dtype in device["dtypes"].items())
+    size = fetch.format_bytes
+    room = f" {device['name']}, {size(device['free'])} of {size(device['total'])} free" if "total" in device else ""
+    return f"device {device['device']}{room} ({dtypes})"
 
 
-def _lines_of_workflow(row: dict[str, Any]) -> Iterable[str]:
-    yield f"  {row['mode']:4} {row['name']}: {'can run' if row['ok'] else CANNOT}"
+def _workflow_lines(row: dict[str, Any]) -> Iterator[str]:
+    yield f"  {row['mode']:4} {row['name']}: {'can run' if row['ok'] else 'cannot run'}"
     if row["lacks"]:
-        yield f"       lacks {', '.join(row['lacks'])}" + (f"; run `{row['command']}`" if row["command"] else "")
+        yield f"       missing: {', '.join(row['lacks'])}" + (f"; run `{row['command']}`" if row["command"] else "")
     for reason in row["without"] if row["ok"] else ():
         yield f"       {reason}"

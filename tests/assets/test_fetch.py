@@ -13,7 +13,7 @@ import huggingface_hub.constants
 import huggingface_hub.file_download
 import pytest
 from fooocus_stages.pipelines.assets.catalogue import Asset
-from fooocus_stages.pipelines.assets.fetch import Job, fetch, in_words
+from fooocus_stages.pipelines.assets.fetch import Job, fetch, format_bytes
 from fooocus_stages.pipelines.assets.http import Connection
 from fooocus_stages.pipelines.errors import BadValue, MissingFile
 
@@ -213,4 +213,4 @@ def test_a_server_that_is_not_there(tmp_path: Path) -> None:
     ("count", "words"), [(0, "0 bytes"), (999, "999 bytes"), (1000, "1.0 kB"), (6_938_040_682, "6.9 GB")]
 )
 def test_bytes_in_words(count: int, words: str) -> None:
-    assert in_words(count) == words
+    assert format_bytes(count) == words

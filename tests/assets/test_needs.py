@@ -8,7 +8,7 @@ import pytest
 from fooocus_stages.pipelines.assets import fetch, needs
 from fooocus_stages.pipelines.assets.catalogue import catalogue
 from fooocus_stages.pipelines.errors import MissingFile, UnknownName
-from fooocus_stages.pipelines.host import POCKET, LocalHost
+from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.stages.recipes import presets
 
 
@@ -78,22 +78,22 @@ def test_files_are_found_under_their_other_names_and_folders(host: LocalHost, tm
     assert found["juggernaut"].size is None
 
 
-def test_what_a_mode_lacks_and_what_it_does_without(host: LocalHost, tmp_path: Path) -> None:
-    need = needs.needs("B02", needs.everything(host))
-    assert [a.id for a in need.lacking if a.kind != "hub"] == ["juggernaut", "offset-lora", "lightning-lora"]
-    assert {reason for _, reason in need.without} >= {"previews are drawn with fixed colours"}
-    put(tmp_path, "checkpoints/juggernautXL_v8Rundiffusion.safetensors")
-    put(tmp_path, "loras/sd_xl_offset_example-lora_1.0.safetensors")
-    lacking = [a for a in needs.needs("B02", needs.everything(host)).lacking if a.kind != "hub"]
-    assert needs.fetch_command(lacking) == "fooocus-stages assets fetch lightning"
-    assert needs.needs("no mode", needs.everything(host)).lacking == ()
-    assert needs.needs("no mode", needs.everything(host)).command() == ""
+def test_fallbacks_are_told_for_optional_files_that_are_missing(host: LocalHost) -> None:
+    reasons = needs.fallbacks("B02", needs.everything(host))
+    assert "previews are drawn with fixed colours" in reasons
+    assert len(reasons) == len(set(reasons))
+    assert needs.fallbacks("no mode", needs.everything(host)) == []
 
 
-def test_the_pocket_model_lacks_nothing_for_text_to_image() -> None:
-    pocket = LocalHost(models=[POCKET])
-    for mode in ("B01", "B02", "B03", "B06", "B08"):
-        assert needs.needs(mode, needs.everything(pocket)).lacking == ()
+def test_names_that_stages_ask_for_are_files_of_the_catalogue() -> None:
+    asked = [
+        ("loras", "sdxl_lightning_4step_lora.safetensors"),
+        ("loras", "mine"),
+        ("checkpoints", "x/JuggernautXL_v8Rundiffusion"),
+    ]
+    assets = needs.assets_of([*asked, *asked])
+    assert [asset.id for asset in assets] == ["lightning-lora", "juggernaut"]
+    assert needs.fetch_command(assets) == "fooocus-stages assets fetch lightning juggernautXL_v8Rundiffusion"
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -11,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fooocus_stages.pipelines.host import POCKET
+from fooocus_stages.pipelines.host import POCKET, LocalHost
+from fooocus_stages.pipelines.models.hints import face_detection
 from fooocus_stages.serving import cli
-from fooocus_stages.serving.bundled.workflow_files import bundled
+from fooocus_stages.serving.bundled.workflow_files import bundled, read_workflow
 from fooocus_stages.serving.commands import doctor
+from fooocus_stages.serving.commands.common import REGISTRY
+from fooocus_stages.serving.commands.readiness import Checker, Readiness
 
 TEXT_TO_IMAGE = [about.name for about in bundled() if about.mode in ("B01", "B02", "B03", "B04", "B08", "B09")]
 
@@ -44,7 +48,7 @@ def test_the_pocket_model_can_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert Path(report["vocabulary"]["source"]).exists()
 
 
-def test_what_lacks_is_named_with_the_command_that_fetches_it(
+def test_what_is_missing_is_named_with_the_command_that_fetches_it(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     for name in (
@@ -72,25 +76,36 @@ def test_what_lacks_is_named_with_the_command_that_fetches_it(
 
 
 def test_nothing_can_run_without_files(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["doctor", "--device", "cpu"]) == 2
+    assert cli.main(["doctor", "--device", "cpu", "--verbose"]) == 2
     out = capsys.readouterr().out
-    count = len(bundled())
-    assert out.splitlines()[-1] == f"0 of {count} workflows can run now"
-    assert "  checkpoints: models/checkpoints (is not there)" in out
+    assert out.splitlines()[0] == f"0 of {len(bundled())} workflows can run now"
+    assert "  checkpoints: models/checkpoints (does not exist)" in out
     assert f"  torch {version('torch')}" in out
     assert "; run `fooocus-stages assets fetch juggernautXL_v8Rundiffusion sd_xl_offset" in out
 
 
-def test_libraries_that_lack_or_are_old_are_lines(
+def test_the_report_is_a_summary_of_a_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", "--device", "cpu"]) == 2
+    short = capsys.readouterr().out.splitlines()
+    assert len(short) <= 6
+    assert cli.main(["doctor", "--device", "cpu", "--verbose"]) == 2
+    long = capsys.readouterr().out.splitlines()
+    assert long[: len(short) - 1] == short[:-1]
+    assert sum(line.endswith("cannot run") for line in long) == len(bundled())
+    fetch = next(line for line in short if "assets fetch" in line)
+    assert all(word in fetch for word in ("juggernautXL_v8Rundiffusion", "canny", "upscale", "face-swap"))
+
+
+def test_libraries_that_are_missing_or_old_are_lines(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "requirements.txt").write_text("no-such-library>=1.0\nnumpy>=999.0\n")
     monkeypatch.setattr(doctor, "REQUIREMENTS", tmp_path / "requirements.txt")
     assert cli.main(["doctor", "--models", "pocket", "--device", "cpu"]) == 2
     lines = capsys.readouterr().out.splitlines()
-    assert "  no-such-library (missing; run `pip install 'no-such-library>=1.0'`)" in lines
-    assert f"  numpy {version('numpy')} (older than 999.0; run `pip install 'numpy>=999.0'`)" in lines
-    assert lines[-1].startswith("0 of ")
+    assert lines[0].startswith("0 of ")
+    assert "no-such-library (missing; run `pip install 'no-such-library>=1.0'`)" in lines
+    assert f"numpy {version('numpy')} (older than 999.0; run `pip install 'numpy>=999.0'`)" in lines
 
 
 def test_a_torch_that_can_not_be_imported_is_a_line(tmp_path: Path) -> None:
@@ -105,9 +120,82 @@ def test_a_torch_that_can_not_be_imported_is_a_line(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (2, "")
     assert "torch can't be used: ModuleNotFoundError: import of torch halted; None in sys.modules" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("0 of ")
+    assert done.stdout.startswith("0 of ")
 
 
 def test_a_device_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["doctor", "--device", "tpu"]) == 2
     assert capsys.readouterr().err.startswith("error: --device 'tpu' is not a device")
+
+
+RETINAFACE = "controlnet/detection_Resnet50_Final.pth"
+YUNET = "face_detection/face_detection_yunet_2023mar.onnx"
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A models folder with the pocket model's files, which is not the pocket's own."""
+    shutil.copytree(POCKET, tmp_path / "models", copy_function=os.link)
+    return tmp_path / "models"
+
+
+def readiness(models: Path, workflow: str) -> Readiness:
+    return Checker(LocalHost(models=[models], device="cpu"), REGISTRY).check(read_workflow(workflow))
+
+
+@pytest.mark.parametrize(
+    ("facexlib", "files", "missing"),
+    [
+        (False, (YUNET,), ()),
+        (False, (RETINAFACE,), (YUNET,)),  # its weights alone are of no use
+        (False, (), (YUNET,)),
+        (True, (YUNET,), ()),
+        (True, (RETINAFACE,), ()),
+        (True, (RETINAFACE, YUNET), ()),
+    ],
+)
+def test_face_swap_can_run_with_either_detector(
+    models: Path, monkeypatch: pytest.MonkeyPatch, facexlib: bool, files: tuple[str, ...], missing: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(face_detection, "has_facexlib", lambda: facexlib)
+    (models / YUNET).unlink()
+    for file in files:
+        (models / file).touch()
+    found = readiness(models, "control-face-swap")
+    assert tuple(f"{kind}/{name}" for kind, name in found.missing) == missing
+    assert bool(found.problems) == bool(missing)
+
+
+@pytest.mark.parametrize(
+    ("workflow", "file"),
+    [
+        ("text-to-image-speed", "checkpoints/juggernautXL_v8Rundiffusion.safetensors"),
+        ("text-to-image-speed", "loras/sd_xl_offset_example-lora_1.0.safetensors"),
+        ("text-to-image-lightning", "loras/sdxl_lightning_4step_lora.safetensors"),
+        ("text-to-image-refiner", "checkpoints/realisticVisionV60B1_v51VAE.safetensors"),
+        ("text-to-image-refiner", "vae_approx/xl-to-v1_interposer-v4.0.safetensors"),
+        ("control-pyracanny", "controlnet/control-lora-canny-rank128.safetensors"),
+        ("control-image-prompt", "clip_vision/clip_vision_vit_h.safetensors"),
+        ("control-image-prompt", "controlnet/fooocus_ip_negative.safetensors"),
+        ("inpaint", "inpaint/inpaint_v26.fooocus.patch"),
+        ("inpaint", "upscale_models/fooocus_upscaler_s409985e5.bin"),
+    ],
+)
+def test_a_missing_file_is_the_one_that_the_run_misses(
+    models: Path, capsys: pytest.CaptureFixture[str], workflow: str, file: str
+) -> None:
+    assert readiness(models, workflow) == Readiness()
+    (models / file).unlink()
+    found = readiness(models, workflow)
+    assert [f"{kind}/{name}" for kind, name in found.missing] == [file]
+    assert cli.main(["run", workflow, "--models", str(models), "--device", "cpu"]) == 2
+    assert Path(file).name in capsys.readouterr().err
+
+
+def test_files_of_other_workflows_are_not_asked_for(models: Path) -> None:
+    for file in ("controlnet/fooocus_xl_cpds_128.safetensors", "clip_vision/clip_vision_vit_h.safetensors", YUNET):
+        (models / file).unlink()
+    for about in bundled():
+        text = json.dumps(read_workflow(about.name))
+        uses = "cpds" in text.casefold() or "clip_vision" in text or "FooocusFaceCrop" in text
+        assert bool(readiness(models, about.name).problems) == uses, about.name

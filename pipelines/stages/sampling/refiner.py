@@ -137,7 +137,12 @@ def interposer(host: Host, model: Model) -> Interposer | None:
     """The network between the latents of the model and those of its refiner; None where they are of one kind."""
     if model.switch is None or model.switch.refiner.vae is None:
         return None
-    return load_interposer(host.find(INTERPOSER_KIND, INTERPOSER_FILE, model.switch.refiner.model.home or model.home))
+    return load_interposer(find_interposer(host, model.switch.refiner.model.home or model.home))
+
+
+def find_interposer(host: Host, home: Path | None = None) -> Path:
+    """Find the network that converts SDXL's latents for an SD 1.5 refiner. Raises MissingFile."""
+    return host.find(INTERPOSER_KIND, INTERPOSER_FILE, home)
 
 
 def _normed(tokens: Tensor, model: Model) -> Tensor:
