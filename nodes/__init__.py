@@ -1,4 +1,4 @@
-"""What a person can place on the canvas: every node id with its class and its title, in menu order."""
+"""The nodes of the pack by id, in menu order. The ids are literal, because tools find nodes by reading the source."""
 
 from .control import FooocusControl, FooocusCpds, FooocusFaceCrop, FooocusLoadControl, FooocusPyraCanny
 from .image_prompt import FooocusImagePrompt, FooocusLoadImagePrompt
@@ -76,50 +76,4 @@ NODE_CLASS_MAPPINGS = {
     "FooocusSaveImage": FooocusSaveImage,
 }
 
-NODE_DISPLAY_NAME_MAPPINGS = {
-    "FooocusPreset": "Fooocus Preset",
-    "FooocusReadInfo": "Fooocus Read Info",
-    "FooocusLoadCheckpoint": "Fooocus Load Checkpoint",
-    "FooocusLora": "Fooocus LoRA",
-    "FooocusLoraStack": "Fooocus LoRA Stack",
-    "FooocusApplyLoras": "Fooocus Apply LoRAs",
-    "FooocusFreeU": "Fooocus FreeU",
-    "FooocusLoadRefiner": "Fooocus Load Refiner",
-    "FooocusRefinerSwitch": "Fooocus Refiner Switch",
-    "FooocusStyles": "Fooocus Styles",
-    "FooocusExpandPrompt": "Fooocus Expand Prompt",
-    "FooocusPrompt": "Fooocus Prompt",
-    "FooocusEncodePrompt": "Fooocus Encode Prompt",
-    "FooocusPyraCanny": "Fooocus PyraCanny",
-    "FooocusCpds": "Fooocus CPDS",
-    "FooocusFaceCrop": "Fooocus Face Crop",
-    "FooocusLoadControl": "Fooocus Load Control",
-    "FooocusControl": "Fooocus Control",
-    "FooocusLoadImagePrompt": "Fooocus Load Image Prompt",
-    "FooocusImagePrompt": "Fooocus Image Prompt",
-    "FooocusPerformance": "Fooocus Performance",
-    "FooocusSamplingSettings": "Fooocus Sampling Settings",
-    "FooocusAspectRatio": "Fooocus Aspect Ratio",
-    "FooocusScheduler": "Fooocus Scheduler",
-    "FooocusSampler": "Fooocus Sampler",
-    "FooocusVaeDecode": "Fooocus VAE Decode",
-    "FooocusVaeEncode": "Fooocus VAE Encode",
-    "FooocusVary": "Fooocus Vary",
-    "FooocusLoadUpscaler": "Fooocus Load Upscaler",
-    "FooocusUpscaleImage": "Fooocus Upscale Image",
-    "FooocusUpscale": "Fooocus Upscale",
-    "FooocusUpscaleSize": "Fooocus Upscale Size",
-    "FooocusInpaint": "Fooocus Inpaint",
-    "FooocusInpaintPrompt": "Fooocus Inpaint Prompt",
-    "FooocusInpaintCrop": "Fooocus Inpaint Crop",
-    "FooocusInpaintFill": "Fooocus Inpaint Fill",
-    "FooocusInpaintModel": "Fooocus Inpaint Model",
-    "FooocusInpaintEncode": "Fooocus Inpaint Encode",
-    "FooocusInpaintPaste": "Fooocus Inpaint Paste",
-    "FooocusMaskThreshold": "Fooocus Mask Threshold",
-    "FooocusMaskCombine": "Fooocus Mask Combine",
-    "FooocusMaskGrow": "Fooocus Mask Grow",
-    "FooocusMaskInvert": "Fooocus Mask Invert",
-    "FooocusOutpaintPad": "Fooocus Outpaint Pad",
-    "FooocusSaveImage": "Fooocus Save Image",
-}
+NODE_DISPLAY_NAME_MAPPINGS = {node_id: node.schema.display_name for node_id, node in NODE_CLASS_MAPPINGS.items()}

@@ -22,8 +22,3 @@ def with_pocket(names: Sequence[str], kind: str, default: str) -> list[str]:
     """Append the pocket model's files of a kind to a list: 'pocket' for its `default`, 'pocket/NAME' for the others."""
     others = [f"{POCKET_CHOICE}/{name}" for name in files_of(kind, POCKET / kind) if name != default]
     return [*names, POCKET_CHOICE, *others]
-
-
-def chosen_file(names: Sequence[str], published: str) -> str:
-    """The choice that a list of files begins with: the published one, under whatever folder, or the first."""
-    return next((name for name in names if name.rsplit("/", 1)[-1] == published), names[0])

@@ -22,8 +22,8 @@ THRESHOLD_LOW = Int(default=64, min=1, max=255)
 THRESHOLD_HIGH = Int(default=128, min=1, max=255)
 SIDE = Int(default=0, min=0, max=16384, step=8)
 SIZE = (
-    Input("width", SIDE, "Width to resize and crop the image to first, as Fooocus does. 0 keeps its size.", True),
-    Input("height", SIDE, "Height to resize and crop the image to first. 0 keeps its size.", True),
+    Input("width", SIDE, "Width to resize and crop to first, as Fooocus does. 0 keeps the size.", optional=True),
+    Input("height", SIDE, "Height to resize and crop to first. 0 keeps the size.", optional=True),
 )
 
 

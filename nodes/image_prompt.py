@@ -1,11 +1,10 @@
-"""Fooocus/control: pictures as prompts."""
+"""Fooocus/control: image prompts."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..pipelines import stages
-from ..pipelines.models.handles import Hint
 from ..pipelines.settings import (
     DEFAULT_CLIP_VISION,
     DEFAULT_IMAGE_PROMPT,
@@ -18,57 +17,65 @@ from ..pipelines.settings import (
     TOGETHER,
 )
 from . import sockets
-from .checks import chosen_file, problem, with_pocket
+from .checks import problem, with_pocket
 from .comfy import current_host
+from .inputs import PREVIOUS_CONTROL, fraction
+from .schema import Combo, Float, Input, Output, Schema
+from .v1 import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..pipelines.models.handles import Hint
 
 WEIGHT, STOP_AT = IMAGE_PROMPT_DEFAULTS["ImagePrompt"]
 FACE_WEIGHT, FACE_STOP_AT = IMAGE_PROMPT_DEFAULTS["FaceSwap"]
 
 
-class FooocusLoadImagePrompt:
-    DESCRIPTION = (
-        "Reads what pictures as prompts take: an IP-Adapter Plus for SDXL, for pictures or for faces, the vision "
-        "encoder that sees for it, and Fooocus's tokens for the negative side."
-    )
-    CATEGORY = "Fooocus/control"
-    FUNCTION = "run"
-    RETURN_TYPES = (sockets.IMAGE_PROMPT,)
-    RETURN_NAMES = ("image_prompt",)
-    OUTPUT_TOOLTIPS = ("The adapter and what belongs to it, for image prompt nodes.",)
+def adapter_files() -> list[str]:
+    """The IP-Adapters that can be chosen."""
+    host = current_host()
+    return with_pocket([*host.names("controlnet"), *host.names("ipadapter")], "controlnet", DEFAULT_IMAGE_PROMPT)
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        host = current_host()
-        own = [*host.names("controlnet"), *host.names("ipadapter")]
-        adapters = with_pocket(own, "controlnet", DEFAULT_IMAGE_PROMPT)
-        visions = [*host.names("clip_vision"), POCKET_CHOICE]
-        negatives = [*host.names("controlnet"), POCKET_CHOICE, NO_FILE]
-        return {
-            "required": {
-                "adapter_name": (
-                    adapters,
-                    {
-                        "default": chosen_file(adapters, DEFAULT_IMAGE_PROMPT),
-                        "tooltip": "ip-adapter-plus for pictures, ip-adapter-plus-face for faces. 'pocket' is the "
-                        "small one for the model that comes with the pack.",
-                    },
-                ),
-                "clip_vision_name": (
-                    visions,
-                    {
-                        "default": chosen_file(visions, DEFAULT_CLIP_VISION),
-                        "tooltip": "The vision encoder that the adapter was trained with.",
-                    },
-                ),
-                "negative_name": (
-                    negatives,
-                    {
-                        "default": chosen_file(negatives, DEFAULT_IP_NEGATIVE),
-                        "tooltip": "What the negative side reads with the formula fooocus; the other needs 'None'.",
-                    },
-                ),
-            }
-        }
+
+def vision_files() -> list[str]:
+    """The vision encoders that can be chosen."""
+    return [*current_host().names("clip_vision"), POCKET_CHOICE]
+
+
+def negative_files() -> list[str]:
+    """The files of negative tokens that can be chosen, and 'None'."""
+    return [*current_host().names("controlnet"), POCKET_CHOICE, NO_FILE]
+
+
+class FooocusLoadImagePrompt(Node):
+    schema = Schema(
+        display_name="Fooocus Load Image Prompt",
+        category="Fooocus/control",
+        description="Loads what image prompts need: an IP-Adapter Plus for SDXL, for images or for faces, its vision "
+        "encoder, and Fooocus's tokens for the negative prompt.",
+        search_aliases=("ip-adapter", "ipadapter", "load ip-adapter", "clip vision", "face swap", "image prompt"),
+        inputs=(
+            Input(
+                "adapter_name",
+                Combo(adapter_files, DEFAULT_IMAGE_PROMPT),
+                "IP-Adapter file: ip-adapter-plus for images, ip-adapter-plus-face for faces. 'pocket' is a small one "
+                "for the pocket model.",
+            ),
+            Input(
+                "clip_vision_name",
+                Combo(vision_files, DEFAULT_CLIP_VISION),
+                "Vision encoder that the adapter was trained with.",
+            ),
+            Input(
+                "negative_name",
+                Combo(negative_files, DEFAULT_IP_NEGATIVE),
+                "Image tokens for the negative prompt, used by the formula fooocus. Choose 'None' for ip-adapter.",
+                advanced=True,
+            ),
+        ),
+        outputs=(Output("image_prompt", sockets.IMAGE_PROMPT, "The adapter and its files, for image prompt nodes."),),
+    )
 
     @classmethod
     def VALIDATE_INPUTS(
@@ -83,66 +90,49 @@ class FooocusLoadImagePrompt:
         return (stages.image_prompt.load(current_host(), adapter_name, clip_vision_name, negative_name),)
 
 
-class FooocusImagePrompt:
-    DESCRIPTION = (
-        "One picture as a prompt for the sampler: Fooocus's ImagePrompt, and with the face adapter and a cropped face "
-        "its FaceSwap. Chain several; their order has no meaning."
+class FooocusImagePrompt(Node):
+    schema = Schema(
+        display_name="Fooocus Image Prompt",
+        category="Fooocus/control",
+        description="Adds an image as a prompt for the sampler: Fooocus's Image Prompt, or its Face Swap with the face "
+        "adapter and a cropped face. Chain several to combine them, in any order.",
+        search_aliases=("ip-adapter", "ipadapter", "image prompt", "face swap", "faceswap", "style transfer", "faceid"),
+        inputs=(
+            Input(
+                "image",
+                "IMAGE",
+                "Image to take as a prompt, resized to a square. In a batch, each image prompts the latent at its own "
+                "position; to combine images in one result, chain nodes.",
+            ),
+            Input("image_prompt", sockets.IMAGE_PROMPT, "IP-Adapter, for images or for faces."),
+            Input(
+                "weight",
+                Float(WEIGHT, min=0.0, max=MAX_IMAGE_PROMPT_WEIGHT, step=0.001, round=0.001),
+                f"Strength of the image. Fooocus uses {WEIGHT} for images and {FACE_WEIGHT} for faces. With the "
+                "formula fooocus, 0 still draws some attention away from the text.",
+            ),
+            Input(
+                "stop_at",
+                fraction(STOP_AT),
+                "Fraction of the noise schedule at which the image stops acting, counted in timesteps. Fooocus uses "
+                f"{STOP_AT} for images and {FACE_STOP_AT} for faces. 0 turns it off. Vary and upscale skip the start "
+                "of the schedule, so a small fraction may have no effect there.",
+            ),
+            Input(
+                "formula",
+                Combo(IMAGE_PROMPT_FORMULAS, TOGETHER),
+                "fooocus: one attention over text and images, as in Fooocus; its author marks it as non-commercial. "
+                "ip-adapter: separate attention for each image, as in IP-Adapter (Apache-2.0).",
+                advanced=True,
+            ),
+            PREVIOUS_CONTROL,
+        ),
+        outputs=(Output("control", sockets.CONTROL, "All control images and image prompts so far, for the sampler."),),
     )
-    CATEGORY = "Fooocus/control"
-    FUNCTION = "run"
-    RETURN_TYPES = (sockets.CONTROL,)
-    RETURN_NAMES = ("control",)
-    OUTPUT_TOOLTIPS = ("The control images and image prompts so far, for the sampler.",)
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        number = {"min": 0.0, "step": 0.001, "round": 0.001}
-        return {
-            "required": {
-                "image": (
-                    "IMAGE",
-                    {
-                        "tooltip": "What to be inspired by; it is stretched to a square. Of several pictures, each "
-                        "goes with its own in a latent batch: to read several at once, chain nodes."
-                    },
-                ),
-                "image_prompt": (sockets.IMAGE_PROMPT, {"tooltip": "The adapter, for pictures or for faces."}),
-                "weight": (
-                    "FLOAT",
-                    {
-                        **number,
-                        "default": WEIGHT,
-                        "max": MAX_IMAGE_PROMPT_WEIGHT,
-                        "tooltip": f"How strongly the picture counts; Fooocus takes {FACE_WEIGHT} for a face. With the "
-                        "formula fooocus 0 is not the same as off: the picture still takes attention from the text.",
-                    },
-                ),
-                "stop_at": (
-                    "FLOAT",
-                    {
-                        **number,
-                        "default": STOP_AT,
-                        "max": 1.0,
-                        "tooltip": f"Before which share of the timesteps it acts; Fooocus takes {FACE_STOP_AT} for a "
-                        "face. 0 is off. Vary and upscale begin late: there a small share means never.",
-                    },
-                ),
-                "formula": (
-                    list(IMAGE_PROMPT_FORMULAS),
-                    {
-                        "default": TOGETHER,
-                        "tooltip": "fooocus: text and pictures in one attention, as Fooocus does; its author marks it "
-                        "as non-commercial. ip-adapter: each picture beside the text, as IP-Adapter does "
-                        "(Apache-2.0).",
-                    },
-                ),
-            },
-            "optional": {"control": (sockets.CONTROL, {"tooltip": "Control images and image prompts so far."})},
-        }
 
     def run(
         self,
-        image: Any,
+        image: Tensor,
         image_prompt: Any,
         weight: float,
         stop_at: float,

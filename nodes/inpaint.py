@@ -1,135 +1,112 @@
-"""Fooocus/inpaint: a part of a picture painted anew, in one node or step by step."""
+"""Fooocus/inpaint: inpainting and outpainting, in one node or step by step."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..pipelines import stages
-from ..pipelines.models.handles import Model, Vae
-from ..pipelines.settings import DEFAULT_ENGINE, INPAINT_MODES, INPAINT_PATCHES, MAX_SEED, InpaintMode
-from ..pipelines.types import SWAP_METHODS, InpaintRegion, SamplingSettings, SwapMethod
+from ..pipelines.settings import DEFAULT_ENGINE, INPAINT_MODES, INPAINT_PATCHES, InpaintMode
+from ..pipelines.types import SWAP_METHODS, InpaintRegion, Latent, SamplingSettings, SwapMethod
 from . import sockets
 from .comfy import current_host
-from .masks import chosen_sides, sides_inputs
+from .inputs import IMAGE_SEED, SETTINGS, UPSCALER, VAE, fraction
+from .masks import GROWTH, chosen_sides, side_switches
+from .schema import Boolean, Combo, Input, Output, Schema, String
+from .v1 import Node
 
-SEED = {"default": 0, "min": 0, "max": MAX_SEED, "control_after_generate": True}
-SHARE = {"min": 0.0, "max": 1.0, "step": 0.001, "round": 0.001}
-STRENGTH = (
-    "FLOAT",
-    {
-        **SHARE,
-        "default": 1.0,
-        "tooltip": "How much of the hole is drawn anew; above 0. From 0.99 on it is filled from its edges first.",
-    },
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..pipelines.models.handles import Model, Vae
+
+ENGINE = Combo(tuple(INPAINT_PATCHES), DEFAULT_ENGINE)
+ENGINE_TOOLTIP = "Version of Fooocus's inpaint model. 'None' inpaints with the model as it is."
+STRENGTH_TOOLTIP = (
+    "Denoise strength of the masked area. Must be above 0. From 0.99 on, the area is first filled from its edges."
 )
-FIELD = (
-    "FLOAT",
-    {
-        **SHARE,
-        "default": 0.618,
-        "tooltip": "How much of the picture the model sees: 0 is the masked area alone, 1 the whole picture.",
-    },
-)
-ENGINE = (
-    list(INPAINT_PATCHES),
-    {"default": DEFAULT_ENGINE, "tooltip": "The inpaint model of Fooocus; None paints with the model as it is."},
-)
-UPSCALER = (
-    sockets.ANY_UPSCALER,
-    {"tooltip": "Enlarges a small part before the model paints in it; without it, it is resampled."},
-)
+FIELD_TOOLTIP = "How much of the image around the mask the model sees: 0 is the masked area alone, 1 the whole image."
 
 
-class FooocusInpaintCrop:
-    DESCRIPTION = "Cuts out the part of a picture round its mask, in a size that the model knows."
-    CATEGORY = "Fooocus/inpaint"
-    FUNCTION = "run"
-    RETURN_TYPES = (sockets.INPAINT, "IMAGE", "MASK", "INT", "INT")
-    RETURN_NAMES = ("region", "image", "mask", "width", "height")
-    OUTPUT_TOOLTIPS = (
-        "The part and where it belongs.",
-        "The part as a picture.",
-        "Its mask.",
-        "Its width in pixels, for control images.",
-        "Its height in pixels.",
+class FooocusInpaintCrop(Node):
+    schema = Schema(
+        display_name="Fooocus Inpaint Crop",
+        category="Fooocus/inpaint",
+        description="Crops the region around the mask and resizes it to a resolution that suits the model.",
+        search_aliases=("inpaint", "inpaint crop", "crop and stitch", "crop mask", "only masked"),
+        inputs=(
+            Input("image", "IMAGE", "Image to inpaint."),
+            Input("mask", "MASK", "1 where to repaint. Resized to the image if the sizes differ."),
+            Input("respective_field", fraction(0.618), FIELD_TOOLTIP),
+            Input(
+                "model",
+                sockets.MODEL,
+                "Model that will inpaint. Its training resolution decides the size of the region.",
+                optional=True,
+            ),
+            UPSCALER,
+        ),
+        outputs=(
+            Output("region", sockets.INPAINT, "The region and its place in the image."),
+            Output("image", "IMAGE", "The cropped image."),
+            Output("mask", "MASK", "The cropped mask."),
+            Output("width", "INT", "Width of the region in pixels, for control images."),
+            Output("height", "INT", "Height of the region in pixels, for control images."),
+        ),
     )
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {
-                "image": ("IMAGE", {"tooltip": "The picture."}),
-                "mask": ("MASK", {"tooltip": "1 where to repaint; of another size it is resampled."}),
-                "respective_field": FIELD,
-            },
-            "optional": {
-                "model": (sockets.MODEL, {"tooltip": "The model that will paint; it says which size is good."}),
-                "upscaler": UPSCALER,
-            },
-        }
-
     def run(
-        self, image: Any, mask: Any, respective_field: float, model: Model | None = None, upscaler: Any = None
-    ) -> tuple[InpaintRegion, Any, Any, int, int]:
+        self, image: Tensor, mask: Tensor, respective_field: float, model: Model | None = None, upscaler: Any = None
+    ) -> tuple[InpaintRegion, Tensor, Tensor, int, int]:
         region = stages.inpaint.crop(current_host(), image, mask, respective_field, model, upscaler)
         return region, region.crop, region.mask, region.width, region.height
 
 
-class FooocusInpaintFill:
-    DESCRIPTION = "Fills the hole of a picture from what is round it, by blurs of falling radius."
-    CATEGORY = "Fooocus/inpaint"
-    FUNCTION = "run"
-    RETURN_TYPES = ("IMAGE",)
-    RETURN_NAMES = ("image",)
-    OUTPUT_TOOLTIPS = ("The picture without its hole.",)
+class FooocusInpaintFill(Node):
+    schema = Schema(
+        display_name="Fooocus Inpaint Fill",
+        category="Fooocus/inpaint",
+        description="Fills the masked area from its surroundings, with blurs of decreasing radius.",
+        search_aliases=("inpaint", "fill masked area", "pre-fill", "infill"),
+        inputs=(
+            Input("image", "IMAGE", "Image to fill."),
+            Input("mask", "MASK", "1 where to fill."),
+        ),
+        outputs=(Output("image", "IMAGE", "The filled image."),),
+    )
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {
-                "image": ("IMAGE", {"tooltip": "The picture."}),
-                "mask": ("MASK", {"tooltip": "1 where the hole is."}),
-            }
-        }
-
-    def run(self, image: Any, mask: Any) -> tuple[Any]:
+    def run(self, image: Tensor, mask: Tensor) -> tuple[Tensor]:
         return (stages.inpaint.fill(image, mask),)
 
 
-class FooocusInpaintModel:
-    DESCRIPTION = (
-        "Fooocus's inpaint model on top of an SDXL model: it sees the mask and what is round it. For the last steps "
-        "the model goes on without it, or hands over to the refiner if it has one."
+class FooocusInpaintModel(Node):
+    schema = Schema(
+        display_name="Fooocus Inpaint Model",
+        category="Fooocus/inpaint",
+        description="Applies Fooocus's inpaint model to an SDXL model, which then takes the mask and the surroundings "
+        "into account. For the last steps it is switched off, or the model's refiner takes over.",
+        search_aliases=("inpaint", "inpaint model", "inpaint patch", "inpaint engine", "inpaint head"),
+        inputs=(
+            Input("model", sockets.MODEL, "SDXL model to apply it to."),
+            Input("engine", ENGINE, ENGINE_TOOLTIP),
+            Input(
+                "refiner_switch",
+                fraction(0.8),
+                "Fraction of the steps after which the inpaint model is switched off, if the model has no refiner. 1 "
+                "keeps it on.",
+                optional=True,
+                advanced=True,
+            ),
+            Input(
+                "refiner_swap",
+                Combo(SWAP_METHODS, "joint"),
+                "How it is switched off. joint: the network is swapped within one run. separate: two runs over one "
+                "noise schedule. vae: two full runs, with new noise in between.",
+                optional=True,
+                advanced=True,
+            ),
+        ),
+        outputs=(Output("model", sockets.MODEL, "The model, for Fooocus Inpaint Encode and the sampler."),),
     )
-    CATEGORY = "Fooocus/inpaint"
-    FUNCTION = "run"
-    RETURN_TYPES = (sockets.MODEL,)
-    RETURN_NAMES = ("model",)
-    OUTPUT_TOOLTIPS = ("The model for the encode node and the sampler.",)
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {
-                "model": (sockets.MODEL, {"tooltip": "The model."}),
-                "engine": ENGINE,
-            },
-            "optional": {
-                "refiner_switch": (
-                    "FLOAT",
-                    {
-                        **SHARE,
-                        "default": 0.8,
-                        "tooltip": "After which share of the steps a model without a refiner goes on plain; 1 is "
-                        "never.",
-                    },
-                ),
-                "refiner_swap": (
-                    list(SWAP_METHODS),
-                    {"default": "joint", "tooltip": "How it does so; see the refiner switch."},
-                ),
-            },
-        }
 
     def run(
         self, model: Model, engine: str, refiner_switch: float = 0.8, refiner_swap: SwapMethod = "joint"
@@ -137,31 +114,38 @@ class FooocusInpaintModel:
         return (stages.inpaint.with_engine(current_host(), model, engine, refiner_switch, refiner_swap),)
 
 
-class FooocusInpaintEncode:
-    DESCRIPTION = "Turns a cut-out part into the latent that the sampler paints in; the rest of it stays as it is."
-    CATEGORY = "Fooocus/inpaint"
-    FUNCTION = "run"
-    RETURN_TYPES = ("LATENT", "FLOAT")
-    RETURN_NAMES = ("latent", "denoise")
-    OUTPUT_TOOLTIPS = ("The part with its mask, for the sampler.", "The strength, for the sampler.")
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {
-                "region": (sockets.INPAINT, {"tooltip": "From the crop node."}),
-                "model": (sockets.MODEL, {"tooltip": "The model that will paint, from the inpaint model node."}),
-                "vae": (sockets.VAE, {"tooltip": "The autoencoder, from the refiner switch if there is one."}),
-                "settings": (sockets.SETTINGS, {"tooltip": "From the performance node."}),
-                "strength": STRENGTH,
-                "initial_latent": (
-                    "BOOLEAN",
-                    {"default": True, "tooltip": "Begin from the part as it is; off: from nothing."},
-                ),
-                "seed": ("INT", {**SEED, "tooltip": "The seed of the picture; wire the prompt's here."}),
-            },
-            "optional": {"filled": ("IMAGE", {"tooltip": "The part with its hole filled, for a strength near 1."})},
-        }
+class FooocusInpaintEncode(Node):
+    schema = Schema(
+        display_name="Fooocus Inpaint Encode",
+        category="Fooocus/inpaint",
+        description="Encodes a cropped region into a latent with its mask. The sampler keeps everything outside the "
+        "mask.",
+        search_aliases=("inpaint", "vae encode for inpainting", "set latent noise mask", "inpaint conditioning"),
+        inputs=(
+            Input("region", sockets.INPAINT, "Region from Fooocus Inpaint Crop."),
+            Input("model", sockets.MODEL, "Model that will inpaint, from Fooocus Inpaint Model."),
+            VAE,
+            SETTINGS,
+            Input("strength", fraction(1.0), STRENGTH_TOOLTIP),
+            Input(
+                "initial_latent",
+                Boolean(default=True),
+                "Start from the encoded region. When off, start from an empty latent.",
+                advanced=True,
+            ),
+            IMAGE_SEED,
+            Input(
+                "filled",
+                "IMAGE",
+                "The region with its masked area filled, for a strength near 1, from Fooocus Inpaint Fill.",
+                optional=True,
+            ),
+        ),
+        outputs=(
+            Output("latent", "LATENT", "The latent with its mask, for the sampler."),
+            Output("denoise", "FLOAT", "Denoise strength, for the sampler."),
+        ),
+    )
 
     def run(
         self,
@@ -172,129 +156,103 @@ class FooocusInpaintEncode:
         strength: float,
         initial_latent: bool,
         seed: int,
-        filled: Any = None,
-    ) -> tuple[dict[str, Any], float]:
+        filled: Tensor | None = None,
+    ) -> tuple[Latent, float]:
         latent = stages.inpaint.encode(
             current_host(), model, vae, region, settings, strength, filled, initial_latent, seed
         )
         return latent, strength
 
 
-class FooocusInpaintPaste:
-    DESCRIPTION = "Puts a painted part back into its picture, with a soft edge. All else stays to the bit."
-    CATEGORY = "Fooocus/inpaint"
-    FUNCTION = "run"
-    RETURN_TYPES = ("IMAGE",)
-    RETURN_NAMES = ("image",)
-    OUTPUT_TOOLTIPS = ("The whole picture.",)
+class FooocusInpaintPaste(Node):
+    schema = Schema(
+        display_name="Fooocus Inpaint Paste",
+        category="Fooocus/inpaint",
+        description="Pastes an inpainted region back into its image with a soft edge. Everything outside it is left "
+        "bit-identical.",
+        search_aliases=("inpaint", "inpaint stitch", "crop and stitch", "paste back", "uncrop"),
+        inputs=(
+            Input("image", "IMAGE", "Inpainted region, decoded."),
+            Input("region", sockets.INPAINT, "Its place in the image, from the node that cropped it."),
+        ),
+        outputs=(Output("image", "IMAGE", "The whole image."),),
+    )
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {
-                "image": ("IMAGE", {"tooltip": "The painted part, decoded."}),
-                "region": (sockets.INPAINT, {"tooltip": "Where it belongs, from the crop node or the inpaint node."}),
-            }
-        }
-
-    def run(self, image: Any, region: InpaintRegion) -> tuple[Any]:
+    def run(self, image: Tensor, region: InpaintRegion) -> tuple[Tensor]:
         return (stages.inpaint.paste(image, region),)
 
 
-class FooocusInpaintPrompt:
-    DESCRIPTION = (
-        "An additional prompt for the part that is repainted. It goes in front as the main line: styles and expansion "
-        "act on it, and the prompt follows as it is."
+class FooocusInpaintPrompt(Node):
+    schema = Schema(
+        display_name="Fooocus Inpaint Prompt",
+        category="Fooocus/inpaint",
+        description="Puts an additional prompt for the masked area in front of the prompt. It becomes the first line, "
+        "which styles and expansion apply to.",
+        search_aliases=("inpaint", "inpaint additional prompt", "inpaint prompt", "concatenate text"),
+        inputs=(
+            Input("text", String(multiline=True), "Prompt of the whole image."),
+            Input(
+                "additional_prompt",
+                String(multiline=True),
+                "What to draw in the masked area, such as 'highly detailed face' or 'beautiful eyes'.",
+            ),
+        ),
+        outputs=(Output("text", "STRING", "The combined text, for the prompt node."),),
     )
-    CATEGORY = "Fooocus/inpaint"
-    FUNCTION = "run"
-    RETURN_TYPES = ("STRING",)
-    RETURN_NAMES = ("text",)
-    OUTPUT_TOOLTIPS = ("The text for the prompt node.",)
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        text = {"default": "", "multiline": True}
-        return {
-            "required": {
-                "text": ("STRING", {**text, "tooltip": "The prompt."}),
-                "additional_prompt": (
-                    "STRING",
-                    {**text, "tooltip": "What is in the part, such as 'highly detailed face' or 'beautiful eyes'."},
-                ),
-            }
-        }
 
     def run(self, text: str, additional_prompt: str) -> tuple[str]:
         return (stages.inpaint.with_additional(text, additional_prompt),)
 
 
-class FooocusInpaint:
-    DESCRIPTION = (
-        "Fooocus's inpaint and outpaint up to the sampler, in its three modes: the mask is changed, the picture made "
-        "larger, the part cut out, filled and encoded, and the inpaint model applied. Sample the latent with the model "
-        "and denoise from here, decode it, and paste it back into the region."
+class FooocusInpaint(Node):
+    schema = Schema(
+        display_name="Fooocus Inpaint",
+        category="Fooocus/inpaint",
+        description="Prepares inpainting or outpainting in one of Fooocus's three modes: adjusts the mask, extends the "
+        "image, crops, fills and encodes the region, and applies the inpaint model. Sample the latent with this "
+        "node's model and denoise, decode it, and paste it back with Fooocus Inpaint Paste.",
+        search_aliases=("inpaint", "outpaint", "improve detail", "modify content", "inpainting", "outpainting"),
+        inputs=(
+            Input("image", "IMAGE", "Image to inpaint."),
+            Input("model", sockets.MODEL, "Model that will inpaint, with the LoRAs applied."),
+            VAE,
+            SETTINGS,
+            Input(
+                "mode",
+                Combo(tuple(INPAINT_MODES), next(iter(INPAINT_MODES))),
+                "Inpaint: strength 1, with the inpaint model. Improve Detail: strength 0.5, without it, seeing only "
+                "the masked area. Modify Content: like Inpaint, from an empty latent, seeing only the masked area.",
+            ),
+            *side_switches(
+                "Extend the image on the {side} and paint the new area. Only the mode Inpaint or Outpaint does this.",
+                prefix="outpaint_",
+            ),
+            Input("erode_or_dilate", GROWTH, "Number of pixels to grow the mask by. Negative values shrink it."),
+            Input("invert_mask", Boolean(), "Repaint everything outside the mask instead."),
+            IMAGE_SEED,
+            Input("override", Boolean(), "Use the four values below instead of the mode's.", advanced=True),
+            Input("disable_initial_latent", Boolean(), "Start from an empty latent.", advanced=True),
+            Input("engine", ENGINE, ENGINE_TOOLTIP, advanced=True),
+            Input("strength", fraction(1.0), STRENGTH_TOOLTIP, advanced=True),
+            Input("respective_field", fraction(0.618), FIELD_TOOLTIP, advanced=True),
+            Input("mask", "MASK", "1 where to repaint. Not needed for outpainting.", optional=True),
+            UPSCALER,
+        ),
+        outputs=(
+            Output("model", sockets.MODEL, "The model with the mode's inpaint engine, for the sampler."),
+            Output("latent", "LATENT", "The latent with its mask, for the sampler."),
+            Output("denoise", "FLOAT", "Denoise strength, for the sampler."),
+            Output("region", sockets.INPAINT, "The region's place in the image, for Fooocus Inpaint Paste."),
+            Output("filled", "IMAGE", "The region as it was encoded, for inspection."),
+            Output("mask", "MASK", "The mask of the region, for inspection."),
+            Output("width", "INT", "Width of the region in pixels, for control images."),
+            Output("height", "INT", "Height of the region in pixels, for control images."),
+        ),
     )
-    CATEGORY = "Fooocus/inpaint"
-    FUNCTION = "run"
-    RETURN_TYPES = (sockets.MODEL, "LATENT", "FLOAT", sockets.INPAINT, "IMAGE", "MASK", "INT", "INT")
-    RETURN_NAMES = ("model", "latent", "denoise", "region", "filled", "mask", "width", "height")
-    OUTPUT_TOOLTIPS = (
-        "The model with the mode's engine, for the sampler.",
-        "The latent, for the sampler.",
-        "The strength, for the sampler.",
-        "Where the part belongs, for the paste node.",
-        "The part as it is encoded, to look at.",
-        "Its mask, to look at.",
-        "The part's width in pixels, for control images.",
-        "Its height in pixels.",
-    )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        modes = list(INPAINT_MODES)
-        return {
-            "required": {
-                "image": ("IMAGE", {"tooltip": "The picture."}),
-                "model": (sockets.MODEL, {"tooltip": "The model, with the LoRAs applied."}),
-                "vae": (sockets.VAE, {"tooltip": "The autoencoder, from the refiner switch if there is one."}),
-                "settings": (sockets.SETTINGS, {"tooltip": "From the performance node."}),
-                "mode": (
-                    modes,
-                    {
-                        "default": modes[0],
-                        "tooltip": "Inpaint: engine, strength 1. Improve Detail: no engine, strength 0.5, the masked "
-                        "area alone. Modify Content: as Inpaint, from nothing, the masked area alone.",
-                    },
-                ),
-                **{
-                    name: (kind, {**options, "tooltip": options["tooltip"] + " Only Inpaint or Outpaint does it."})
-                    for name, (kind, options) in sides_inputs("outpaint_").items()
-                },
-                "erode_or_dilate": (
-                    "INT",
-                    {"default": 0, "min": -64, "max": 64, "tooltip": "Pixels to grow the mask by; below 0 it shrinks."},
-                ),
-                "invert_mask": ("BOOLEAN", {"default": False, "tooltip": "Repaint what the mask leaves out."}),
-                "seed": ("INT", {**SEED, "tooltip": "The seed of the picture; wire the prompt's here."}),
-                "override": (
-                    "BOOLEAN",
-                    {"default": False, "tooltip": "Take the four values below in place of the mode's."},
-                ),
-                "disable_initial_latent": ("BOOLEAN", {"default": False, "tooltip": "Begin from nothing."}),
-                "engine": ENGINE,
-                "strength": STRENGTH,
-                "respective_field": FIELD,
-            },
-            "optional": {
-                "mask": ("MASK", {"tooltip": "1 where to repaint; outpainting needs none."}),
-                "upscaler": UPSCALER,
-            },
-        }
 
     def run(
         self,
-        image: Any,
+        image: Tensor,
         model: Model,
         vae: Vae,
         settings: SamplingSettings,
@@ -311,9 +269,9 @@ class FooocusInpaint:
         engine: str,
         strength: float,
         respective_field: float,
-        mask: Any = None,
+        mask: Tensor | None = None,
         upscaler: Any = None,
-    ) -> tuple[Model, dict[str, Any], float, InpaintRegion, Any, Any, int, int]:
+    ) -> tuple[Model, Latent, float, InpaintRegion, Tensor, Tensor, int, int]:
         given = InpaintMode(engine, strength, respective_field, not disable_initial_latent) if override else None
         sides = chosen_sides(outpaint_left, outpaint_top, outpaint_right, outpaint_bottom)
         done = stages.inpaint.inpaint(

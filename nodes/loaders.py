@@ -1,60 +1,70 @@
-"""Fooocus/load: checkpoints and LoRAs."""
+"""Fooocus/load: checkpoints, LoRAs and FreeU."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 from ..pipelines import stages
 from ..pipelines.host import POCKET, files_of
-from ..pipelines.models.handles import Clip, Model, Vae
 from ..pipelines.settings import DEFAULT_CHECKPOINT, DEFAULT_VAE, MAX_LORAS, NO_FILE, POCKET_CHOICE
 from ..pipelines.types import FreeU, Lora
 from . import sockets
 from .checks import problem
 from .comfy import current_host
+from .schema import Combo, Float, Input, Int, Output, Schema
+from .v1 import Node
 
-WEIGHT = {"default": 1.0, "min": -10.0, "max": 10.0, "step": 0.01}
+if TYPE_CHECKING:
+    from ..pipelines.models.handles import Clip, Model, Vae
+
+LORA_WEIGHT = Float(1.0, min=-10.0, max=10.0, step=0.01)
 
 
-class FooocusLoadCheckpoint:
-    DESCRIPTION = "Reads an SDXL checkpoint: the network that draws, the text encoders and the autoencoder."
-    CATEGORY = "Fooocus/load"
-    FUNCTION = "run"
-    RETURN_TYPES = (sockets.MODEL, sockets.CLIP, sockets.VAE)
-    RETURN_NAMES = ("model", "clip", "vae")
-    OUTPUT_TOOLTIPS = ("The network that draws.", "The text encoders.", "The autoencoder.")
+def checkpoint_files() -> list[str]:
+    """The checkpoints that can be chosen."""
+    return [*current_host().names("checkpoints"), POCKET_CHOICE]
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        host = current_host()
-        checkpoints = [*host.names("checkpoints"), POCKET_CHOICE]
-        default = DEFAULT_CHECKPOINT if DEFAULT_CHECKPOINT in checkpoints else checkpoints[0]
-        return {
-            "required": {
-                "ckpt_name": (
-                    checkpoints,
-                    {
-                        "default": default,
-                        "tooltip": "The checkpoint file. 'pocket' is the small model that comes with the pack: "
-                        "coloured shapes at 128 pixels, to try every workflow without a download.",
-                    },
-                ),
-                "vae_name": (
-                    [DEFAULT_VAE, *host.names("vae")],
-                    {"default": DEFAULT_VAE, "tooltip": "Another autoencoder in place of the checkpoint's own."},
-                ),
-                "clip_skip": (
-                    "INT",
-                    {
-                        "default": 2,
-                        "min": 1,
-                        "max": 12,
-                        "tooltip": "Which layer of the text encoders is read, from the end: Fooocus reads the "
-                        "second to last; anime checkpoints often want 2 as well, some 1.",
-                    },
-                ),
-            }
-        }
+
+def vae_files() -> list[str]:
+    """The checkpoint's own VAE and the VAE files."""
+    return [DEFAULT_VAE, *current_host().names("vae")]
+
+
+def lora_files() -> list[str]:
+    """'None', the host's LoRA files, and those of the pocket model that are not among them."""
+    names = [NO_FILE, *current_host().names("loras"), *files_of("loras", POCKET / "loras")]
+    return list(dict.fromkeys(names))
+
+
+class FooocusLoadCheckpoint(Node):
+    schema = Schema(
+        display_name="Fooocus Load Checkpoint",
+        category="Fooocus/load",
+        description="Loads an SDXL checkpoint: the diffusion model, the text encoders and the VAE.",
+        search_aliases=("load model", "checkpoint", "checkpoint loader", "base model", "sdxl", "clip skip"),
+        inputs=(
+            Input(
+                "ckpt_name",
+                Combo(checkpoint_files, DEFAULT_CHECKPOINT),
+                "Checkpoint file. 'pocket' is the small model that comes with the pack: it draws colored shapes at "
+                "128×128, so that every workflow can be tried without a download.",
+            ),
+            Input("vae_name", Combo(vae_files, DEFAULT_VAE), "VAE to use instead of the checkpoint's own."),
+            Input(
+                "clip_skip",
+                Int(default=2, min=1, max=12),
+                "Layer of the text encoders to read, counted from the last. Fooocus reads the second to last, 2. Some "
+                "anime checkpoints need 1.",
+                advanced=True,
+            ),
+        ),
+        outputs=(
+            Output("model", sockets.MODEL, "The diffusion model (UNet)."),
+            Output("clip", sockets.CLIP, "The text encoders."),
+            Output("vae", sockets.VAE, "The VAE."),
+        ),
+    )
 
     @classmethod
     def VALIDATE_INPUTS(cls, ckpt_name: str | None, vae_name: str | None) -> bool | str:
@@ -66,23 +76,19 @@ class FooocusLoadCheckpoint:
         return stages.load.checkpoint(current_host(), ckpt_name, vae_name, clip_skip)
 
 
-class FooocusLora:
-    DESCRIPTION = "One LoRA and its weight. Chain several, or use the stack of five."
-    CATEGORY = "Fooocus/load"
-    FUNCTION = "run"
-    RETURN_TYPES = (sockets.LORAS,)
-    RETURN_NAMES = ("loras",)
-    OUTPUT_TOOLTIPS = ("The LoRAs so far, this one last.",)
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {
-                "lora_name": (lora_choices(), {"tooltip": "The LoRA file; 'None' adds nothing."}),
-                "weight": ("FLOAT", {**WEIGHT, "tooltip": "How strongly it acts; negative turns it around."}),
-            },
-            "optional": {"loras": (sockets.LORAS, {"tooltip": "LoRAs that come before this one."})},
-        }
+class FooocusLora(Node):
+    schema = Schema(
+        display_name="Fooocus LoRA",
+        category="Fooocus/load",
+        description="Adds one LoRA to a list of LoRAs. Chain several, or use Fooocus LoRA Stack for five at once.",
+        search_aliases=("lora", "load lora", "lora loader"),
+        inputs=(
+            Input("lora_name", Combo(lora_files), "LoRA file. 'None' adds nothing."),
+            Input("weight", LORA_WEIGHT, "Strength of the LoRA. A negative weight inverts its effect."),
+            Input("loras", sockets.LORAS, "LoRAs from earlier nodes in the chain.", optional=True),
+        ),
+        outputs=(Output("loras", sockets.LORAS, "All LoRAs so far, this one last."),),
+    )
 
     @classmethod
     def VALIDATE_INPUTS(cls, lora_name: str) -> bool | str:
@@ -92,25 +98,22 @@ class FooocusLora:
         return (stages.load.add_loras(loras, [(lora_name, weight)]),)
 
 
-class FooocusLoraStack:
-    DESCRIPTION = "Five LoRAs with their weights, as Fooocus's LoRA slots."
-    CATEGORY = "Fooocus/load"
-    FUNCTION = "run"
-    RETURN_TYPES = (sockets.LORAS,)
-    RETURN_NAMES = ("loras",)
-    OUTPUT_TOOLTIPS = ("The LoRAs so far, these last.",)
+def lora_slots() -> Iterator[Input]:
+    """A file and a weight for each of Fooocus's LoRA slots."""
+    for i in range(1, MAX_LORAS + 1):
+        yield Input(f"lora_{i}", Combo(lora_files, NO_FILE), f"LoRA file {i}. 'None' leaves the slot empty.")
+        yield Input(f"weight_{i}", LORA_WEIGHT, f"Strength of LoRA {i}. A negative weight inverts its effect.")
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        choices = lora_choices()
-        slots: dict[str, Any] = {}
-        for i in range(1, MAX_LORAS + 1):
-            slots[f"lora_{i}"] = (choices, {"default": NO_FILE, "tooltip": f"LoRA file {i}; 'None' leaves it out."})
-            slots[f"weight_{i}"] = ("FLOAT", {**WEIGHT, "tooltip": f"Weight of LoRA {i}; negative turns it around."})
-        return {
-            "required": slots,
-            "optional": {"loras": (sockets.LORAS, {"tooltip": "LoRAs that come before these."})},
-        }
+
+class FooocusLoraStack(Node):
+    schema = Schema(
+        display_name="Fooocus LoRA Stack",
+        category="Fooocus/load",
+        description="Adds up to five LoRAs to a list of LoRAs, like Fooocus's LoRA slots.",
+        search_aliases=("lora", "lora stack", "lora stacker", "multiple loras"),
+        inputs=(*lora_slots(), Input("loras", sockets.LORAS, "LoRAs from earlier nodes in the chain.", optional=True)),
+        outputs=(Output("loras", sockets.LORAS, "All LoRAs so far, these last."),),
+    )
 
     @classmethod
     def VALIDATE_INPUTS(cls, lora_1: str, lora_2: str, lora_3: str, lora_4: str, lora_5: str) -> bool | str:
@@ -121,58 +124,55 @@ class FooocusLoraStack:
         return (stages.load.add_loras(loras, pairs),)
 
 
-class FooocusApplyLoras:
-    DESCRIPTION = "Applies LoRAs to the model and the text encoders. The model that came in stays as it is."
-    CATEGORY = "Fooocus/load"
-    FUNCTION = "run"
-    RETURN_TYPES = (sockets.MODEL, sockets.CLIP)
-    RETURN_NAMES = ("model", "clip")
-    OUTPUT_TOOLTIPS = ("The model with the LoRAs.", "The text encoders with the LoRAs.")
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {
-                "model": (sockets.MODEL, {"tooltip": "The model to apply them to."}),
-                "clip": (sockets.CLIP, {"tooltip": "The text encoders to apply them to."}),
-                "loras": (sockets.LORAS, {"tooltip": "The LoRAs, in the order in which they are added up."}),
-            }
-        }
+class FooocusApplyLoras(Node):
+    schema = Schema(
+        display_name="Fooocus Apply LoRAs",
+        category="Fooocus/load",
+        description="Applies LoRAs to the model and the text encoders. Branches that use the model from before this "
+        "node are not affected.",
+        search_aliases=("lora", "apply lora", "merge lora"),
+        inputs=(
+            Input("model", sockets.MODEL, "Model to apply the LoRAs to."),
+            Input("clip", sockets.CLIP, "Text encoders to apply the LoRAs to."),
+            Input(
+                "loras", sockets.LORAS, "LoRAs to apply, usually from the prompt node, which adds those of its tags."
+            ),
+        ),
+        outputs=(
+            Output("model", sockets.MODEL, "The model with the LoRAs."),
+            Output("clip", sockets.CLIP, "The text encoders with the LoRAs."),
+        ),
+    )
 
     def run(self, model: Model, clip: Clip, loras: tuple[Lora, ...]) -> tuple[Model, Clip]:
         return stages.load.apply_loras(current_host(), model, clip, loras)
 
 
-class FooocusFreeU:
-    DESCRIPTION = "FreeU V2: strengthens the decoder's backbone and calms its skips. Fooocus leaves it off."
-    CATEGORY = "Fooocus/load"
-    FUNCTION = "run"
-    RETURN_TYPES = (sockets.MODEL,)
-    RETURN_NAMES = ("model",)
-    OUTPUT_TOOLTIPS = ("The model with FreeU.",)
+BACKBONE = "Scale of the UNet decoder's backbone features"
+SKIP = "Scale of the UNet decoder's skip connections"
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        backbone = {"min": 0.0, "max": 2.0, "step": 0.01}
-        skip = {"min": 0.0, "max": 4.0, "step": 0.01}
-        return {
-            "required": {
-                "model": (sockets.MODEL, {"tooltip": "The model to strengthen."}),
-                "b1": (
-                    "FLOAT",
-                    {"default": 1.01, **backbone, "tooltip": "Backbone gain at the lowest level; 1 is off."},
-                ),
-                "b2": ("FLOAT", {"default": 1.02, **backbone, "tooltip": "Backbone gain one level up; 1 is off."}),
-                "s1": ("FLOAT", {"default": 0.99, **skip, "tooltip": "Skip gain at the lowest level; 1 is off."}),
-                "s2": ("FLOAT", {"default": 0.95, **skip, "tooltip": "Skip gain one level up; 1 is off."}),
-            }
-        }
+
+def gain(default: float, most: float) -> Float:
+    """A factor from 0 to `most`."""
+    return Float(default, min=0.0, max=most, step=0.01)
+
+
+class FooocusFreeU(Node):
+    schema = Schema(
+        display_name="Fooocus FreeU",
+        category="Fooocus/load",
+        description="Applies FreeU V2, which amplifies the backbone features of the UNet's decoder and attenuates its "
+        "skip connections. Fooocus leaves it off by default.",
+        search_aliases=("freeu", "freeu v2", "free lunch"),
+        inputs=(
+            Input("model", sockets.MODEL, "Model to apply FreeU to."),
+            Input("b1", gain(1.01, 2.0), f"{BACKBONE} at the lowest resolution. 1 turns it off."),
+            Input("b2", gain(1.02, 2.0), f"{BACKBONE} one level up. 1 turns it off."),
+            Input("s1", gain(0.99, 4.0), f"{SKIP} at the lowest resolution. 1 turns it off."),
+            Input("s2", gain(0.95, 4.0), f"{SKIP} one level up. 1 turns it off."),
+        ),
+        outputs=(Output("model", sockets.MODEL, "The model with FreeU."),),
+    )
 
     def run(self, model: Model, b1: float, b2: float, s1: float, s2: float) -> tuple[Model]:
         return (stages.load.with_freeu(model, FreeU(b1, b2, s1, s2)),)
-
-
-def lora_choices() -> list[str]:
-    """'None', the host's LoRA files, and those of the pocket model that are not among them."""
-    names = [NO_FILE, *current_host().names("loras"), *files_of("loras", POCKET / "loras")]
-    return list(dict.fromkeys(names))

@@ -1,53 +1,53 @@
-"""Fooocus/output: saving pictures with how they were made."""
+"""Fooocus/output: saving images with a description of how they were made."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..pipelines import stages
-from ..pipelines.models.handles import Info
 from ..pipelines.settings import FORMATS, METADATA_SCHEMES
 from . import sockets
 from .comfy import current_host
+from .schema import Combo, Hidden, Input, Int, Schema, String
+from .v1 import Node
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..pipelines.models.handles import Info
 
 
-class FooocusSaveImage:
-    DESCRIPTION = "Saves pictures as png, jpeg or webp, with Fooocus's or A1111's text and the workflow inside."
-    CATEGORY = "Fooocus/output"
-    FUNCTION = "run"
-    OUTPUT_NODE = True
-    RETURN_TYPES = ()
-    RETURN_NAMES = ()
-    OUTPUT_TOOLTIPS = ()
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {
-                "images": ("IMAGE", {"tooltip": "The pictures to save."}),
-                "filename_prefix": (
-                    "STRING",
-                    {"default": "Fooocus", "tooltip": "Start of the file name; a folder before a slash; %year% etc."},
-                ),
-                "format": (list(FORMATS), {"default": "png", "tooltip": "png keeps every pixel as it is."}),
-                "quality": (
-                    "INT",
-                    {"default": 95, "min": 1, "max": 100, "tooltip": "Of jpeg and webp; 100 is the largest file."},
-                ),
-                "metadata": (
-                    list(METADATA_SCHEMES),
-                    {"default": "fooocus", "tooltip": "Text that says how the picture was made, and in which form."},
-                ),
-            },
-            "optional": {
-                "info": (sockets.INFO, {"tooltip": "How the picture was made, from the sampler, for the text."}),
-            },
-            "hidden": {"graph": "PROMPT", "extra_pnginfo": "EXTRA_PNGINFO"},
-        }
+class FooocusSaveImage(Node):
+    schema = Schema(
+        display_name="Fooocus Save Image",
+        category="Fooocus/output",
+        description="Saves images as PNG, JPEG or WebP, with the workflow and generation parameters in the format of "
+        "Fooocus or A1111.",
+        search_aliases=("save image", "export image", "metadata", "save png", "save jpeg", "save webp", "a1111"),
+        inputs=(
+            Input("images", "IMAGE", "Images to save."),
+            Input(
+                "filename_prefix",
+                String("Fooocus"),
+                "Start of the file name. May name a sub-folder, as in folder/name, and use placeholders such as "
+                "%year%.",
+            ),
+            Input("format", Combo(FORMATS, "png"), "File format. png is lossless."),
+            Input("quality", Int(default=95, min=1, max=100), "Quality of jpeg and webp. Higher means larger files."),
+            Input(
+                "metadata",
+                Combo(METADATA_SCHEMES, "fooocus"),
+                "Format of the generation parameters written into the file. none writes only the workflow.",
+            ),
+            Input("info", sockets.INFO, "Generation parameters, from the sampler.", optional=True),
+        ),
+        hidden=(Hidden("graph", "PROMPT"), Hidden("extra_pnginfo", "EXTRA_PNGINFO")),
+        is_output_node=True,
+    )
 
     def run(
         self,
-        images: Any,
+        images: Tensor,
         filename_prefix: str,
         format: str,
         quality: int,

@@ -1,41 +1,51 @@
-"""Fooocus/prompt: styles, the composed prompt, and its encoding."""
+"""Fooocus/prompt: styles, prompt expansion, composing prompts and encoding them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..pipelines import stages
-from ..pipelines.models.handles import Clip
-from ..pipelines.settings import DEFAULT_STYLES, MAX_SEED, NO_STYLE
-from ..pipelines.types import Lora, Prompt, SamplingSettings
+from ..pipelines.settings import DEFAULT_STYLES, NO_STYLE
+from ..pipelines.types import Conditioning, Lora, Prompt, SamplingSettings
 from . import sockets
 from .checks import problem
 from .comfy import current_host
+from .inputs import SEED
+from .schema import Boolean, Combo, Input, Int, Output, Schema, String
+from .v1 import Node
+
+if TYPE_CHECKING:
+    from ..pipelines.models.handles import Clip
 
 STYLE_SLOTS = 6
 
 
-class FooocusStyles:
-    DESCRIPTION = "Up to six styles, applied in order. Chain two of these for more."
-    CATEGORY = "Fooocus/prompt"
-    FUNCTION = "run"
-    RETURN_TYPES = ("STRING",)
-    RETURN_NAMES = ("styles",)
-    OUTPUT_TOOLTIPS = ("The names of the styles, separated by commas.",)
+def style_choices() -> list[str]:
+    """'None' and the names of all styles."""
+    return [NO_STYLE, *stages.prompt.style_names(current_host())]
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        names = [NO_STYLE, *stages.prompt.style_names(current_host())]
-        defaults = DEFAULT_STYLES + (NO_STYLE,) * (STYLE_SLOTS - len(DEFAULT_STYLES))
-        return {
-            "required": {
-                f"style_{i}": (names, {"default": default, "tooltip": f"Style {i}; 'None' leaves it out."})
-                for i, default in enumerate(defaults, start=1)
-            },
-            "optional": {
-                "styles": ("STRING", {"forceInput": True, "tooltip": "Styles that come before these."}),
-            },
-        }
+
+def style_slots() -> tuple[Input, ...]:
+    """A choice of style for each slot, the first ones set to Fooocus's default styles."""
+    defaults = DEFAULT_STYLES + (NO_STYLE,) * (STYLE_SLOTS - len(DEFAULT_STYLES))
+    return tuple(
+        Input(f"style_{i}", Combo(style_choices, default), f"Style {i}. 'None' leaves the slot empty.")
+        for i, default in enumerate(defaults, start=1)
+    )
+
+
+class FooocusStyles(Node):
+    schema = Schema(
+        display_name="Fooocus Styles",
+        category="Fooocus/prompt",
+        description="Selects up to six styles, applied in order. Chain several for more.",
+        search_aliases=("styles", "style selector", "sdxl styles", "prompt styles", "prompt styler"),
+        inputs=(
+            *style_slots(),
+            Input("styles", "STRING", "Styles from earlier nodes in the chain.", optional=True),
+        ),
+        outputs=(Output("styles", "STRING", "The names of all styles so far, separated by commas."),),
+    )
 
     @classmethod
     def VALIDATE_INPUTS(cls, **slots: Any) -> bool | str:
@@ -45,122 +55,82 @@ class FooocusStyles:
         return (stages.prompt.join_styles([styles, *(slots[f"style_{i}"] for i in range(1, STYLE_SLOTS + 1))]),)
 
 
-class FooocusExpandPrompt:
-    DESCRIPTION = (
-        "Continues a prompt with words that fit: GPT-2 with Fooocus's word list, the pseudo style Fooocus V2 on its "
-        "own. Without the model's files, a few general words of this pack."
+class FooocusExpandPrompt(Node):
+    schema = Schema(
+        display_name="Fooocus Expand Prompt",
+        category="Fooocus/prompt",
+        description="Expands a prompt with matching words from Fooocus's GPT-2 model, like the style Fooocus V2. "
+        "Without the model's files it appends a few general words.",
+        search_aliases=("prompt expansion", "expand prompt", "fooocus v2", "gpt-2", "gpt2", "magic prompt"),
+        inputs=(
+            Input(
+                "text",
+                String(multiline=True, placeholder="Prompt to expand"),
+                "Prompt to expand. Only the first line is expanded. Do not combine with the style Fooocus V2, which "
+                "would expand the result again.",
+            ),
+            Input("seed", SEED, "Seed of the expansion. The same text and seed give the same words."),
+        ),
+        outputs=(
+            Output(
+                "text",
+                "STRING",
+                "The prompt with its first line expanded. Fooocus's expansion model is licensed CC BY-NC 4.0 outside "
+                "Fooocus: no commercial use.",
+            ),
+        ),
     )
-    CATEGORY = "Fooocus/prompt"
-    FUNCTION = "run"
-    RETURN_TYPES = ("STRING",)
-    RETURN_NAMES = ("text",)
-    OUTPUT_TOOLTIPS = (
-        "The whole text: the first line with its continuation, and the further lines. Fooocus's expansion model is "
-        "CC BY-NC 4.0 outside Fooocus: no commercial use.",
-    )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {
-                "text": (
-                    "STRING",
-                    {
-                        "multiline": True,
-                        "default": "",
-                        "placeholder": "What to continue",
-                        "tooltip": "Only the first line is continued. Wire it into a prompt without the style "
-                        "Fooocus V2, which would continue it again.",
-                    },
-                ),
-                "seed": (
-                    "INT",
-                    {
-                        "default": 0,
-                        "min": 0,
-                        "max": MAX_SEED,
-                        "control_after_generate": True,
-                        "tooltip": "The same text and seed give the same words on the same kind of device.",
-                    },
-                ),
-            },
-        }
 
     def run(self, text: str, seed: int) -> tuple[str]:
         return (stages.expand.expand(current_host(), text, seed),)
 
 
-class FooocusPrompt:
-    DESCRIPTION = (
-        "Composes the texts of every picture: wildcards __name__, arrays [[a, b]], <lora:name:weight> tags, "
-        "further lines as further texts, styles and the expansion. One prompt per picture goes on."
+class FooocusPrompt(Node):
+    schema = Schema(
+        display_name="Fooocus Prompt",
+        category="Fooocus/prompt",
+        description="Composes the prompt of each image: replaces wildcards (__name__) and arrays ([[a, b]]), reads "
+        "LoRA tags (<lora:name:weight>), applies styles and expands the prompt.",
+        search_aliases=("prompt", "wildcards", "array", "lora tag", "dynamic prompts", "seed", "negative prompt"),
+        inputs=(
+            Input(
+                "text",
+                String(multiline=True, placeholder="Prompt"),
+                "What to draw. Styles apply to the first line; each further line is added as a text of its own.",
+            ),
+            Input(
+                "negative",
+                String(multiline=True, placeholder="Negative prompt"),
+                "What to avoid. Has no effect at a guidance scale of 1.",
+            ),
+            Input("seed", SEED, "Seed of the first image. Each further image adds 1."),
+            Input("num_images", Int(default=1, min=1, max=32), "Number of images, each with its own seed and prompt."),
+            Input("loras", sockets.LORAS, "LoRAs to add those of the prompt's tags to.", optional=True),
+            Input("styles", "STRING", "Style names separated by commas, from Fooocus Styles.", optional=True),
+            Input(
+                "wildcards_in_order",
+                Boolean(default=False),
+                "Take the lines of wildcard files in order instead of at random.",
+                optional=True,
+                advanced=True,
+            ),
+            Input(
+                "increment_seed",
+                Boolean(default=True),
+                "Give each image its own seed. When off, all images share the first seed and differ only by arrays and "
+                "wildcards in order.",
+                optional=True,
+                advanced=True,
+            ),
+        ),
+        outputs=(
+            Output("prompt", sockets.PROMPT, "The composed prompt of each image.", is_list=True),
+            Output("loras", sockets.LORAS, "The input LoRAs and those of the prompt's tags."),
+            Output("seed", "INT", "The seed of each image.", is_list=True),
+            Output("positive text", "STRING", "The positive texts that will be encoded, one per line.", is_list=True),
+            Output("negative text", "STRING", "The negative texts that will be encoded, one per line.", is_list=True),
+        ),
     )
-    CATEGORY = "Fooocus/prompt"
-    FUNCTION = "run"
-    RETURN_TYPES = (sockets.PROMPT, sockets.LORAS, "INT", "STRING", "STRING")
-    RETURN_NAMES = ("prompt", "loras", "seed", "positive text", "negative text")
-    OUTPUT_IS_LIST = (True, False, True, True, True)
-    OUTPUT_TOOLTIPS = (
-        "The composed prompt of each picture.",
-        "The LoRAs that came in and those of the prompt's tags.",
-        "The seed of each picture.",
-        "What the text encoders will read, one line a text.",
-        "What they will read as negative, one line a text.",
-    )
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {
-                "text": (
-                    "STRING",
-                    {
-                        "multiline": True,
-                        "default": "",
-                        "placeholder": "What to draw",
-                        "tooltip": "The first line is styled; each further line is a text of its own.",
-                    },
-                ),
-                "negative": (
-                    "STRING",
-                    {
-                        "multiline": True,
-                        "default": "",
-                        "placeholder": "What to avoid",
-                        "tooltip": "What to avoid. It counts only with guidance above 1.",
-                    },
-                ),
-                "seed": (
-                    "INT",
-                    {
-                        "default": 0,
-                        "min": 0,
-                        "max": MAX_SEED,
-                        "control_after_generate": True,
-                        "tooltip": "The first picture's seed; the next ones count up from it.",
-                    },
-                ),
-                "num_images": (
-                    "INT",
-                    {"default": 1, "min": 1, "max": 32, "tooltip": "How many pictures, each with a seed of its own."},
-                ),
-            },
-            "optional": {
-                "loras": (sockets.LORAS, {"tooltip": "LoRAs chosen so far; the prompt's tags add to them."}),
-                "styles": (
-                    "STRING",
-                    {"forceInput": True, "tooltip": "Style names separated by commas, from a styles node."},
-                ),
-                "wildcards_in_order": (
-                    "BOOLEAN",
-                    {"default": False, "tooltip": "Take wildcard lines one after the other instead of by chance."},
-                ),
-                "increment_seed": (
-                    "BOOLEAN",
-                    {"default": True, "tooltip": "Off: every picture has the same seed; only arrays and order change."},
-                ),
-            },
-        }
 
     def run(
         self,
@@ -185,31 +155,30 @@ class FooocusPrompt:
         )
 
 
-class FooocusEncodePrompt:
-    DESCRIPTION = (
-        "Reads the prompt with the text encoders: one token sequence and one pooled vector a side. embedding:NAME in a "
-        "text stands for the vectors of that file in the folder embeddings."
+class FooocusEncodePrompt(Node):
+    schema = Schema(
+        display_name="Fooocus Encode Prompt",
+        category="Fooocus/prompt",
+        description="Encodes a prompt with SDXL's text encoders. embedding:NAME in a prompt inserts a textual "
+        "inversion from the folder 'embeddings'.",
+        search_aliases=("clip text encode", "text encode", "encode prompt", "conditioning", "textual inversion"),
+        inputs=(
+            Input("clip", sockets.CLIP, "Text encoders, with the LoRAs applied."),
+            Input("prompt", sockets.PROMPT, "Composed prompt, from the prompt node."),
+            Input(
+                "settings",
+                sockets.SETTINGS,
+                "Sampling settings. At a guidance scale of 1 the negative prompt is not encoded, which saves time.",
+                optional=True,
+            ),
+        ),
+        outputs=(
+            Output("positive", "CONDITIONING", "Conditioning for what to draw."),
+            Output("negative", "CONDITIONING", "Conditioning for what to avoid."),
+        ),
     )
-    CATEGORY = "Fooocus/prompt"
-    FUNCTION = "run"
-    RETURN_TYPES = ("CONDITIONING", "CONDITIONING")
-    RETURN_NAMES = ("positive", "negative")
-    OUTPUT_TOOLTIPS = ("What to draw.", "What to avoid.")
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {
-                "clip": (sockets.CLIP, {"tooltip": "The text encoders, with the LoRAs applied."}),
-                "prompt": (sockets.PROMPT, {"tooltip": "A composed prompt."}),
-            },
-            "optional": {
-                "settings": (
-                    sockets.SETTINGS,
-                    {"tooltip": "With guidance 1 the negative side is not read at all, which saves its time."},
-                ),
-            },
-        }
-
-    def run(self, clip: Clip, prompt: Prompt, settings: SamplingSettings | None = None) -> tuple[Any, Any]:
+    def run(
+        self, clip: Clip, prompt: Prompt, settings: SamplingSettings | None = None
+    ) -> tuple[Conditioning, Conditioning]:
         return stages.encode.encode(current_host(), clip, prompt, settings or SamplingSettings())

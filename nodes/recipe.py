@@ -1,4 +1,4 @@
-"""Fooocus/recipe: all settings at once, from a picture that was saved with them or from a preset."""
+"""Fooocus/recipe: all settings at once, from a saved image or from a preset."""
 
 from __future__ import annotations
 
@@ -10,50 +10,62 @@ from . import sockets
 from .checks import problem
 from .comfy import current_host
 from .headless import check_picture, find_picture, picture_names
+from .schema import Combo, Input, Output, Schema
+from .v1 import Node
 
 RECIPE = (
-    ("text", "STRING", "The prompt, for a prompt node."),
-    ("negative", "STRING", "The negative prompt."),
-    ("styles", "STRING", "Style names separated by commas."),
-    ("settings", sockets.SETTINGS, "Sampling settings, for a performance node."),
-    ("loras", sockets.LORAS, "The LoRAs, for a performance node, which adds the mode's own."),
-    ("performance", sockets.CHOICE, "The performance mode."),
-    ("overwrite_step", "INT", "The number of steps; −1 when it is the mode's own."),
-    ("aspect_ratio", sockets.CHOICE, "The size, if it is one of the listed ones, else custom."),
-    ("width", "INT", "Width in pixels."),
-    ("height", "INT", "Height in pixels."),
-    ("ckpt_name", sockets.CHOICE, "The checkpoint file."),
-    ("vae_name", sockets.CHOICE, "The VAE file, or the checkpoint's own."),
-    ("clip_skip", "INT", "Which layer of the text encoders is read, from the end."),
-    ("refiner_name", sockets.CHOICE, "The refiner's checkpoint file, or None."),
-    ("refiner_switch", "FLOAT", "Fraction of the steps after which the refiner takes over."),
-    ("refiner_swap", sockets.CHOICE, "How it takes over: joint, separate or vae."),
-    ("refiner_step", "INT", "The step at which it takes over in place of the fraction; −1 without one."),
-    ("b1", "FLOAT", "FreeU's gain b1; all four are 1 without FreeU."),
-    ("b2", "FLOAT", "FreeU's gain b2."),
-    ("s1", "FLOAT", "FreeU's gain s1."),
-    ("s2", "FLOAT", "FreeU's gain s2."),
-    ("num_images", "INT", "How many pictures."),
-    ("inpaint_engine", sockets.CHOICE, "The inpaint engine, or None."),
+    Output("text", "STRING", "The prompt, for the prompt node."),
+    Output("negative", "STRING", "The negative prompt."),
+    Output("styles", "STRING", "Style names, separated by commas."),
+    Output("settings", sockets.SETTINGS, "Sampling settings, for the performance node."),
+    Output("loras", sockets.LORAS, "LoRAs, for the performance node, which adds the mode's own."),
+    Output("performance", sockets.CHOICE, "The performance mode."),
+    Output("overwrite_step", "INT", "Number of steps, or -1 if it is the performance mode's own."),
+    Output("aspect_ratio", sockets.CHOICE, "One of the listed sizes, or custom."),
+    Output("width", "INT", "Width in pixels."),
+    Output("height", "INT", "Height in pixels."),
+    Output("ckpt_name", sockets.CHOICE, "Checkpoint file."),
+    Output("vae_name", sockets.CHOICE, "VAE file, or the checkpoint's own VAE."),
+    Output("clip_skip", "INT", "Layer of the text encoders to read, counted from the last."),
+    Output("refiner_name", sockets.CHOICE, "Checkpoint file of the refiner, or None."),
+    Output("refiner_switch", "FLOAT", "Fraction of the steps after which the refiner takes over."),
+    Output("refiner_swap", sockets.CHOICE, "How the refiner takes over: joint, separate or vae."),
+    Output("refiner_step", "INT", "Step at which the refiner takes over instead of the fraction, or -1."),
+    Output("b1", "FLOAT", "FreeU's b1. All four are 1 without FreeU."),
+    Output("b2", "FLOAT", "FreeU's b2."),
+    Output("s1", "FLOAT", "FreeU's s1."),
+    Output("s2", "FLOAT", "FreeU's s2."),
+    Output("num_images", "INT", "Number of images."),
+    Output("inpaint_engine", sockets.CHOICE, "The inpaint engine, or None."),
 )
-NAMES, TYPES, TOOLTIPS = (tuple(column) for column in zip(*RECIPE, strict=True))
+NAMES = tuple(output.name for output in RECIPE)
 
 
-class FooocusReadInfo:
-    DESCRIPTION = (
-        "Reads from a picture file how it was made, in Fooocus's or A1111's text. Wire the outputs to make it again."
+def input_pictures() -> list[str]:
+    """The image files in the input folder; one empty name where there are none."""
+    return picture_names() or [""]
+
+
+class FooocusReadInfo(Node):
+    schema = Schema(
+        display_name="Fooocus Read Info",
+        category="Fooocus/recipe",
+        description="Reads the generation parameters from an image file, in the format of Fooocus or A1111. Connect "
+        "the outputs to make the image again.",
+        search_aliases=("png info", "metadata", "read metadata", "image info", "generation parameters", "a1111"),
+        inputs=(
+            Input(
+                "image",
+                Combo(input_pictures, "", image_upload=True),
+                "Image file as saved by Fooocus, A1111 or this pack: PNG, JPEG or WebP.",
+            ),
+        ),
+        outputs=(
+            *RECIPE,
+            Output("seed", "INT", "The seed of the image."),
+            Output("info", "STRING", "The text as it is stored in the file."),
+        ),
     )
-    CATEGORY = "Fooocus/recipe"
-    FUNCTION = "run"
-    RETURN_TYPES = (*TYPES, "INT", "STRING")
-    RETURN_NAMES = (*NAMES, "seed", "info")
-    OUTPUT_TOOLTIPS = (*TOOLTIPS, "The seed of the picture.", "The text as it stands in the file.")
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        pictures = picture_names() or [""]
-        tooltip = "A picture file as it was saved: png, jpeg or webp of Fooocus, A1111 or this pack."
-        return {"required": {"image": (pictures, {"default": pictures[0], "image_upload": True, "tooltip": tooltip})}}
 
     @classmethod
     def VALIDATE_INPUTS(cls, image: str) -> bool | str:
@@ -68,19 +80,26 @@ class FooocusReadInfo:
         return (*stages.recipe.outputs(recipe), recipe.seed, text)
 
 
-class FooocusPreset:
-    DESCRIPTION = "A Fooocus preset: model, LoRAs, styles, size and sampling under one name."
-    CATEGORY = "Fooocus/recipe"
-    FUNCTION = "run"
-    RETURN_TYPES = TYPES
-    RETURN_NAMES = NAMES
-    OUTPUT_TOOLTIPS = TOOLTIPS
+def presets() -> list[str]:
+    """The presets that can be chosen."""
+    return stages.presets.names(current_host())
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        presets = stages.presets.names(current_host())
-        tooltip = "One of your folder 'presets', or of the pack: the values of Fooocus's own."
-        return {"required": {"preset": (presets, {"default": "default", "tooltip": tooltip})}}
+
+class FooocusPreset(Node):
+    schema = Schema(
+        display_name="Fooocus Preset",
+        category="Fooocus/recipe",
+        description="Loads a Fooocus preset: model, LoRAs, styles, size and sampling settings.",
+        search_aliases=("preset", "presets", "anime", "realistic", "lightning", "lcm", "settings"),
+        inputs=(
+            Input(
+                "preset",
+                Combo(presets, "default"),
+                "Preset to load: one of Fooocus's, or a file in your models folder 'presets'.",
+            ),
+        ),
+        outputs=RECIPE,
+    )
 
     @classmethod
     def VALIDATE_INPUTS(cls, preset: str | None) -> bool | str:

@@ -2,94 +2,84 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..pipelines import stages
-from ..pipelines.models.handles import Model, Refiner, Vae
-from ..pipelines.settings import DEFAULT_REFINER, POCKET_CHOICE
+from ..pipelines.settings import DEFAULT_REFINER
 from ..pipelines.types import SWAP_METHODS, SwapMethod
 from . import sockets
-from .checks import chosen_file, problem
+from .checks import problem
 from .comfy import current_host
+from .loaders import checkpoint_files
+from .schema import Combo, Float, Input, Int, Output, Schema
+from .v1 import Node
+
+if TYPE_CHECKING:
+    from ..pipelines.models.handles import Model, Refiner, Vae
 
 
-class FooocusLoadRefiner:
-    DESCRIPTION = "Reads a refiner: SDXL's own, another SDXL checkpoint, or an SD 1.5 checkpoint with its VAE."
-    CATEGORY = "Fooocus/load"
-    FUNCTION = "run"
-    RETURN_TYPES = (sockets.REFINER,)
-    RETURN_NAMES = ("refiner",)
-    OUTPUT_TOOLTIPS = ("The second model, for the refiner switch.",)
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        names = [*current_host().names("checkpoints"), POCKET_CHOICE]
-        tooltip = "The checkpoint file. 'pocket' is the small SD 1.5 refiner that comes with the pack."
-        return {
-            "required": {"refiner_name": (names, {"default": chosen_file(names, DEFAULT_REFINER), "tooltip": tooltip})}
-        }
+class FooocusLoadRefiner(Node):
+    schema = Schema(
+        display_name="Fooocus Load Refiner",
+        category="Fooocus/load",
+        description="Loads a refiner: SDXL's refiner, another SDXL checkpoint, or an SD 1.5 checkpoint with its VAE.",
+        search_aliases=("refiner", "load refiner", "sdxl refiner", "sd 1.5", "checkpoint loader"),
+        inputs=(
+            Input(
+                "refiner_name",
+                Combo(checkpoint_files, DEFAULT_REFINER),
+                "Checkpoint file. 'pocket' is the small SD 1.5 refiner that comes with the pack.",
+            ),
+        ),
+        outputs=(Output("refiner", sockets.REFINER, "The refiner, for Fooocus Refiner Switch."),),
+    )
 
     @classmethod
     def VALIDATE_INPUTS(cls, refiner_name: str | None) -> bool | str:
-        if refiner_name is None:
-            return True
-        return problem(lambda: stages.refiner.find(current_host(), refiner_name))
+        return refiner_name is None or problem(lambda: stages.refiner.find(current_host(), refiner_name))
 
     def run(self, refiner_name: str) -> tuple[Refiner]:
         return (stages.refiner.load_refiner(current_host(), refiner_name),)
 
 
-class FooocusRefinerSwitch:
-    DESCRIPTION = (
-        "A model that hands over to a refiner for the last steps. An SD 1.5 refiner finishes on latents of its own, so "
-        "take the VAE from here too. The distilled performance modes leave the refiner out."
+class FooocusRefinerSwitch(Node):
+    schema = Schema(
+        display_name="Fooocus Refiner Switch",
+        category="Fooocus/load",
+        description="Makes the model hand over to a refiner for the last steps. An SD 1.5 refiner has its own latent "
+        "space, so use the VAE from this node as well. The distilled performance modes skip the refiner.",
+        search_aliases=("refiner", "refiner switch", "switch at", "sdxl refiner", "base and refiner"),
+        inputs=(
+            Input("model", sockets.MODEL, "Model for the first steps, with the LoRAs applied."),
+            Input("vae", sockets.VAE, "VAE of that model."),
+            Input("refiner", sockets.REFINER, "Model for the last steps."),
+            Input(
+                "refiner_switch",
+                Float(0.5, min=0.0, max=1.0, step=0.001, round=0.0001),
+                "Fraction of the steps after which the refiner takes over: 0.4 for realistic SD 1.5 models, 0.667 for "
+                "anime SD 1.5 models, 0.8 for SDXL's refiner. 1 never switches.",
+            ),
+            Input(
+                "refiner_swap",
+                Combo(SWAP_METHODS, "joint"),
+                "How the refiner takes over. joint: the network is swapped within one run. separate: two runs over one "
+                "noise schedule. vae: two full runs, with new noise in between. An SD 1.5 refiner ignores this: the "
+                "denoise strength decides.",
+                advanced=True,
+            ),
+            Input(
+                "refiner_step",
+                Int(default=-1, min=-1, max=200),
+                "Step at which the refiner takes over, instead of the fraction. -1 uses the fraction.",
+                optional=True,
+                advanced=True,
+            ),
+        ),
+        outputs=(
+            Output("model", sockets.MODEL, "The model with its refiner."),
+            Output("vae", sockets.VAE, "The VAE that decodes what the model and its refiner produce."),
+        ),
     )
-    CATEGORY = "Fooocus/load"
-    FUNCTION = "run"
-    RETURN_TYPES = (sockets.MODEL, sockets.VAE)
-    RETURN_NAMES = ("model", "vae")
-    OUTPUT_TOOLTIPS = ("The model with its refiner.", "The autoencoder for what the two make.")
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {
-                "model": (sockets.MODEL, {"tooltip": "The model that begins, with the LoRAs applied."}),
-                "vae": (sockets.VAE, {"tooltip": "Its autoencoder."}),
-                "refiner": (sockets.REFINER, {"tooltip": "The model that finishes."}),
-                "refiner_switch": (
-                    "FLOAT",
-                    {
-                        "default": 0.5,
-                        "min": 0.0,
-                        "max": 1.0,
-                        "step": 0.001,
-                        "round": 0.0001,
-                        "tooltip": "After which share of the steps it takes over: 0.4 for SD 1.5 realistic models, "
-                        "0.667 for anime ones, 0.8 for SDXL's refiner; 1 is never.",
-                    },
-                ),
-                "refiner_swap": (
-                    list(SWAP_METHODS),
-                    {
-                        "default": "joint",
-                        "tooltip": "joint: one run, another network. separate: two runs over one schedule. vae: a "
-                        "whole run each, with new noise between. With SD 1.5 the strength decides.",
-                    },
-                ),
-            },
-            "optional": {
-                "refiner_step": (
-                    "INT",
-                    {
-                        "default": -1,
-                        "min": -1,
-                        "max": 200,
-                        "tooltip": "The step itself in place of the share; −1: none.",
-                    },
-                ),
-            },
-        }
 
     def run(
         self,

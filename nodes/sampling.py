@@ -1,102 +1,92 @@
-"""Fooocus/sampling: how many steps, which rules, what size, and the sampler itself."""
+"""Fooocus/sampling: performance modes, sampling settings, image size, the sampler and the VAE."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ..pipelines import stages
-from ..pipelines.models.handles import Hint, Info, Model, Vae
 from ..pipelines.settings import (
     ASPECT_RATIOS,
     CUSTOM_SIZE,
     DEFAULT_ASPECT_RATIO,
-    MAX_SEED,
     PERFORMANCES,
     SAMPLERS,
     SCHEDULERS,
 )
-from ..pipelines.types import Lora, SamplingSettings
+from ..pipelines.types import Conditioning, Latent, Lora, SamplingSettings
 from . import sockets
 from .comfy import current_host
+from .inputs import SEED, SETTINGS, fraction
+from .schema import Boolean, Combo, Float, Input, Int, Output, Schema
+from .v1 import Node
 
-DENOISE = {"default": 1.0, "min": 0.01, "max": 1.0, "step": 0.001, "round": 0.001}
-SEED = {"default": 0, "min": 0, "max": MAX_SEED, "control_after_generate": True}
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..pipelines.models.handles import Hint, Info, Model, Vae
+
+DENOISE = Float(1.0, min=0.01, max=1.0, step=0.001, round=0.001)
+TILED = Input("tiled", Boolean(), "Process the image in tiles. Slower, but needs less memory for large images.")
 
 
-class FooocusSamplingSettings:
-    DESCRIPTION = "Fooocus's own rules of sampling: guidance, sharpness, adaptive guidance, size conditioning."
-    CATEGORY = "Fooocus/sampling"
-    FUNCTION = "run"
-    RETURN_TYPES = (sockets.SETTINGS,)
-    RETURN_NAMES = ("settings",)
-    OUTPUT_TOOLTIPS = ("The settings, for the performance node.",)
+def guidance(default: float) -> Float:
+    """A guidance scale from 1, which is off."""
+    return Float(default, min=1.0, max=30.0, step=0.01)
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        scale = {"min": 0.1, "max": 3.0, "step": 0.001, "round": 0.001}
-        return {
-            "required": {
-                "guidance_scale": (
-                    "FLOAT",
-                    {
-                        "default": 4.0,
-                        "min": 1.0,
-                        "max": 30.0,
-                        "step": 0.01,
-                        "tooltip": "How closely the picture follows the text; 1 turns guidance off.",
-                    },
-                ),
-                "sharpness": (
-                    "FLOAT",
-                    {
-                        "default": 2.0,
-                        "min": 0.0,
-                        "max": 30.0,
-                        "step": 0.001,
-                        "round": 0.001,
-                        "tooltip": "Keeps texture from being smoothed away; higher is crisper, 0 is off.",
-                    },
-                ),
-                "adaptive_cfg": (
-                    "FLOAT",
-                    {
-                        "default": 7.0,
-                        "min": 1.0,
-                        "max": 30.0,
-                        "step": 0.01,
-                        "tooltip": "Guidance above this value acts fully only towards the end of the run.",
-                    },
-                ),
-                "adm_positive": (
-                    "FLOAT",
-                    {"default": 1.5, **scale, "tooltip": "Picture size told to the positive side, as a factor."},
-                ),
-                "adm_negative": (
-                    "FLOAT",
-                    {"default": 0.8, **scale, "tooltip": "Picture size told to the negative side, as a factor."},
-                ),
-                "adm_end": (
-                    "FLOAT",
-                    {
-                        "default": 0.3,
-                        "min": 0.0,
-                        "max": 1.0,
-                        "step": 0.001,
-                        "round": 0.001,
-                        "tooltip": "Fraction of the run in which the two factors act.",
-                    },
-                ),
-                "sampler": (list(SAMPLERS), {"default": "dpmpp_2m_sde_gpu", "tooltip": "The update rule of a step."}),
-                "scheduler": (
-                    list(SCHEDULERS),
-                    {
-                        "default": "karras",
-                        "tooltip": "How the noise levels are spaced. 'lcm', 'tcd' and 'edm_playground_v2.5' also "
-                        "change how the model is read.",
-                    },
-                ),
-            }
-        }
+
+def adm_scale(default: float) -> Float:
+    """A factor on the image size that SDXL is conditioned on."""
+    return Float(default, min=0.1, max=3.0, step=0.001, round=0.001)
+
+
+class FooocusSamplingSettings(Node):
+    schema = Schema(
+        display_name="Fooocus Sampling Settings",
+        category="Fooocus/sampling",
+        description="Sets Fooocus's sampling parameters: guidance, sharpness, adaptive CFG and ADM scaling.",
+        search_aliases=("sampling settings", "cfg", "guidance scale", "sharpness", "adaptive cfg", "adm", "scheduler"),
+        inputs=(
+            Input("guidance_scale", guidance(4.0), "How closely the image follows the prompt. 1 turns guidance off."),
+            Input(
+                "sharpness",
+                Float(2.0, min=0.0, max=30.0, step=0.001, round=0.001),
+                "How much texture and detail is kept from being smoothed away. Higher is crisper; 0 turns it off.",
+            ),
+            Input(
+                "adaptive_cfg",
+                guidance(7.0),
+                "Guidance scale above which guidance is reduced at the start of a run and reaches full strength only "
+                "towards its end.",
+                advanced=True,
+            ),
+            Input(
+                "adm_positive",
+                adm_scale(1.5),
+                "Factor on the image size that SDXL is conditioned on (ADM), for the positive prompt.",
+                advanced=True,
+            ),
+            Input(
+                "adm_negative",
+                adm_scale(0.8),
+                "Factor on the image size that SDXL is conditioned on (ADM), for the negative prompt.",
+                advanced=True,
+            ),
+            Input(
+                "adm_end",
+                fraction(0.3),
+                "Fraction of the noise schedule after which both ADM factors are turned off.",
+                advanced=True,
+            ),
+            Input("sampler", Combo(SAMPLERS, "dpmpp_2m_sde_gpu"), "Sampling algorithm."),
+            Input(
+                "scheduler",
+                Combo(SCHEDULERS, "karras"),
+                "Spacing of the noise levels. lcm, tcd and edm_playground_v2.5 also change how the model's output is "
+                "interpreted.",
+            ),
+        ),
+        outputs=(Output("settings", sockets.SETTINGS, "The settings, for the performance node."),),
+    )
 
     def run(
         self,
@@ -123,38 +113,37 @@ class FooocusSamplingSettings:
         )
 
 
-class FooocusPerformance:
-    DESCRIPTION = (
-        "How much time a picture may take. Extreme Speed, Lightning and Hyper-SD add their LoRA and set sampler, "
-        "scheduler, guidance 1, sharpness 0 and plain size conditioning, whatever the settings say."
+class FooocusPerformance(Node):
+    schema = Schema(
+        display_name="Fooocus Performance",
+        category="Fooocus/sampling",
+        description="Sets the number of steps by Fooocus's performance modes. The distilled modes (Extreme Speed, "
+        "Lightning, Hyper-SD) add their LoRA and override the sampler, scheduler, guidance, sharpness and ADM scaling.",
+        search_aliases=("performance", "steps", "speed", "quality", "extreme speed", "lightning", "hyper-sd", "lcm"),
+        inputs=(
+            Input(
+                "performance",
+                Combo(tuple(PERFORMANCES), "Speed"),
+                "Quality: 60 steps. Speed: 30. Extreme Speed (LCM): 8. Lightning and Hyper-SD: 4.",
+            ),
+            Input(
+                "overwrite_step",
+                Int(default=-1, min=-1, max=200),
+                "Number of steps, instead of the mode's own. -1 uses the mode's.",
+            ),
+            Input(
+                "settings",
+                sockets.SETTINGS,
+                "Sampling settings to start from. Without them, Fooocus's defaults.",
+                optional=True,
+            ),
+            Input("loras", sockets.LORAS, "LoRAs to add the mode's own to.", optional=True),
+        ),
+        outputs=(
+            Output("settings", sockets.SETTINGS, "The settings as the mode sets them."),
+            Output("loras", sockets.LORAS, "The input LoRAs, with the mode's own last."),
+        ),
     )
-    CATEGORY = "Fooocus/sampling"
-    FUNCTION = "run"
-    RETURN_TYPES = (sockets.SETTINGS, sockets.LORAS)
-    RETURN_NAMES = ("settings", "loras")
-    OUTPUT_TOOLTIPS = ("The settings as the mode decides them.", "The LoRAs, with the mode's own last.")
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {
-                "performance": (
-                    list(PERFORMANCES),
-                    {
-                        "default": "Speed",
-                        "tooltip": "Quality 60 steps, Speed 30, Extreme Speed 8, Lightning and Hyper-SD 4.",
-                    },
-                ),
-                "overwrite_step": (
-                    "INT",
-                    {"default": -1, "min": -1, "max": 200, "tooltip": "Another number of steps; −1 is the mode's own."},
-                ),
-            },
-            "optional": {
-                "settings": (sockets.SETTINGS, {"tooltip": "Settings to start from; without them Fooocus's defaults."}),
-                "loras": (sockets.LORAS, {"tooltip": "LoRAs chosen so far; the mode's own is added to them."}),
-            },
-        }
 
     def run(
         self,
@@ -166,150 +155,139 @@ class FooocusPerformance:
         return stages.plan.performance(performance, settings or SamplingSettings(), loras, overwrite_step)
 
 
-class FooocusAspectRatio:
-    DESCRIPTION = "The size of the picture: one of Fooocus's 26, or a free one, as an empty latent."
-    CATEGORY = "Fooocus/sampling"
-    FUNCTION = "run"
-    RETURN_TYPES = ("LATENT", "INT", "INT")
-    RETURN_NAMES = ("latent", "width", "height")
-    OUTPUT_TOOLTIPS = ("An empty latent of that size.", "Width in pixels.", "Height in pixels.")
+PIXELS = Int(default=1024, min=64, max=4096, step=8)
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        side = {"default": 1024, "min": 64, "max": 4096, "step": 8}
-        return {
-            "required": {
-                "aspect_ratio": (
-                    [*ASPECT_RATIOS, CUSTOM_SIZE],
-                    {"default": DEFAULT_ASPECT_RATIO, "tooltip": "Width×height that SDXL knows, or custom."},
-                ),
-                "width": ("INT", {**side, "tooltip": "Width in pixels; counts only with custom."}),
-                "height": ("INT", {**side, "tooltip": "Height in pixels; counts only with custom."}),
-                "batch_size": (
-                    "INT",
-                    {"default": 1, "min": 1, "max": 64, "tooltip": "Pictures sampled together, seeds counting up."},
-                ),
-            },
-            "optional": {
-                "model": (
-                    sockets.MODEL,
-                    {"tooltip": "A model trained for small pictures scales the listed sizes to its own."},
-                ),
-            },
-        }
+
+class FooocusAspectRatio(Node):
+    schema = Schema(
+        display_name="Fooocus Aspect Ratio",
+        category="Fooocus/sampling",
+        description="Creates an empty latent in one of Fooocus's 26 sizes or in a custom size.",
+        search_aliases=("aspect ratio", "empty latent", "empty latent image", "resolution", "image size", "batch"),
+        inputs=(
+            Input(
+                "aspect_ratio",
+                Combo((*ASPECT_RATIOS, CUSTOM_SIZE), DEFAULT_ASPECT_RATIO),
+                "Width×height suited to SDXL, or custom.",
+            ),
+            Input("width", PIXELS, "Width in pixels. Used only with custom."),
+            Input("height", PIXELS, "Height in pixels. Used only with custom."),
+            Input(
+                "batch_size",
+                Int(default=1, min=1, max=64),
+                "Number of images sampled together. The first has the seed, each further one adds 1.",
+            ),
+            Input(
+                "model",
+                sockets.MODEL,
+                "Scales the listed sizes to the resolution the model was trained at.",
+                optional=True,
+            ),
+        ),
+        outputs=(
+            Output("latent", "LATENT", "Empty latent of that size."),
+            Output("width", "INT", "Width in pixels."),
+            Output("height", "INT", "Height in pixels."),
+        ),
+    )
 
     def run(
         self, aspect_ratio: str, width: int, height: int, batch_size: int, model: Model | None = None
-    ) -> tuple[dict[str, Any], int, int]:
+    ) -> tuple[Latent, int, int]:
         return stages.plan.empty_latent(aspect_ratio, width, height, batch_size, model)
 
 
-class FooocusScheduler:
-    DESCRIPTION = "The noise levels that the sampler will step through, to look at or to change."
-    CATEGORY = "Fooocus/sampling"
-    FUNCTION = "run"
-    RETURN_TYPES = ("SIGMAS",)
-    RETURN_NAMES = ("sigmas",)
-    OUTPUT_TOOLTIPS = ("Noise levels, falling, one more than there are steps.",)
+class FooocusScheduler(Node):
+    schema = Schema(
+        display_name="Fooocus Scheduler",
+        category="Fooocus/sampling",
+        description="Returns the noise levels of a run, to inspect them or to change them before sampling.",
+        search_aliases=("scheduler", "sigmas", "noise schedule", "karras", "align your steps"),
+        inputs=(
+            Input("model", sockets.MODEL, "Model that will be sampled."),
+            Input("settings", sockets.SETTINGS, "Sampling settings with the sampler, scheduler and number of steps."),
+            Input("denoise", DENOISE, "Denoise strength. Below 1, only the last part of a longer schedule."),
+        ),
+        outputs=(Output("sigmas", "SIGMAS", "Noise levels in falling order, one more than the steps."),),
+    )
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {
-                "model": (sockets.MODEL, {"tooltip": "The model they are for."}),
-                "settings": (sockets.SETTINGS, {"tooltip": "Sampler, scheduler and steps."}),
-                "denoise": ("FLOAT", {**DENOISE, "tooltip": "Below 1: only the last part of a longer schedule."}),
-            }
-        }
-
-    def run(self, model: Model, settings: SamplingSettings, denoise: float) -> tuple[Any]:
+    def run(self, model: Model, settings: SamplingSettings, denoise: float) -> tuple[Tensor]:
         return (stages.plan.schedule(model, settings, denoise),)
 
 
-class FooocusSampler:
-    DESCRIPTION = "Fooocus's sampler: sharpness, adaptive guidance and timed size conditioning at every step."
-    CATEGORY = "Fooocus/sampling"
-    FUNCTION = "run"
-    RETURN_TYPES = ("LATENT", sockets.INFO)
-    RETURN_NAMES = ("latent", "info")
-    OUTPUT_TOOLTIPS = ("The finished latent, for the decoder.", "How it was made, for the save node.")
-
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {
-                "model": (sockets.MODEL, {"tooltip": "The model, with the LoRAs applied."}),
-                "positive": ("CONDITIONING", {"tooltip": "What to draw."}),
-                "negative": ("CONDITIONING", {"tooltip": "What to avoid."}),
-                "latent": ("LATENT", {"tooltip": "Where to start: an empty latent, or an encoded picture."}),
-                "settings": (sockets.SETTINGS, {"tooltip": "From the performance node."}),
-                "seed": ("INT", {**SEED, "tooltip": "The seed of the noise; wire the prompt's seed here."}),
-                "denoise": ("FLOAT", {**DENOISE, "tooltip": "How much of the starting latent is replaced."}),
-            },
-            "optional": {
-                "sigmas": ("SIGMAS", {"tooltip": "Noise levels in place of those of the settings."}),
-                "control": (sockets.CONTROL, {"tooltip": "Control images and image prompts, chained."}),
-            },
-        }
+class FooocusSampler(Node):
+    schema = Schema(
+        display_name="Fooocus Sampler",
+        category="Fooocus/sampling",
+        description="Samples a latent as Fooocus does, with sharpness, adaptive CFG and timed ADM scaling.",
+        search_aliases=("ksampler", "sampler", "sample", "sharpness", "denoise", "generate"),
+        inputs=(
+            Input("model", sockets.MODEL, "Model to sample, with the LoRAs applied."),
+            Input("positive", "CONDITIONING", "Conditioning for what to draw."),
+            Input("negative", "CONDITIONING", "Conditioning for what to avoid."),
+            Input("latent", "LATENT", "Latent to start from: empty, or an encoded image."),
+            SETTINGS,
+            Input("seed", SEED, "Seed of the noise. Connect the seed output of the prompt node."),
+            Input("denoise", DENOISE, "Denoise strength: how much of the starting latent is replaced."),
+            Input("sigmas", "SIGMAS", "Noise levels to use instead of the settings'.", optional=True),
+            Input("control", sockets.CONTROL, "Chain of control images and image prompts.", optional=True),
+        ),
+        outputs=(
+            Output("latent", "LATENT", "The sampled latent, for the VAE decoder."),
+            Output("info", sockets.INFO, "Generation parameters, for the save node."),
+        ),
+    )
 
     def run(
         self,
         model: Model,
-        positive: Any,
-        negative: Any,
-        latent: dict[str, Any],
+        positive: Conditioning,
+        negative: Conditioning,
+        latent: Latent,
         settings: SamplingSettings,
         seed: int,
         denoise: float,
-        sigmas: Any = None,
+        sigmas: Tensor | None = None,
         control: tuple[Hint, ...] = (),
-    ) -> tuple[dict[str, Any], Info]:
+    ) -> tuple[Latent, Info]:
         latent = stages.sample.sample(
             current_host(), model, positive, negative, latent, settings, seed, denoise, sigmas, control
         )
         return latent, stages.sample.account(model, positive, latent, settings, seed)
 
 
-class FooocusVaeDecode:
-    DESCRIPTION = "Turns a latent into a picture."
-    CATEGORY = "Fooocus/sampling"
-    FUNCTION = "run"
-    RETURN_TYPES = ("IMAGE",)
-    RETURN_NAMES = ("image",)
-    OUTPUT_TOOLTIPS = ("The picture.",)
+class FooocusVaeDecode(Node):
+    schema = Schema(
+        display_name="Fooocus VAE Decode",
+        category="Fooocus/sampling",
+        description="Decodes a latent into an image.",
+        search_aliases=("vae decode", "decode", "latent to image", "tiled vae decode"),
+        inputs=(
+            Input("latent", "LATENT", "Latent to decode."),
+            Input("vae", sockets.ANY_VAE, "VAE that decodes it. With a refiner, the one from the refiner switch."),
+            TILED,
+        ),
+        outputs=(Output("image", "IMAGE", "The decoded image."),),
+    )
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {
-                "latent": ("LATENT", {"tooltip": "The latent to decode."}),
-                "vae": (sockets.ANY_VAE, {"tooltip": "The autoencoder."}),
-                "tiled": ("BOOLEAN", {"default": False, "tooltip": "In tiles: slower, for large pictures."}),
-            }
-        }
-
-    def run(self, latent: dict[str, Any], vae: Vae, tiled: bool) -> tuple[Any]:
+    def run(self, latent: Latent, vae: Vae, tiled: bool) -> tuple[Tensor]:
         return (stages.vae.decode(current_host(), vae, latent, tiled),)
 
 
-class FooocusVaeEncode:
-    DESCRIPTION = "Turns a picture into a latent. The sides are cropped to multiples of 8."
-    CATEGORY = "Fooocus/sampling"
-    FUNCTION = "run"
-    RETURN_TYPES = ("LATENT",)
-    RETURN_NAMES = ("latent",)
-    OUTPUT_TOOLTIPS = ("The latent.",)
+class FooocusVaeEncode(Node):
+    schema = Schema(
+        display_name="Fooocus VAE Encode",
+        category="Fooocus/sampling",
+        description="Encodes an image into a latent. The image is cropped to multiples of 8 pixels.",
+        search_aliases=("vae encode", "encode", "image to latent", "img2img", "tiled vae encode"),
+        inputs=(
+            Input("image", "IMAGE", "Image to encode."),
+            Input("vae", sockets.ANY_VAE, "VAE that encodes it."),
+            Input("seed", SEED, "Seed of the noise in the VAE's latent distribution."),
+            TILED,
+        ),
+        outputs=(Output("latent", "LATENT", "The encoded image."),),
+    )
 
-    @classmethod
-    def INPUT_TYPES(cls) -> dict[str, Any]:
-        return {
-            "required": {
-                "image": ("IMAGE", {"tooltip": "The picture to encode."}),
-                "vae": (sockets.ANY_VAE, {"tooltip": "The autoencoder."}),
-                "seed": ("INT", {**SEED, "tooltip": "The autoencoder draws its latent by chance; this is the seed."}),
-                "tiled": ("BOOLEAN", {"default": False, "tooltip": "In tiles: slower, for large pictures."}),
-            }
-        }
-
-    def run(self, image: Any, vae: Vae, seed: int, tiled: bool) -> tuple[dict[str, Any]]:
+    def run(self, image: Tensor, vae: Vae, seed: int, tiled: bool) -> tuple[Latent]:
         return (stages.vae.encode(current_host(), vae, image, seed, tiled),)

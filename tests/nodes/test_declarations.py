@@ -48,7 +48,7 @@ def test_node_describes_itself(node_id: str, node: Any) -> None:
     assert node.DESCRIPTION.endswith(".")
     assert node.CATEGORY.startswith("Fooocus/")
     assert all(tooltip.endswith(".") for tooltip in node.OUTPUT_TOOLTIPS)
-    assert len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_TYPES) == len(node.RETURN_NAMES)
+    assert len(node.OUTPUT_TOOLTIPS) == len(node.RETURN_TYPES) == len(node.RETURN_NAMES) == len(node.OUTPUT_IS_LIST)
     assert callable(getattr(node, node.FUNCTION))
 
 
@@ -79,6 +79,26 @@ def test_the_function_takes_what_is_declared(node_id: str, node: Any) -> None:
         assert parameters[name].default is not inspect.Parameter.empty, name
 
 
+@pytest.mark.parametrize(("node_id", "node"), NODES, ids=IDS)
+def test_the_search_finds_it_by_what_others_call_it(node_id: str, node: Any) -> None:
+    aliases = node.SEARCH_ALIASES
+    assert aliases[0] == "fooocus"
+    assert len(aliases) == len(set(aliases)) >= 3
+    assert all(alias == alias.lower().strip() for alias in aliases)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "face swap", "styles", "inpaint", "outpaint", "vary", "canny", "cpds", "upscale", "lora", "checkpoint",
+        "refiner", "freeu", "wildcards", "ip-adapter", "controlnet", "preset", "metadata", "ksampler", "sharpness",
+        "seed", "aspect ratio", "empty latent", "vae decode", "save image", "lightning", "png info", "mask",
+    ],
+)  # fmt: skip
+def test_the_stages_of_fooocus_are_found_by_their_names(words: str) -> None:
+    assert [node_id for node_id, node in NODES if words in node.SEARCH_ALIASES]
+
+
 def without_wording(kind: Any, options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name not in WORDING}
 
@@ -89,7 +109,7 @@ def test_saved_workflows_keep_their_nodes(node_id: str) -> None:
     """Saved workflows name nodes by id and inputs by name, and widgets and outputs by position: additions go last."""
     node, promised = NODE_CLASS_MAPPINGS[node_id], PROMISED[node_id]
     assert promised["menu"] == node.CATEGORY
-    assert getattr(node, "OUTPUT_NODE", False) == promised["output_node"]
+    assert promised["output_node"] == node.OUTPUT_NODE
     assert NODE_DISPLAY_NAME_MAPPINGS[node_id] == promised["title"]
     types = node.INPUT_TYPES()
     assert types.get("hidden", {}) == promised["inputs"].get("hidden", {})
@@ -103,8 +123,7 @@ def test_saved_workflows_keep_their_nodes(node_id: str) -> None:
                 assert isinstance(now, list), name
             else:
                 assert [choice for choice in now if choice in kind] == kind if isinstance(kind, list) else now == kind
-    lists = getattr(node, "OUTPUT_IS_LIST", (False,) * len(node.RETURN_TYPES))
-    outputs = [list(row) for row in zip(node.RETURN_NAMES, node.RETURN_TYPES, lists, strict=True)]
+    outputs = [list(row) for row in zip(node.RETURN_NAMES, node.RETURN_TYPES, node.OUTPUT_IS_LIST, strict=True)]
     assert outputs[: len(promised["outputs"])] == promised["outputs"]
 
 
