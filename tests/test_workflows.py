@@ -117,8 +117,21 @@ def test_it_runs_with_the_pocket_model(name: str, pocket_host: LocalHost) -> Non
 
 
 @pytest.mark.usefixtures("pocket_host")
-def test_the_help_pages_and_the_table_are_what_the_nodes_declare() -> None:
-    for name, text in help_pages.files(NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS).items():
-        assert (ROOT / "web" / name).read_text(encoding="utf-8") == text, f"{name}: run make workflows"
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert help_pages.with_table(readme, NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS) == readme
+def test_the_help_pages_and_the_list_of_nodes_are_what_the_nodes_declare() -> None:
+    written = help_pages.files(NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS)
+    assert set(written) == {*(f"web/docs/{node_id}.md" for node_id in NODE_CLASS_MAPPINGS), "docs/nodes.md"}
+    assert {path.name for path in (ROOT / "web" / "docs").iterdir()} == {f"{name}.md" for name in NODE_CLASS_MAPPINGS}
+    for name, text in written.items():
+        assert (ROOT / name).read_text(encoding="utf-8") == text, f"{name}: run make workflows"
+
+
+def test_help_pages_put_the_description_before_the_type_and_show_prompt_syntax_as_it_is() -> None:
+    lines = help_pages.page("Fooocus Prompt", NODE_CLASS_MAPPINGS["FooocusPrompt"]).splitlines()
+    assert [line for line in lines if line.startswith(("| Input", "| Output"))] == [
+        "| Input | Description | Type |",
+        "| Output | Description | Type |",
+    ]
+    assert "| INT, 1 to 32 |" in next(line for line in lines if line.startswith("| num_images |"))
+    assert r"\_\_name\_\_" in lines[2]
+    assert r"\[\[a, b\]\]" in lines[2]
+    assert r"\<lora:name:weight>" in lines[2]
