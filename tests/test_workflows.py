@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from fooocus_stages.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from fooocus_stages.nodes.headless import HEADLESS_NODES
+from fooocus_stages.pipelines.assets.catalogue import download_of
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pocket.training.draw import judge
 from fooocus_stages.serving.bundled import catalogue, help_pages, write_workflows
@@ -33,7 +34,7 @@ def read(name: str) -> Any:
 
 @pytest.mark.usefixtures("pocket_host")
 def test_the_files_are_what_the_requests_say() -> None:
-    written = write_workflows.files(REGISTRY, fooocus_stages.__version__)
+    written = write_workflows.files(REGISTRY, fooocus_stages.__version__, download_of)
     assert sorted(written) == sorted(p.relative_to(WORKFLOWS).as_posix() for p in WORKFLOWS.rglob("*.json"))
     for name, text in written.items():
         assert (WORKFLOWS / name).read_text(encoding="utf-8") == text, f"{name}: run make workflows"
@@ -90,6 +91,15 @@ def test_the_canvas_form_is_whole(name: str) -> None:
             assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1], f"{a} and {b} overlap"
     assert canvas["groups"]
     assert any(node["type"] == "MarkdownNote" for node in nodes.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_can_download_every_file_that_a_node_names(name: str) -> None:
+    for node in read(f"{name}.json")["nodes"]:
+        offered = node["properties"].get("models", [])
+        named = {str(v) for v in node["widgets_values"] if Path(str(v)).suffix in (".safetensors", ".bin", ".pth")}
+        assert named <= {model["name"] for model in offered}
+        assert all(model["url"].startswith("https://") and model["directory"] for model in offered)
 
 
 @pytest.mark.usefixtures("pocket_host")

@@ -43,6 +43,11 @@ class Asset:
         return self.url or f"{self.repo}: {self.file}"
 
     @property
+    def address(self) -> str:
+        """The URL that a browser downloads it from."""
+        return self.url or f"https://huggingface.co/{self.repo}/resolve/main/{self.file}"
+
+    @property
     def places(self) -> tuple[tuple[str, str], ...]:
         """Every (kind, name) that it may be found under, the proper one first."""
         return tuple((kind, name) for kind in (self.kind, *self.also_in) for name in (self.name, *self.also))
@@ -151,6 +156,12 @@ class Catalogue:
 def catalogue() -> Catalogue:
     """The catalogue that comes with the pack."""
     return Catalogue()
+
+
+def download_of(kind: str, name: str) -> dict[str, str] | None:
+    """The name, url and directory of a file as ComfyUI's page takes them for a download; None for an unknown file."""
+    asset = catalogue().known(kind, name)
+    return {"name": asset.name, "url": asset.address, "directory": asset.kind} if asset else None
 
 
 def _asset(entry: Mapping[str, Any]) -> Asset:

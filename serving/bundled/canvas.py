@@ -6,9 +6,10 @@ The canvas format is that of schema version 0.4: links [id, from, slot, to, slot
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from ...pipelines.settings import INPAINT_HEAD, INPAINT_PATCHES, MAX_LORAS, PERFORMANCES
 from ..engine.graph import is_link
 from . import layout
 from .graph_builder import ApiGraph
@@ -69,21 +70,44 @@ ROLES: dict[str, tuple[str, ...]] = {  # the groups on the canvas, and the nodes
     ),
 }
 ROLE_OF = {class_type: role for role, class_types in ROLES.items() for class_type in class_types}
-GROUP_COLORS = dict(zip(ROLES, ("#3f5159", "#335", "#432", "#533", "#244", "#353", "#444"), strict=True))
+GROUP_COLORS = dict(zip(ROLES, ("#3f789e", "#88a", "#b58b2a", "#8a8", "#a88", "#b06634", "#8aa"), strict=True))
 GROUP_TITLE_HEIGHT, GROUP_PADDING = 50, 20
 NOTE_SIZE = [700, 190]
 SEED_CONTROL, UPLOAD = "fixed", "image"
+FILE_KINDS = {  # the models folder of the file that a widget names
+    "ckpt_name": "checkpoints",
+    "refiner_name": "checkpoints",
+    "vae_name": "vae",
+    "lora_name": "loras",
+    **{f"lora_{slot + 1}": "loras" for slot in range(MAX_LORAS)},
+    "upscaler_name": "upscale_models",
+    "control_name": "controlnet",
+    "adapter_name": "controlnet",
+    "clip_vision_name": "clip_vision",
+    "negative_name": "controlnet",
+}
+DownloadOf = Callable[[str, str], Mapping[str, str] | None]
+"""(kind, name) of a file -> name, url and directory of its download; None for a file that is not known."""
 WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN")
 
 
 def to_canvas(
-    graph: ApiGraph, registry: Mapping[str, Any], name: str, version: str, about: Mapping[str, str]
+    graph: ApiGraph,
+    registry: Mapping[str, Any],
+    name: str,
+    version: str,
+    about: Mapping[str, str],
+    download_of: DownloadOf = lambda kind, file: None,
 ) -> dict[str, Any]:
-    """The canvas form of an API graph. `about`: mode, title and description, shown in a note and kept in `extra`."""
+    """The canvas form of an API graph. `about`: mode, title and description, shown in a note and kept in `extra`.
+    `download_of`: where the page offers to download a file that is missing."""
     boxes, places = arranged(graph, registry)
     links: list[list[Any]] = []
     nodes = [_canvas_node(graph, registry, node_id, (places[node_id], boxes[node_id]), order, links, version)
              for order, node_id in enumerate(in_order(graph))]  # fmt: skip
+    for node in nodes:
+        if models := model_files(graph[str(node["id"])], download_of):
+            node["properties"]["models"] = models
     by_id = {node["id"]: node for node in nodes}
     for link_id, source, slot, target, target_slot, _ in links:
         by_id[source]["outputs"][slot]["links"].append(link_id)
@@ -254,6 +278,18 @@ def _canvas_node(
         "properties": {"Node name for S&R": class_type, **_origin(class_type, version)},
         "widgets_values": values,
     }
+
+
+def model_files(node: Mapping[str, Any], download_of: DownloadOf) -> list[dict[str, str]]:
+    """The known files that a node names or needs beside them, each once, for the page's list of missing models."""
+    given: Mapping[str, Any] = node["inputs"]
+    named = [(kind, given[widget]) for widget, kind in FILE_KINDS.items() if isinstance(given.get(widget), str)]
+    if (mode := PERFORMANCES.get(given.get("performance", ""))) is not None and mode.lora:
+        named.append(("loras", mode.lora))
+    if patch := INPAINT_PATCHES.get(given.get("engine", "")):
+        named += [("inpaint", INPAINT_HEAD), ("inpaint", patch)]
+    found = [download_of(*file) for file in dict.fromkeys(named)]
+    return [dict(download) for download in found if download is not None]
 
 
 def _origin(class_type: str, version: str) -> dict[str, str]:
