@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..pipelines import stages
 from ..pipelines.host import POCKET, files_of
-from ..pipelines.settings import DEFAULT_CHECKPOINT, DEFAULT_VAE, MAX_LORAS, NO_FILE, POCKET_CHOICE
+from ..pipelines.settings import AUTO, DEFAULT_CHECKPOINT, DEFAULT_VAE, MAX_LORAS, NO_FILE, POCKET_CHOICE, PREDICTIONS
 from ..pipelines.types import FreeU, Lora
 from . import sockets
 from .checks import problem
@@ -58,6 +58,14 @@ class FooocusLoadCheckpoint(Node):
                 "anime checkpoints need 1.",
                 advanced=True,
             ),
+            Input(
+                "prediction",
+                Combo(PREDICTIONS, AUTO),
+                "Quantity that the checkpoint predicts. 'auto' reads it from the file. Choose 'v' or 'v + zero SNR' "
+                "for a v-prediction checkpoint that does not declare it and draws noise.",
+                optional=True,
+                advanced=True,
+            ),
         ),
         outputs=(
             Output("model", sockets.MODEL, "The diffusion model (UNet)."),
@@ -72,8 +80,8 @@ class FooocusLoadCheckpoint(Node):
             return True
         return problem(lambda: stages.load.find_files(current_host(), ckpt_name, vae_name or DEFAULT_VAE))
 
-    def run(self, ckpt_name: str, vae_name: str, clip_skip: int) -> tuple[Model, Clip, Vae]:
-        return stages.load.checkpoint(current_host(), ckpt_name, vae_name, clip_skip)
+    def run(self, ckpt_name: str, vae_name: str, clip_skip: int, prediction: str = AUTO) -> tuple[Model, Clip, Vae]:
+        return stages.load.checkpoint(current_host(), ckpt_name, vae_name, clip_skip, prediction)
 
 
 class FooocusLora(Node):

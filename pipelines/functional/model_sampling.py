@@ -19,6 +19,7 @@ Prediction = Literal["eps", "v", "edm", "lcm"]
 
 TIMESTEPS = 1000
 TIE = 1e-6  # in ln σ; neighbours in the table are 3e-3 or more apart
+ALPHA_OF_ZERO_SNR = 4.8973451890853435e-08  # in place of ᾱ = 0, whose σ is infinite; the value in common use
 BEFORE_ALL = 999999999.9  # the σ that stands for "from the very start"
 
 
@@ -36,6 +37,18 @@ def alphas_cumprod() -> Tensor:
 def sigma_table() -> Tensor:
     """σ_k = √((1 − ᾱ_k) / ᾱ_k): (1000,) float32, 0.02917 … 14.61464."""
     alphas = alphas_cumprod()
+    return ((1 - alphas) / alphas).sqrt().float()
+
+
+@cache
+def zero_snr_table() -> Tensor:
+    """σ after shifting and scaling √ᾱ so that its last value is 0: (1000,) float32, 0.02917 … 4518.757.
+
+    Lin et al. 2023, arXiv 2305.08891, algorithm 1.
+    """
+    roots = alphas_cumprod().sqrt()
+    alphas = ((roots - roots[-1]) * roots[0] / (roots[0] - roots[-1])) ** 2
+    alphas[-1] = ALPHA_OF_ZERO_SNR
     return ((1 - alphas) / alphas).sqrt().float()
 
 
@@ -126,9 +139,9 @@ class ContinuousSampling(ModelSampling):
 
 
 @cache
-def discrete(prediction: Prediction = "eps") -> ModelSampling:
-    """SDXL, its refiner and SD 1.5 as they were trained: 1000 timesteps."""
-    return ModelSampling(sigma_table(), prediction)
+def discrete(prediction: Prediction = "eps", zero_snr: bool = False) -> ModelSampling:
+    """SDXL, its refiner and SD 1.5 as they were trained: 1000 timesteps; or their relatives of zero terminal SNR."""
+    return ModelSampling(zero_snr_table() if zero_snr else sigma_table(), prediction)
 
 
 @cache

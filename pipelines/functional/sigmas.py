@@ -103,7 +103,9 @@ _SPECIAL: dict[str, tuple[str, Callable[[], ModelSampling]]] = {
 SCHEDULERS = (*_GENERATORS, *_SPECIAL)
 
 
-def effective(scheduler: str, prediction: Prediction = "eps", as_fooocus: bool = False) -> tuple[str, ModelSampling]:
+def effective(
+    scheduler: str, prediction: Prediction = "eps", as_fooocus: bool = False, zero_snr: bool = False
+) -> tuple[str, ModelSampling]:
     """What a scheduler name means: the generator that makes its list, and how the networks are read during the run.
 
     `lcm`, `tcd` and `edm_playground_v2.5` change the reading of the base and the refiner network alike, whatever
@@ -116,7 +118,7 @@ def effective(scheduler: str, prediction: Prediction = "eps", as_fooocus: bool =
         return generator, sampling()
     if as_fooocus and scheduler in READ_AS_NORMAL:
         scheduler = "normal"
-    return scheduler, discrete(prediction)
+    return scheduler, discrete(prediction, zero_snr)
 
 
 def schedule(
@@ -158,14 +160,16 @@ def cut(sigmas: Tensor, start: int = 0, last: int | None = None, full_denoise: b
     return sigmas[min(start, len(sigmas) - 1) :]
 
 
-def brownian_range(scheduler: str, steps: int, denoise: float = 1.0, sdxl: bool = True) -> tuple[float, float]:
+def brownian_range(
+    scheduler: str, steps: int, denoise: float = 1.0, sdxl: bool = True, zero_snr: bool = False
+) -> tuple[float, float]:
     """The smallest positive and the largest σ of a run, between which its Brownian tree is grown.
 
     Fooocus takes them before it changes the network's reading, from the plain table even for `lcm`, `tcd` and
     `edm_playground_v2.5`, and from the true lists of `turbo` and `align_your_steps`.
     """
     generator, _ = effective(scheduler)
-    sigmas = schedule(generator, discrete(), steps, denoise, sdxl=sdxl)
+    sigmas = schedule(generator, discrete(zero_snr=zero_snr), steps, denoise, sdxl=sdxl)
     return float(sigmas[sigmas > 0].min()), float(sigmas.max())
 
 

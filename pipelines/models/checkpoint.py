@@ -12,9 +12,11 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 
 from ..errors import BadFile
-from ..types import Family, Prediction
+from ..settings import AUTO
+from ..types import Family
 from .clip import load_clip
 from .handles import Clip, Model, Vae
+from .prediction import predicts
 from .weights import key_names
 from .weights.configs import CONTEXT_OF_SD2, unet_config, vae_config
 from .weights.files import Weights, open_weights
@@ -28,29 +30,40 @@ NATIVE_SIZE_KEY = "fooocus_stages.native_size"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What one file held. The text encoders of an SDXL refiner are not read: Fooocus uses those of the base."""
+    """The networks of one file, and `notices` about it for the user, without its name.
+
+    The text encoders of an SDXL refiner are not read: Fooocus uses those of the base.
+    """
 
     model: Model
     clip: Clip | None
     vae: Vae | None
+    notices: tuple[str, ...] = ()
 
 
 def load_checkpoint(
-    path: Path, unet_dtype: torch.dtype, vae_dtype: torch.dtype, home: Path | None = None, text: bool = True
+    path: Path,
+    unet_dtype: torch.dtype,
+    vae_dtype: torch.dtype,
+    home: Path | None = None,
+    text: bool = True,
+    prediction: str = AUTO,
 ) -> Checkpoint:
     """The UNet, text encoders (float32; none without `text`) and VAE of a single-file checkpoint, on the CPU.
 
-    `home` is the models folder in which the files that go with this one are looked for first. The side in pixels that
-    the network was trained for is read from the metadata entry 'fooocus_stages.native_size', else it is that of the
-    family. Raises MissingFile (no file, or no tokenizer vocabulary), and BadFile for a file that is damaged, of no
-    known family, or fits its networks only in part.
+    `home` is the models folder in which the files that go with this one are looked for first. The metadata entry
+    'fooocus_stages.native_size' gives the side in pixels that the network was trained for; without it, the family does.
+    `prediction` is one of PREDICTIONS; 'auto' reads it from the file. Raises MissingFile when the file or the
+    tokenizer's vocabulary is missing, and BadFile for a file that is damaged, of an unknown family, or incomplete.
     """
     with open_weights(path) as weights:
         family = recognise(weights)
+        found = predicts(weights, prediction)
         model = Model(
             network=Network(load_unet(weights, family, unet_dtype)),
             family=family,
-            prediction=_prediction(weights),
+            prediction=found.prediction,
+            zero_snr=found.zero_snr,
             name=path.name,
             home=home,
             native_size=_native_size(weights, family),
@@ -60,7 +73,7 @@ def load_checkpoint(
         if parts := vae_parts(weights, key_names.VAE):
             module = _vae(weights, parts, safe_vae_dtype(vae_dtype, family))
             vae = Vae(Network(module), family="sd15" if family == "sd15" else "sdxl")
-    return Checkpoint(model, clip, vae)
+    return Checkpoint(model, clip, vae, found.notices)
 
 
 def load_vae(path: Path, dtype: torch.dtype) -> Vae:
@@ -149,10 +162,6 @@ def _vae(weights: Weights, parts: Mapping[str, Part], dtype: torch.dtype) -> nn.
 def _untyped(network: type) -> Callable[..., Any]:
     """A class of diffusers, whose constructors carry no types."""
     return network
-
-
-def _prediction(weights: Weights) -> Prediction:
-    return "v" if "v_pred" in weights.shapes else "eps"
 
 
 def _native_size(weights: Weights, family: Family) -> int:

@@ -33,13 +33,18 @@ class InpaintEngine:
 
 @dataclass(frozen=True)
 class Model:
-    """A UNet with what has been asked of it. `home` is a models folder to look in first, `native_size` the side in
-    pixels that the network was trained for, `vae_name` the VAE that was chosen with it, `text_norm` the final norm of
-    its checkpoint's CLIP-L. `inpaint` is apart from `patches`, since no refiner gets it."""
+    """A UNet with the settings chosen for it.
+
+    `prediction` is what the network predicts, `zero_snr` whether it was trained to zero terminal SNR. `home` is a
+    models folder to look in first, `native_size` the side in pixels that the network was trained for, `vae_name` the
+    VAE that was chosen with it, `text_norm` the final norm of its checkpoint's CLIP-L. `inpaint` is apart from
+    `patches`, since no refiner gets it.
+    """
 
     network: Network
     family: Family
     prediction: Prediction = "eps"
+    zero_snr: bool = False
     name: str = ""
     home: Path | None = None
     native_size: int = 1024

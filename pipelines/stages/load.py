@@ -17,7 +17,7 @@ from ..models.lora import matching as lora_files
 from ..models.lora.bundled import without_bundled
 from ..models.lora.family import TITLES
 from ..models.lora.refusals import named
-from ..settings import DEFAULT_CHECKPOINT, DEFAULT_VAE, NO_FILE, POCKET_CHOICE
+from ..settings import AUTO, DEFAULT_CHECKPOINT, DEFAULT_VAE, NO_FILE, POCKET_CHOICE
 from ..types import FreeU, Lora
 
 
@@ -48,13 +48,18 @@ def home_of(path: Path) -> Path | None:
     return POCKET if POCKET in path.resolve().parents else None
 
 
-def checkpoint(host: Host, name: str, vae_name: str = DEFAULT_VAE, clip_skip: int = 2) -> tuple[Model, Clip, Vae]:
+def checkpoint(
+    host: Host, name: str, vae_name: str = DEFAULT_VAE, clip_skip: int = 2, prediction: str = AUTO
+) -> tuple[Model, Clip, Vae]:
     """Model, text encoders (read `clip_skip` layers from the end, 1…12) and VAE of a single-file SDXL checkpoint.
 
-    Raises MissingFile, and BadFile for a file that is broken or holds no whole SDXL model.
+    `prediction` is one of PREDICTIONS: what the network predicts; 'auto' asks the file, and a notice tells when it is
+    not the usual eps. Raises MissingFile, and BadFile for a file that is broken or holds no whole SDXL model.
     """
     path, vae_path = find_files(host, name, vae_name)
-    loaded = checkpoints.load_checkpoint(path, host.dtype("unet"), host.dtype("vae"), home=home_of(path))
+    loaded = checkpoints.load_checkpoint(
+        path, host.dtype("unet"), host.dtype("vae"), home=home_of(path), prediction=prediction
+    )
     if loaded.model.family != "sdxl" or loaded.clip is None:
         raise BadFile(
             f"{path.name} is a checkpoint of {TITLES[loaded.model.family]}"
@@ -64,7 +69,14 @@ def checkpoint(host: Host, name: str, vae_name: str = DEFAULT_VAE, clip_skip: in
     if vae is None:
         raise BadFile(f"{path.name} holds no VAE: choose one with vae_name")
     model = replace(loaded.model, vae_name=vae.name or DEFAULT_VAE, text_norm=final_norm(loaded.clip))
+    tell(host, loaded)
     return model, with_clip_skip(loaded.clip, clip_skip), vae
+
+
+def tell(host: Host, loaded: checkpoints.Checkpoint) -> None:
+    """Give the notices about a checkpoint's file."""
+    for notice in loaded.notices:
+        host.notice(f"{loaded.model.name} {notice}")
 
 
 def with_clip_skip(clip: Clip, skip: int) -> Clip:

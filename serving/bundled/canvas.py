@@ -252,7 +252,7 @@ def _canvas_node(
         if is_widget(declared):
             socket["widget"] = {"name": name}
             linked = is_link(given.get(name))
-            values.append(declared[1]["default"] if linked else given[name])
+            values.append(declared[1]["default"] if linked or (name not in given and name in optional) else given[name])
             if has_seed_control(name, declared):
                 values.append(SEED_CONTROL)
         if is_link(given.get(name)):

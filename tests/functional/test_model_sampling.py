@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr
 from fooocus_stages.pipelines.functional.model_sampling import (
     ModelSampling,
     alphas_cumprod,
@@ -11,6 +12,7 @@ from fooocus_stages.pipelines.functional.model_sampling import (
     distilled,
     playground,
     sigma_table,
+    zero_snr_table,
 )
 from fooocus_stages.pipelines.functional.sigmas import karras, normal
 from hypothesis import given, settings
@@ -24,6 +26,24 @@ from hypothesis import strategies as st
 )  # fmt: skip
 def test_sigma_table(index: int, sigma: float) -> None:
     assert float(sigma_table()[index]) == pytest.approx(sigma, rel=3e-7)
+
+
+@pytest.mark.parametrize(("index", "sigma"), [(0, 0.02916716), (999, 4518.757)])
+def test_the_table_of_zero_terminal_snr(index: int, sigma: float) -> None:
+    assert float(zero_snr_table()[index]) == pytest.approx(sigma, rel=1e-5)
+
+
+def test_zero_terminal_snr_is_diffusers_rescaling() -> None:
+    betas = 1 - alphas_cumprod()[1:] / alphas_cumprod()[:-1]
+    betas = torch.cat([1 - alphas_cumprod()[:1], betas])
+    alphas = torch.cumprod(1 - rescale_zero_terminal_snr(betas), 0)[:-1]
+    torch.testing.assert_close(zero_snr_table()[:-1], ((1 - alphas) / alphas).sqrt().float(), rtol=1e-5, atol=0)
+
+
+def test_at_full_noise_v_gives_the_image_from_the_output_alone() -> None:
+    sampling = discrete("v", zero_snr=True)
+    x, output = 4518.0 * torch.randn(1, 4, 2, 2), torch.randn(1, 4, 2, 2)
+    torch.testing.assert_close(sampling.denoised(x, output, sampling.sigma_max), -output, rtol=0, atol=2e-3)
 
 
 def test_alphas_cumprod() -> None:

@@ -61,6 +61,49 @@ def test_prediction_and_native_size_by_default(write: Write, state: dict[str, Te
     assert (loaded.model.prediction, loaded.model.native_size) == ("v", 1024)
 
 
+EMPTY = torch.zeros(0)
+SAID: dict[str, tuple[dict[str, Tensor], dict[str, str], tuple[str, bool], str]] = {
+    "nothing": ({}, {}, ("eps", False), ""),
+    "a marker": ({"v_pred": EMPTY}, {}, ("v", False), "'v_pred'"),
+    "both markers": ({"v_pred": EMPTY, "ztsnr": EMPTY}, {}, ("v", True), "'ztsnr'"),
+    "a marker of zero SNR alone": ({"ztsnr": EMPTY}, {}, ("eps", False), "eps-prediction"),
+    "ModelSpec": ({}, {"modelspec.prediction_type": "v"}, ("v", False), "'modelspec.prediction_type'"),
+    "ModelSpec in words": ({}, {"modelspec.prediction_type": "V_prediction"}, ("v", False), "modelspec"),
+    "ModelSpec of eps": ({}, {"modelspec.prediction_type": "epsilon"}, ("eps", False), ""),
+    "kohya": ({}, {"ss_v_parameterization": "True", "ss_zero_terminal_snr": "True"}, ("v", True), "ss_zero_terminal"),
+    "kohya of eps": ({}, {"ss_v_parameterization": "False", "ss_zero_terminal_snr": "False"}, ("eps", False), ""),
+    "a marker and ModelSpec": ({"ztsnr": EMPTY}, {"modelspec.prediction_type": "v"}, ("v", True), "'ztsnr'"),
+    "Playground": ({"edm_mean": EMPTY, "edm_std": EMPTY}, {}, ("eps", False), "edm_playground_v2.5"),
+    "CosXL": ({"edm_vpred.sigma_max": EMPTY, "edm_vpred.sigma_min": EMPTY}, {}, ("eps", False), "CosXL"),
+}
+
+
+def say(write: Write, state: dict[str, Tensor], markers: dict[str, Tensor], metadata: dict[str, str]) -> Path:
+    return write(metadata=metadata, state=state | markers)
+
+
+@pytest.mark.parametrize("case", SAID)
+def test_what_the_file_says_about_its_prediction(write: Write, state: dict[str, Tensor], case: str) -> None:
+    markers, metadata, (prediction, zero_snr), told = SAID[case]
+    loaded = load_checkpoint(say(write, state, markers, metadata), torch.float32, torch.float32)
+    assert (loaded.model.prediction, loaded.model.zero_snr) == (prediction, zero_snr)
+    assert len(loaded.notices) == bool(told)
+    assert told in "".join(loaded.notices)
+
+
+@pytest.mark.parametrize(
+    ("choice", "wanted"), [("eps", ("eps", False)), ("v", ("v", False)), ("v + zero SNR", ("v", True))]
+)
+@pytest.mark.parametrize("case", ["nothing", "both markers", "ModelSpec of eps"])
+def test_a_choice_overrides_the_file(
+    write: Write, state: dict[str, Tensor], case: str, choice: str, wanted: tuple[str, bool]
+) -> None:
+    path = say(write, state, *SAID[case][:2])
+    loaded = load_checkpoint(path, torch.float32, torch.float32, prediction=choice)
+    assert (loaded.model.prediction, loaded.model.zero_snr) == wanted
+    assert loaded.notices == ()
+
+
 def test_the_loaded_unet_answers_as_the_one_that_was_saved(tiny: Checkpoint, modules: dict[str, nn.Module]) -> None:
     x, t, context = torch.randn(1, 4, 8, 8), torch.tensor([500.0]), torch.randn(1, 77, 192)
     added = {"text_embeds": torch.randn(1, 128), "time_ids": torch.tensor([[64.0, 64, 0, 0, 64, 64]])}

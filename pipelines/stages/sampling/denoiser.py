@@ -53,7 +53,7 @@ def attached(model: Model, control: Sequence[Hint] = (), inpaint: Tensor | None 
 
 def reading(model: Model, settings: SamplingSettings) -> ModelSampling:
     """How the network is read: by its own kind, or as the schedulers lcm, tcd and edm_playground_v2.5 say."""
-    return sigmas.effective(settings.scheduler, model.prediction)[1]
+    return sigmas.effective(settings.scheduler, model.prediction, zero_snr=model.zero_snr)[1]
 
 
 def latent_format(model: Model, settings: SamplingSettings) -> latents.LatentFormat:

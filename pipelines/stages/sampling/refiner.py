@@ -67,6 +67,7 @@ def load_refiner(host: Host, name: str) -> Refiner:
     """
     path = find(host, name)
     found = load_checkpoint(path, host.dtype("unet"), host.dtype("vae"), home=load.home_of(path), text=False)
+    load.tell(host, found)
     if found.model.family != "sd15":
         return Refiner(found.model)
     if found.vae is None:

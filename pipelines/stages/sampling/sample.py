@@ -256,7 +256,7 @@ def chance_of(job: Job, device: torch.device) -> Chance:
     start = noise.draw(streams, shape).to(device)
     settings = job.settings
     if samplers.SAMPLERS[settings.sampler].noise == "brownian":
-        low, high = sigmas.brownian_range(settings.scheduler, settings.steps, job.denoise)
+        low, high = sigmas.brownian_range(settings.scheduler, settings.steps, job.denoise, zero_snr=job.model.zero_snr)
         return Chance(start, noise.BrownianNoise(job.seeds, shape, low, high, device))
     return Chance(start, noise.GeneratorNoise.continued(streams, shape, device))
 
