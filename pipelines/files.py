@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all, and hashing files."""
+"""Writes files whole or not at all, under names that are free, and hashes files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import contextlib
 import errno
 import hashlib
 import io
+import itertools
 import os
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -27,29 +28,74 @@ WAYS_OUT = {
 _hashes: dict[tuple[str, int, int], str] = {}
 
 
+class NewFile:
+    """A file under a temporary name in a folder, made by `new_file`."""
+
+    def __init__(self, folder: Path, what: str) -> None:
+        self._folder, self._what = folder, what
+        self._temporary = folder / f".{uuid.uuid4().hex}.tmp"
+        with saving(folder, what):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._temporary.open("xb")
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append data. Raises UserError naming the folder and the cause."""
+        with saving(self._folder, self._what):
+            self._file.write(data)
+
+    def keep(self, names: Iterable[str]) -> Path:
+        """Rename the file to the first of the names that is free; no file is overwritten. Raises UserError."""
+        with saving(self._folder, self._what):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            return _renamed(self._temporary, self._folder, names)
+
+    def discard(self) -> None:
+        """Close the file, and delete it unless it was kept."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_file(folder: Path, what: str) -> Iterator[NewFile]:
+    """Write a file whole or not at all: it has a temporary name until `keep`, and is deleted without it.
+
+    `what` begins the message of the UserError that a failure raises, such as "a picture".
+    """
+    file = NewFile(folder, what)
+    try:
+        yield file
+    finally:
+        file.discard()
+
+
 def write_whole(folder: Path, name: str, suffix: str, save: Callable[[IO[bytes]], None]) -> Path:
-    """Write `<name>_<counter>_<suffix>` under a temporary name, then rename it; nothing is left of a failure.
+    """Write what `save` writes as `<name>_<counter>_<suffix>`, whole or not at all.
 
     The counter is one above the highest in the folder. Raises UserError naming the folder and the cause.
     """
-    temporary = folder / f".{uuid.uuid4().hex}.tmp"
+    with new_file(folder, "a picture") as file:
+        with saving(folder, "a picture"):
+            content = _encoded(save)
+        file.write(content)
+        return file.keep(counted_names(folder, name, suffix))
+
+
+@contextlib.contextmanager
+def saving(folder: Path, what: str) -> Iterator[None]:
+    """Raise UserError for an error of the disk: what can't be saved where, why, and what to do."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(_encoded(save))
-            file.flush()
-            os.fsync(file.fileno())
-        return _move_to_next(temporary, folder, name, suffix)
+        yield
     except (OSError, ValueError) as error:
         cause = (error.strerror if isinstance(error, OSError) else "") or str(error)
-        raise UserError(f"a picture can't be saved in {folder}: {cause}{way_out(error)}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        raise UserError(f"{what} can't be saved in {folder}: {cause}{way_out(error)}") from error
 
 
 def way_out(error: Exception) -> str:
-    """What to do about a file that can't be written; '' when the cause says it all."""
+    """Return advice on a file that can't be written; '' if the cause is enough."""
     advice = WAYS_OUT.get(getattr(error, "errno", None) or 0)
     return f"; {advice}" if advice else ""
 
@@ -61,24 +107,28 @@ def _encoded(save: Callable[[IO[bytes]], None]) -> memoryview:
     return buffer.getbuffer()
 
 
-def _move_to_next(temporary: Path, folder: Path, name: str, suffix: str) -> Path:
-    counter = next_counter(folder, name)
-    while True:
-        target = folder / f"{name}_{counter:05}_{suffix}"
+def _renamed(temporary: Path, folder: Path, names: Iterable[str]) -> Path:
+    for name in names:
+        target = folder / name
         try:
-            target.open("xb").close()  # ours from here on, also against another process
+            target.open("xb").close()  # reserves the name, also against other processes
         except FileExistsError:
-            counter += 1
             continue
         try:
             return temporary.replace(target)
         except BaseException:
             target.unlink(missing_ok=True)
             raise
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
+
+
+def counted_names(folder: Path, name: str, suffix: str) -> Iterator[str]:
+    """Yield `<name>_<counter>_<suffix>`, counting up from one above the highest counter in the folder."""
+    return (f"{name}_{counter:05}_{suffix}" for counter in itertools.count(next_counter(folder, name)))
 
 
 def next_counter(folder: Path, name: str) -> int:
-    """One above the highest counter of the files `<name>_<counter>_…` in a folder."""
+    """Return one above the highest counter of the files `<name>_<counter>_…` in a folder."""
     counted = re.compile(re.escape(os.path.normcase(name)) + r"_(\d+)_")
     found = (counted.match(os.path.normcase(file.name)) for file in folder.iterdir())
     return max((int(match[1]) for match in found if match), default=0) + 1

@@ -11,7 +11,7 @@ from ..console import Console
 from ..engine.graph import ApiGraph
 from ..engine.overrides import Graph
 from ..engine.results import Results
-from .files import Output, fetch_files, upload_pictures
+from .files import Output, fetch_files, upload_images
 from .loop_thread import Background
 from .protocol import declared_by, read_address
 from .routes import ComfyServer
@@ -32,7 +32,7 @@ class Remote:
 
     def upload(self, graph: Graph, folder: Path) -> None:
         """Send the pictures of the folder that the graph names; names of none are left to the server."""
-        self._background.do(upload_pictures(self._server, graph, folder))
+        self._background.do(upload_images(self._server, graph, folder))
 
     def run(self, graph: ApiGraph, console: Console) -> Results:
         """Run the graph; its nodes, steps, notices and place in the queue go to the console.

@@ -37,7 +37,7 @@ PHASES = {  # where in the pack, and at which call
     "decoding": (PACK + "pipelines.models.vae", "_decode_whole", 1),
     "encoding the file": (PACK + "pipelines.files", "_encoded", 1),
     "writing the file": ("os", "fsync", 1),
-    "naming the file": (PACK + "pipelines.files", "_move_to_next", 1),
+    "naming the file": (PACK + "pipelines.files", "_renamed", 1),
     "naming the second file": (PACK + "pipelines.files", "next_counter", 2),
 }
 CASES = [(phase, list(SIGNALS)[i % 2]) for i, phase in enumerate(PHASES)]

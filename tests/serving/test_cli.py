@@ -218,3 +218,20 @@ def test_what_was_saved_before_a_failure_is_told(folder: Path) -> None:
     told = json.loads(result.stdout)
     assert told["error"].startswith("node 3 (SaveImage): the file name prefix")
     assert [output["path"] for output in told["outputs"]] == ["more/good_00001_.png", "more/good_00002_.png"]
+
+
+def test_notices_are_in_the_report_of_a_run_that_ends_well_or_not(folder: Path) -> None:
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}},
+        "2": {"class_type": "FooocusFaceCrop", "inputs": {"image": ["1", 0]}},
+        "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "x"}},
+    }
+    (folder / "w.json").write_text(json.dumps(graph))
+    result = cli(folder, "run", "w.json", "--json", "--models", "pocket")
+    (notice,) = json.loads(result.stdout)["notices"]
+    assert "no face" in notice
+    assert f"note: {notice}" in result.stderr.splitlines()
+    graph["3"]["inputs"]["filename_prefix"] = "../x"
+    (folder / "w.json").write_text(json.dumps(graph))
+    result = cli(folder, "run", "w.json", "--json", "--models", "pocket")
+    assert (result.returncode, json.loads(result.stdout)["notices"]) == (2, [notice])

@@ -44,6 +44,7 @@ REPORT = {
     "cached": [],
     "blocked": {},
     "seeds": [],
+    "notices": [],
 }
 Start = Callable[..., SmallComfy]
 
@@ -109,7 +110,9 @@ def test_without_a_good_websocket_the_run_is_followed_all_the_same(
     server = start(socket=socket)
     assert run(server, "--json") == 0
     out, err = capsys.readouterr()
-    assert {key: value for key, value in json.loads(out).items() if key != "seconds"} == REPORT
+    report = json.loads(out)
+    assert (report.pop("seconds") > 0, "sharp & clear" in report["notices"]) == (True, socket == "closes")
+    assert {**report, "notices": []} == REPORT
     assert ("gives no websocket (403" in err) == (socket == "refused")
     assert server.connections == {"refused": 0, "closes": 2, "silent": 1}.get(socket, server.connections)
 
@@ -280,9 +283,9 @@ def test_tls(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--models", "pocket"], "--models is of no use with --comfyui: the server has its own; leave it out"),
-        (["--device", "cpu"], "--device is of no use with --comfyui: the server has its own; leave it out"),
-        (["--styles-dir", "."], "--styles-dir is of no use with --comfyui: the server has its own; leave it out"),
+        (["--models", "pocket"], "--models has no effect with --comfyui"),
+        (["--device", "cpu"], "--device has no effect with --comfyui"),
+        (["--styles-dir", "."], "--styles-dir has no effect with --comfyui"),
         (["--set", "Turn.zzz=3"], "unknown input 'zzz'; node 2 (Twist) has: image, amount, name"),
         (["--seed", "3"], "no node of the workflow has an input 'seed' to set; use --set NODE.input=value"),
         (["-o", "a.png"], "the run is done, but 1 of its 1 files can't be fetched: x_00001_.png (it can't be saved"),

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from fooocus_stages.pipelines.errors import UserError
+from fooocus_stages.pipelines.files import new_file
 from fooocus_stages.serving.comfyui.client import connected, shown
-from fooocus_stages.serving.comfyui.files import move_to_free_name, place_inside
+from fooocus_stages.serving.comfyui.files import free_names, place_inside
 from fooocus_stages.serving.engine.results import Results, RunError
 
 from .comfy_server import Manners, SmallComfy
@@ -178,7 +179,7 @@ def test_what_cannot_be_fetched_is_counted_and_the_rest_kept(here: Path) -> None
 )
 def test_a_server_can_write_nowhere_else(tmp_path: Path, subfolder: str, filename: str, name: str | None) -> None:
     if name is None:
-        with pytest.raises(UserError, match="it would lie outside"):
+        with pytest.raises(UserError, match="it would be written outside"):
             place_inside(tmp_path, tmp_path / subfolder, filename)
     else:
         assert place_inside(tmp_path, tmp_path / subfolder, filename) == (tmp_path / subfolder, name)
@@ -197,8 +198,9 @@ def test_a_server_can_write_nowhere_else(tmp_path: Path, subfolder: str, filenam
 def test_a_free_name(tmp_path: Path, there: list[str], name: str, free: str) -> None:
     for taken in there:
         (tmp_path / taken).write_bytes(b"before")
-    (tmp_path / ".new.tmp").write_bytes(b"new")
-    assert move_to_free_name(tmp_path / ".new.tmp", tmp_path, name) == tmp_path / free
+    with new_file(tmp_path, "it") as file:
+        file.write(b"new")
+        assert file.keep(free_names(tmp_path, name)) == tmp_path / free
     assert tree(tmp_path) == {**dict.fromkeys(there, b"before"), free: b"new"}
 
 

@@ -273,3 +273,24 @@ def test_nodes_run_in_inference_mode() -> None:
     assert results.ui["s"]["values"] == [True]
     assert not torch.is_inference_mode_enabled()
     assert Changing.state == 0
+
+
+def test_notices_are_in_the_results_of_their_run() -> None:
+    runner = Runner({"Speak": Speak})
+    Speak.say = runner.notice
+    for number in (1, 2):
+        results = runner.run({"1": {"class_type": "Speak", "inputs": {"text": f"say {number}"}}})
+        assert results.notices == [f"say {number}"]
+
+
+class Speak:
+    RETURN_TYPES, FUNCTION, OUTPUT_NODE = (), "run", True
+    say = print
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:
+        return {"required": {"text": ("STRING", {})}}
+
+    def run(self, text: str) -> tuple[()]:
+        type(self).say(text)
+        return ()
