@@ -1,6 +1,6 @@
-"""Control images: outlines, structure, a face, and the hints made of them (Fooocus async_worker.py).
+"""Control images: preprocessors, face crops, and hints (Fooocus modules/async_worker.py: apply_control_nets).
 
-Pictures are (B, H, W, 1, 3 or 4) in 0…1, what is transparent over white; they become uint8 and back as in Fooocus.
+Images are (B, H, W, 1, 3 or 4) in 0…1 and are processed as uint8; see `pictures`.
 """
 
 from __future__ import annotations
@@ -11,34 +11,34 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ...preprocessors import canny, face_crop, geometry
 from ...preprocessors import cpds as cpds_maths
 from ..errors import BadValue, MissingFile
-from ..functional.latents import from_uint8, to_uint8
 from ..host import Host
 from ..models.handles import ControlHint, ControlNet, Hint
 from ..models.hints import face_detection
 from ..models.hints.controlnet import load_controlnet
 from ..settings import DEFAULT_CONTROL
+from . import pictures
 from .load import find_or_pocket
 
 KIND = "controlnet"
+NAME = "a control image"
 RETINAFACE = (KIND, "detection_Resnet50_Final.pth")
 YUNET = ("face_detection", "face_detection_yunet_2023mar.onnx")
 MOST_PIXELS = 2**28
-Maker = Callable[[geometry.Picture], geometry.Picture]
+Preprocessor = Callable[[geometry.Picture], geometry.Picture]
 
 
 def find(host: Host, name: str) -> Path:
-    """The control network's file. Raises MissingFile."""
+    """Path of a control network. Raises MissingFile."""
     return find_or_pocket(host, KIND, name, DEFAULT_CONTROL)
 
 
 def load(host: Host, name: str) -> ControlNet:
-    """The control network of a file. Raises MissingFile and BadFile."""
+    """Load a control network. Raises MissingFile and BadFile."""
     return load_controlnet(find(host, name), host.dtype("unet"))
 
 
@@ -51,61 +51,63 @@ def hint(
     softness: float = 0.25,
     control: tuple[Hint, ...] = (),
 ) -> tuple[Hint, ...]:
-    """The hints so far, and one more: the network reads the picture from `start_at` to `stop_at` of the timesteps.
+    """The hints in `control` and one more: `network` reads `image` from `start_at` to `stop_at` of the timesteps.
 
-    Their order has no meaning. Raises BadValue for values out of range and for what is no picture.
+    The order of hints has no effect. Raises BadValue for values out of range and for what is no image.
     """
-    shares = {"start_at": start_at, "stop_at": stop_at, "softness": softness}
-    for name, value in shares.items():
+    fractions = {"start_at": start_at, "stop_at": stop_at, "softness": softness}
+    for name, value in fractions.items():
         if not 0 <= value <= 1:
-            raise BadValue(f"{name} is {value}: choose a share between 0 and 1")
+            raise BadValue(f"{name} is {value}: choose a fraction between 0 and 1")
     if start_at > stop_at:
         raise BadValue(f"the control would start at {start_at} and stop before, at {stop_at}: swap the two")
     if not math.isfinite(weight):
         raise BadValue(f"weight is {weight}: choose a number, 1 is the published strength")
-    return (*control, ControlHint(network, checked(image), weight, start_at, stop_at, softness))
+    return (*control, ControlHint(network, pictures.checked(image, NAME), weight, start_at, stop_at, softness))
 
 
 def pyra_canny(image: Tensor, low: int = 64, high: int = 128, width: int = 0, height: int = 0) -> Tensor:
-    """White outlines on black, (B, H, W, 3). With a size, the pictures are first scaled and cut to it (0: as they are).
+    """White outlines on black, (B, H, W, 3).
 
-    Raises BadValue for what is no picture and for thresholds outside 1…255.
+    Images are first scaled and cropped to `width` and `height`; 0 for both keeps their own size. Raises BadValue for
+    what is no image and for thresholds outside 1…255.
     """
     for name, value in {"low": low, "high": high}.items():
         if not 1 <= value <= 255:
             raise BadValue(f"{name} is {value}: choose a threshold from 1 to 255")
-    return _each(image, width, height, lambda picture: canny.pyramid_canny(picture, low, high))
+    return _preprocessed(image, width, height, lambda array: canny.pyramid_canny(array, low, high))
 
 
 def cpds(image: Tensor, width: int = 0, height: int = 0) -> Tensor:
-    """Structure as grey, (B, H, W, 3). With a size, the pictures are first scaled and cut to it (0: as they are).
+    """Contrast-preserving structure in grey, (B, H, W, 3).
 
-    Raises BadValue for what is no picture.
+    Images are first scaled and cropped to `width` and `height`; 0 for both keeps their own size. Raises BadValue for
+    what is no image.
     """
-    return _each(image, width, height, cpds_maths.structure)
+    return _preprocessed(image, width, height, cpds_maths.structure)
 
 
 def cropped_faces(host: Host, image: Tensor, landmarks: object = None) -> Tensor:
-    """The surest face of each picture, upright in 512×512: (B, 512, 512, 3); without a face the picture itself.
+    """The most confidently detected face of each image, upright, (B, 512, 512, 3); the image itself without a face.
 
-    `landmarks`: five points x, y for each picture or for all, as numbers or as text with numbers in it; without them a
-    detector finds the face. Of several pictures, those without a face are stretched to 512×512. Raises BadValue, and
-    MissingFile when there is no detector's file.
+    `landmarks`: five points x, y for each image or for all, as numbers or as text that contains them; without them a
+    detector finds the faces. In a batch, images without a face are stretched to 512×512. Raises BadValue, and
+    MissingFile without a detector.
     """
-    pictures = _pictures(image)
+    arrays = pictures.to_arrays(image, NAME)
     found: Sequence[face_detection.Points | None]
     if landmarks is None or (isinstance(landmarks, str) and not landmarks.strip()):
         detect = detector(host)
-        found = [next((face.points for face in detect(picture)), None) for picture in pictures]
+        found = [next((face.points for face in detect(array)), None) for array in arrays]
     else:
-        found = points_of(landmarks, len(pictures))
+        found = points_of(landmarks, len(arrays))
     for i, points in enumerate(found):
         if points is None:
-            host.notice(f"no face was found in picture {i + 1} of {len(found)}: the whole picture is used")
-    crops = [p if points is None else _face(p, points) for p, points in zip(pictures, found, strict=True)]
+            host.notice(f"no face was found in image {i + 1} of {len(found)}: the whole image is used")
+    crops = [a if points is None else _face(a, points) for a, points in zip(arrays, found, strict=True)]
     if len(crops) > 1:
         crops = [geometry.resample(crop, face_crop.SIDE, face_crop.SIDE) for crop in crops]
-    return _as_images(crops)
+    return pictures.from_arrays(crops)
 
 
 def detector(host: Host) -> face_detection.Detector:
@@ -124,63 +126,47 @@ def find_detector(host: Host) -> tuple[Callable[[Path], face_detection.Detector]
     return face_detection.yunet, host.find(*YUNET)
 
 
-def points_of(landmarks: object, pictures: int) -> list[list[list[float]]]:
-    """Five points for each picture out of numbers or text. Raises BadValue for another count than ten or ten each."""
+def points_of(landmarks: object, images: int) -> list[list[list[float]]]:
+    """Five points for each of `images` images from numbers or text. Raises BadValue unless there are ten per image, or
+    ten for all."""
     numbers = _numbers(landmarks)
-    if len(numbers) not in (10, 10 * pictures):
+    if len(numbers) not in (10, 10 * images):
         raise BadValue(
             f"landmarks holds {len(numbers)} numbers: give ten for a face, x and y of left eye, right eye, nose, left "
-            f"and right corner of the mouth{'' if pictures == 1 else f', or ten for each of {pictures} pictures'}"
+            f"and right corner of the mouth{'' if images == 1 else f', or ten for each of {images} images'}"
         )
     faces: list[list[list[float]]] = np.reshape(numbers, (-1, 5, 2)).tolist()
-    return faces * (pictures // len(faces))
+    return faces * (images // len(faces))
 
 
-def checked(image: Tensor) -> Tensor:
-    """Pictures. Raises BadValue for what is none."""
-    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or not image.numel():
-        raise BadValue(f"a control image must be (B, H, W, 3), got {tuple(image.shape)}: wire in a picture")
-    if not image.isfinite().all():
-        raise BadValue("the control image holds values that are no numbers: look at the node that made it")
-    return image
-
-
-def _each(image: Tensor, width: int, height: int, make: Maker) -> Tensor:
+def _preprocessed(image: Tensor, width: int, height: int, preprocess: Preprocessor) -> Tensor:
     if (width > 0) != (height > 0):
-        raise BadValue(f"the size is {width}×{height}: give both sides, or 0 for both to leave the picture's")
-    pictures = _pictures(image)
+        raise BadValue(f"the size is {width}×{height}: give both sides, or 0 for both to keep the image's own size")
+    arrays = pictures.to_arrays(image, NAME)
     if width:
-        pictures = [_covering(picture, width, height) for picture in pictures]
+        arrays = [_covering(array, width, height) for array in arrays]
     try:
-        return _as_images([make(picture) for picture in pictures])
+        return pictures.from_arrays(preprocess(array) for array in arrays)
     except ValueError as error:
-        raise BadValue(f"{error}: cut the picture to a wider part first") from error
+        raise BadValue(f"{error}: crop the image to a wider part first") from error
 
 
-def _covering(picture: geometry.Picture, width: int, height: int) -> geometry.Picture:
-    """The picture scaled until it covers the size and cut to it. Raises BadValue where that needs a giant picture."""
-    proportions = width / height / (picture.shape[1] / picture.shape[0])
+def _covering(array: geometry.Picture, width: int, height: int) -> geometry.Picture:
+    """The image scaled to cover the size and cropped to it. Raises BadValue where the scaled image would be huge."""
+    proportions = width / height / (array.shape[1] / array.shape[0])
     if width * height * max(proportions, 1 / proportions) > MOST_PIXELS:
         raise BadValue(
-            f"a picture of {picture.shape[1]}×{picture.shape[0]} pixels can't be made to cover {width}×{height}: "
-            "cut it to like proportions first"
+            f"an image of {array.shape[1]}×{array.shape[0]} pixels can't be made to cover {width}×{height}: "
+            "crop it to similar proportions first"
         )
-    return geometry.cover(picture, width, height)
+    return geometry.cover(array, width, height)
 
 
-def _face(picture: geometry.Picture, points: Sequence[Sequence[float]]) -> geometry.Picture:
+def _face(array: geometry.Picture, points: Sequence[Sequence[float]]) -> geometry.Picture:
     try:
-        return face_crop.cropped(picture, points)
+        return face_crop.cropped(array, points)
     except ValueError as error:
         raise BadValue(f"{error}: correct the landmarks") from error
-
-
-def _pictures(image: Tensor) -> list[geometry.Picture]:
-    return [geometry.as_rgb(to_uint8(picture).cpu().numpy()) for picture in checked(image)]
-
-
-def _as_images(pictures: Sequence[geometry.Picture]) -> Tensor:
-    return torch.stack([from_uint8(torch.from_numpy(np.ascontiguousarray(geometry.as_rgb(p)))) for p in pictures])
 
 
 def _numbers(landmarks: object) -> list[float]:

@@ -14,7 +14,6 @@ from torch import Tensor
 from ...preprocessors import geometry
 from ..errors import BadFile, BadValue, UnknownName
 from ..functional.image_attention import KeyValue
-from ..functional.latents import from_uint8, to_uint8
 from ..host import Host
 from ..models.handles import Hint, ImageHint
 from ..models.hints.clip_vision import ClipVision, hidden_states, load_clip_vision, normalised
@@ -29,6 +28,7 @@ from ..settings import (
     NO_FILE,
     TOGETHER,
 )
+from . import pictures
 from .load import find_or_pocket
 
 KIND, VISION_KIND = "controlnet", "clip_vision"
@@ -84,7 +84,7 @@ def prompt(
     another formula.
     """
     check(weight, stop_at, formula)
-    pictures = prepared(image, model.vision.size)
+    arrays = prepared(image, model.vision.size)
     if stop_at == 0:
         return control
     if formula == TOGETHER and model.negative is None:
@@ -92,7 +92,7 @@ def prompt(
             f"the formula {TOGETHER} needs the negative tokens: choose {DEFAULT_IP_NEGATIVE} in the load node, or "
             "another formula"
         )
-    keys = [_positive(host, model, picture) for picture in pictures]
+    keys = [_positive(host, model, array) for array in arrays]
     positive = keys[0] if len(keys) == 1 else tuple(_stacked(pairs) for pairs in zip(*keys, strict=True))
     hint = ImageHint(positive, _negative(host, model, formula), model.name, weight, stop_at, formula == TOGETHER)
     return (*control, hint)
@@ -110,17 +110,12 @@ def check(weight: float, stop_at: float, formula: str) -> None:
 
 def prepared(image: Tensor, size: int) -> list[geometry.Picture]:
     """Each picture (B, H, W, 1, 3 or 4) as RGB, stretched to a square of that many pixels. Raises BadValue."""
-    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or not image.numel():
-        raise BadValue(f"an image prompt must be a picture (B, H, W, 3), got {tuple(image.shape)}")
-    if not image.isfinite().all():
-        raise BadValue("the picture of the image prompt holds NaN or infinity: look at the node that made it")
-    pictures = [geometry.as_rgb(to_uint8(picture).cpu().numpy()) for picture in image]
-    return [geometry.resample(picture, size, size) for picture in pictures]
+    return [geometry.resample(array, size, size) for array in pictures.to_arrays(image, "an image prompt")]
 
 
 def _positive(host: Host, model: ImagePromptModel, picture: geometry.Picture) -> Keys:
     """What the positive side reads of a picture."""
-    pixels = from_uint8(torch.from_numpy(picture)).movedim(-1, 0)[None]
+    pixels = pictures.from_arrays([picture]).movedim(-1, 1)
     content = sha256(picture.tobytes()).hexdigest()
     return _remembered(model, content, lambda: _keys(host, model, _tokens(host, model, normalised(pixels))))
 

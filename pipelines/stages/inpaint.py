@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +23,8 @@ from ..models.handles import InpaintEngine, Model, Vae
 from ..models.hints.inpaint_patch import load_head, load_patch
 from ..settings import INPAINT_HEAD, INPAINT_MODES, INPAINT_PATCHES, NO_FILE, SIZE_OF_SDXL, InpaintMode
 from ..types import LATENT_KNOWN, LATENT_MASK, InpaintRegion, Known, Latent, SamplingSettings, SwapMethod
-from . import masks, sizes, upscale, vae
+from . import masks, pictures, sizes, upscale, vae
+from .pictures import Masks
 from .sampling import refiner
 
 KIND = "inpaint"
@@ -70,14 +72,22 @@ def crop(
     model: Model | None = None,
     upscaler: Any = None,
 ) -> InpaintRegion:
-    """The part of pictures (B, H, W, 3) round the mask (1 or B, H, W) that is worked on, in the size class that the
-    model was trained for, 1024 without one.
+    """The part of images (B, H, W, 3) around their mask (1 or B, H, W), in the size class that the model works in.
 
-    It is a square about the mask, grown to `respective_field` (0…1) of both sides; a batch has one for all its masks. A
-    smaller part is enlarged by the upscaler first. Raises BadValue for an empty mask and for pictures too narrow.
+    The part is a square around the mask, grown to the fraction `respective_field` (0…1) of both sides; a batch has one
+    part that holds all masks. The upscaler enlarges parts below the size class, which is 1024 without a model. Raises
+    BadValue for an empty mask and for images too narrow.
     """
-    pictures = masks.checked_picture(image)
-    given = masks.to_bytes(masks.mask_for(mask, pictures))
+    images = pictures.rgb(image)
+    return cut_out(
+        host, images, pictures.mask_to_arrays(masks.mask_for(mask, images)), respective_field, model, upscaler
+    )[0]
+
+
+def cut_out(
+    host: Host, images: Tensor, given: Masks, respective_field: float, model: Model | None, upscaler: Any
+) -> tuple[InpaintRegion, Masks]:
+    """The region of `crop`, and its mask as uint8 (1 or B, h, w)."""
     if not (given > shapes.LEVEL).any():
         raise BadValue("the mask is empty: paint over what is to be repainted, or choose a side to outpaint")
     try:
@@ -85,10 +95,11 @@ def crop(
     except ValueError as error:
         raise BadValue(str(error)) from error
     native = model.native_size if model else SIZE_OF_SDXL
-    part = in_working_size(host, pictures[:, top:bottom, left:right], native, upscaler)
-    cut = masks.from_bytes(list(given[:, top:bottom, left:right]))
-    fitted = masks.threshold(cut, like=part)
-    return InpaintRegion(pictures, area, masks.from_bytes([shapes.soft(one) for one in given]), part, fitted)
+    part = in_working_size(host, images[:, top:bottom, left:right], native, upscaler)
+    height, width = part.shape[1:3]
+    holes = np.stack([shapes.of_picture(one, height, width) for one in given[:, top:bottom, left:right]])
+    soft = pictures.mask_from_arrays(shapes.soft(one) for one in given)
+    return InpaintRegion(images, area, soft, part, pictures.mask_from_arrays(holes)), holes
 
 
 def in_working_size(host: Host, part: Tensor, native: int, upscaler: Any) -> Tensor:
@@ -121,14 +132,18 @@ def of_smallest_class(part: Tensor) -> Tensor:
 
 
 def fill(image: Tensor, mask: Tensor) -> Tensor:
-    """Pictures (B, H, W, 3) with their holes filled from what is round them. Raises BadValue for a mask of another
-    count."""
-    pictures = masks.checked_picture(image)
-    holes = masks.to_bytes(masks.mask_for(mask, pictures))
-    done = [
-        inpaint_fill.fill(to_uint8(picture).cpu().numpy(), holes[i % len(holes)]) for i, picture in enumerate(pictures)
-    ]
-    return torch.stack([from_uint8(torch.from_numpy(picture)) for picture in done])
+    """Images (B, H, W, 3) with their holes filled from the surroundings.
+
+    `mask`: (1 or B, H, W), 1 = hole. Raises BadValue for masks of another count.
+    """
+    images = pictures.rgb(image)
+    return filled_holes(images, pictures.mask_to_arrays(masks.mask_for(mask, images)))
+
+
+def filled_holes(images: Tensor, holes: Masks) -> Tensor:
+    """Images (B, H, W, 3) filled where their mask, uint8 (1 or B, H, W), is set."""
+    arrays = pictures.to_arrays(images)
+    return pictures.from_arrays(inpaint_fill.fill(one, holes[i % len(holes)]) for i, one in enumerate(arrays))
 
 
 def encode(
@@ -167,10 +182,10 @@ def paste(image: Tensor, region: InpaintRegion) -> Tensor:
 
     Where the soft mask is 0 the pictures are the ones that came in, to the bit. Raises BadValue for another count.
     """
-    parts = masks.checked_picture(image).float().cpu()
+    parts = pictures.rgb(image)
     if len(region.image) not in (1, len(parts)):
         raise BadValue(f"there are {len(parts)} pictures to paste into {len(region.image)}: give each its own")
-    original = region.image.float().cpu().expand(len(parts), -1, -1, -1)
+    original = region.image.expand(len(parts), -1, -1, -1)
     top, bottom, left, right = region.area
     before = to_uint8(original).float()
     pasted = before.clone()
@@ -203,12 +218,15 @@ def inpaint(
     """All of it up to the sampler: the mask changed, the picture continued to `sides`, cut out, filled and encoded, and
     the model with the mode's engine. Raises as its parts do."""
     chosen, sides = mode_of(host, mode, override, sides)
-    area = masks.mask_for(mask, masks.checked_picture(image))
-    area = masks.grow(area, erode_or_dilate)
-    area = masks.invert(area) if invert_mask else area
-    image, area = masks.pad_out(image, area, sides)
-    region = crop(host, image, area, chosen.respective_field, model, upscaler)
-    filled = fill(region.crop, region.mask) if chosen.strength > FILL_ABOVE else region.crop
+    images = pictures.rgb(image)
+    area = pictures.mask_to_arrays(masks.mask_for(mask, images))
+    area = np.stack([shapes.erode_or_dilate(one, erode_or_dilate) for one in area])
+    area = 255 - area if invert_mask else area
+    top, bottom, left, right = padding = masks.padding(images, sides)
+    images = masks.extended(images, padding)
+    area = np.pad(area, ((0, 0), (top, bottom), (left, right)), constant_values=255)
+    region, holes = cut_out(host, images, area, chosen.respective_field, model, upscaler)
+    filled = filled_holes(region.crop, holes) if chosen.strength > FILL_ABOVE else region.crop
     model = with_engine(host, model, chosen.engine)
     latent = encode(host, model, autoencoder, region, settings, chosen.strength, filled, chosen.initial_latent, seed)
     return Prepared(model, latent, chosen.strength, region, filled)

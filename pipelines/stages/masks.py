@@ -1,127 +1,116 @@
-"""Mask tools: masks (B, H, W) in 0…1, 1 = repaint, by way of uint8 as in Fooocus; see `preprocessors.masks`.
+"""Mask tools: masks (B, H, W) in 0…1, 1 = repaint, changed as uint8 as in Fooocus; see `preprocessors.masks`.
 
-An all-zero mask of another size than its picture is ComfyUI's way to say that there is none.
+ComfyUI stands for a missing mask with an all-zero one, often of another size than the image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ...preprocessors import geometry, masks
+from ...preprocessors import masks
 from ..errors import BadValue, UnknownName
-from ..functional.latents import from_uint8, over_white, to_uint8
 from ..settings import MASK_COMBINATIONS, SIDES
+from . import pictures
 
-WAYS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (
+Combination = Callable[[Tensor, Tensor], Tensor]
+_COMBINATIONS: tuple[Combination, ...] = (
     torch.maximum,
     torch.minimum,
     lambda first, second: torch.minimum(first, 1 - second),
 )
-COMBINE = dict(zip(MASK_COMBINATIONS, WAYS, strict=True))
+COMBINE: Mapping[str, Combination] = MappingProxyType(dict(zip(MASK_COMBINATIONS, _COMBINATIONS, strict=True)))
 
 
 def threshold(mask: Tensor, level: int = masks.LEVEL, like: Tensor | None = None) -> Tensor:
-    """1 where a mask, or the mean of a picture's channels (B, H, W, 1, 3 or 4), is above `level` of 255, else 0.
+    """1 where a mask, or the mean of the channels of an image (B, H, W, 1, 3 or 4), is above `level` of 255, else 0.
 
-    With `like`, pictures (B, H, W, C), it is resampled to their size first.
+    With `like`, images (B, H, W, C), it is resampled to their size first. Raises BadValue.
     """
-    is_picture = mask.ndim == 4 and mask.shape[-1] in (1, 3, 4)
-    parts = to_uint8(checked_picture(mask)).cpu().numpy() if is_picture else to_bytes(mask)
-    height, width = parts.shape[1:3] if like is None else like.shape[1:3]
-    return from_bytes([masks.of_picture(part, height, width, level) for part in parts])
+    is_image = mask.ndim == 4 and mask.shape[-1] in pictures.CHANNELS
+    parts = pictures.to_arrays(mask) if is_image else pictures.mask_to_arrays(mask)
+    height, width = parts[0].shape[:2] if like is None else like.shape[1:3]
+    return pictures.mask_from_arrays(masks.of_picture(part, height, width, level) for part in parts)
 
 
 def combine(first: Tensor, second: Tensor, how: str) -> Tensor:
-    """Two masks as one: added, what they share, or the first without the second, which is resampled to its size.
+    """Two masks as one: their union, their intersection, or the first without the second.
 
-    Raises UnknownName, and BadValue for masks of different counts.
+    The second is resampled to the size of the first. Raises UnknownName, and BadValue for masks of different counts.
     """
     if how not in COMBINE:
         raise UnknownName("way to combine masks", how, COMBINE)
-    first, second = checked(first), fitted(second, *checked(first).shape[1:])
+    first = pictures.checked_mask(first)
+    second = fitted(second, *first.shape[1:])
     if len(first) != len(second) and 1 not in (len(first), len(second)):
-        raise BadValue(f"the masks are for {len(first)} and {len(second)} pictures: take one, or as many")
+        raise BadValue(f"the masks are for {len(first)} and {len(second)} images: wire in one mask, or one per image")
     return COMBINE[how](first, second)
 
 
 def grow(mask: Tensor, amount: int) -> Tensor:
-    """The mask grown by that many pixels to all sides, or shrunk when it is negative."""
-    return from_bytes([masks.erode_or_dilate(part, amount) for part in to_bytes(mask)])
+    """The mask grown by `amount` pixels in all directions; a negative amount shrinks it."""
+    return pictures.mask_from_arrays(masks.erode_or_dilate(part, amount) for part in pictures.mask_to_arrays(mask))
 
 
 def invert(mask: Tensor) -> Tensor:
-    """What was not repainted is."""
-    return 1 - checked(mask)
+    """The mask with repainted and kept areas exchanged."""
+    return 1 - pictures.checked_mask(mask)
 
 
 def pad_out(
-    image: Tensor, mask: Tensor | None, sides: Sequence[str], share: float = masks.PAD, pixels: int = 0
+    image: Tensor, mask: Tensor | None, sides: Sequence[str], fraction: float = masks.PAD, pixels: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Pictures continued to the sides named ('left', 'top', 'right', 'bottom') by their border, and a mask that is 1
-    there.
+    """Images extended at the named sides by repeating their border, and a mask that is 1 in the new area.
 
-    They grow by a share of their own width or height, or by that many pixels when it is above 0. Raises BadValue.
+    `sides`: any of 'left', 'top', 'right', 'bottom'. Each grows by a `fraction` (0…4) of the image's own width or
+    height, or by `pixels` if that is above 0. Raises BadValue, and UnknownName for another side.
     """
+    images = pictures.rgb(image)
+    top, bottom, left, right = area = padding(images, sides, fraction, pixels)
+    return extended(images, area), pad(mask_for(mask, images), (left, right, top, bottom), value=1.0)
+
+
+def padding(images: Tensor, sides: Sequence[str], fraction: float = masks.PAD, pixels: int = 0) -> masks.Area:
+    """Pixels to add at top, bottom, left and right; see `pad_out`."""
     if unknown := [side for side in sides if side not in SIDES]:
         raise UnknownName("side", unknown[0], SIDES)
-    if not 0 <= share <= 4 or pixels < 0:
-        raise BadValue(f"a picture can't grow by {pixels or share}: choose a share of 0 to 4, or pixels above 0")
-    pictures = checked_picture(image)
-    height, width = pictures.shape[1:3]
-    top, bottom, left, right = masks.pad_sizes(height, width, frozenset(sides), share, pixels)
-    grown = (left, right, top, bottom)
-    wider = pad(pictures.movedim(-1, 1), grown, mode="replicate").movedim(1, -1)
-    return wider, pad(mask_for(mask, pictures), grown, value=1.0)
+    if not 0 <= fraction <= 4 or pixels < 0:
+        raise BadValue(f"an image can't grow by {pixels or fraction}: choose a fraction of 0 to 4, or pixels above 0")
+    height, width = images.shape[1:3]
+    return masks.pad_sizes(height, width, frozenset(sides), fraction, pixels)
+
+
+def extended(images: Tensor, area: masks.Area) -> Tensor:
+    """Images (B, H, W, 3) with that many pixels of their border repeated at top, bottom, left and right."""
+    top, bottom, left, right = area
+    return pad(images.movedim(-1, 1), (left, right, top, bottom), mode="replicate").movedim(1, -1)
 
 
 def mask_for(mask: Tensor | None, image: Tensor) -> Tensor:
-    """A mask in the size of pictures (B, H, W, C), one or one each; zeros when there is none. Raises BadValue."""
+    """A mask of the size of images (B, H, W, C), one for all or one for each; zeros without one. Raises BadValue."""
     height, width = image.shape[1:3]
     if mask is None:
         return torch.zeros(1, height, width)
     fit = fitted(mask, height, width)
     if len(fit) not in (1, len(image)):
-        raise BadValue(f"the mask is for {len(fit)} pictures and there are {len(image)}: take one mask, or one each")
+        raise BadValue(
+            f"the mask is for {len(fit)} images and there are {len(image)}: wire in one mask, or one per image"
+        )
     return fit
 
 
 def fitted(mask: Tensor, height: int, width: int) -> Tensor:
-    """A mask in that size: one of another is resampled and set above one half, as Fooocus does with a mask file."""
-    given = checked(mask)
+    """A mask of that size. One of another size is resampled and set to 1 above one half, as Fooocus's mask files are.
+
+    Raises BadValue as `pictures.checked_mask`.
+    """
+    given = pictures.checked_mask(mask)
     if given.shape[1:] == (height, width):
         return given
     if not given.any():
         return torch.zeros(len(given), height, width)
-    return from_bytes([masks.of_picture(part, height, width) for part in to_bytes(given)])
-
-
-def checked(mask: Tensor) -> Tensor:
-    """A mask ((B,) (1,) H, W) as (B, H, W) float32 in 0…1. Raises BadValue for what is none."""
-    if mask.ndim not in (2, 3, 4) or not mask.numel() or (mask.ndim == 4 and mask.shape[1] != 1):
-        raise BadValue(
-            f"a mask must be (B, H, W), got {tuple(mask.shape)}: turn a picture into one with Fooocus Mask Threshold"
-        )
-    return mask.reshape(-1, *mask.shape[-2:]).float().cpu().nan_to_num().clamp(0, 1)
-
-
-def checked_picture(image: Tensor) -> Tensor:
-    """Pictures (B, H, W, 3), what is transparent over white. Raises BadValue for what is none."""
-    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or not image.numel():
-        raise BadValue(f"a picture must be (B, H, W, 3), got {tuple(image.shape)}")
-    return over_white(image)
-
-
-def to_bytes(mask: Tensor) -> masks.Mask:
-    """A mask as uint8 (B, H, W): rounded, since ComfyUI's are 1 − alpha and not exact."""
-    values: masks.Mask = (checked(mask) * 255).round().to(torch.uint8).numpy()
-    return values
-
-
-def from_bytes(parts: Sequence[geometry.Picture]) -> Tensor:
-    """uint8 masks (H, W) as one (B, H, W) in 0…1."""
-    return from_uint8(torch.from_numpy(np.stack(parts)))
+    return pictures.mask_from_arrays(masks.of_picture(p, height, width) for p in pictures.mask_to_arrays(given))

@@ -22,6 +22,7 @@ from ..files import file_hash, write_whole
 from ..host import Host
 from ..settings import FORMATS, MAX_SEED, METADATA_SCHEMES
 from .load import find_or_pocket
+from .pictures import as_float32
 from .recipes.read_metadata import MAKER_NOTE, UNICODE, USER_COMMENT
 from .recipes.write_metadata import PictureInfo, a1111_text, fooocus_text
 
@@ -85,7 +86,7 @@ def save_pictures(
 
 def to_uint8(images: Any, notice: Callable[[str], None] = lambda text: None) -> NDArray[np.uint8]:
     """Pictures (B, H, W, 3 or 4), 0…1, to 0…255 by truncation, as Fooocus and ComfyUI do."""
-    tensor = images.detach().cpu().float().numpy() if hasattr(images, "detach") else np.asarray(images, np.float32)
+    tensor = as_float32(images).numpy() if hasattr(images, "detach") else np.asarray(images, np.float32)
     if tensor.ndim != 4 or tensor.shape[3] not in (3, 4) or 0 in tensor.shape[:3]:
         raise BadValue(f"pictures to save should be (B, H, W, 3), not {tuple(tensor.shape)}")
     if np.isnan(tensor).all(axis=(1, 2, 3)).any():

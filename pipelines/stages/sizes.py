@@ -1,15 +1,12 @@
-"""Resizing pictures on a wire, (B, H, W, 3) in 0…1, by way of uint8 as Fooocus does; see `preprocessors.geometry`."""
+"""Resizing images (B, H, W, 3) through uint8, as Fooocus does; see `preprocessors.geometry`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import torch
 from torch import Tensor
 
 from ...preprocessors import geometry
 from ..errors import BadValue
-from ..functional.latents import from_uint8, to_uint8
+from . import pictures
 
 
 def size_class(height: float, width: float) -> int:
@@ -18,12 +15,12 @@ def size_class(height: float, width: float) -> int:
 
 
 def resample(images: Tensor, height: int, width: int) -> Tensor:
-    """The pictures stretched to that size with Lanczos."""
-    return _each(images, lambda picture: geometry.resample(picture, width, height))
+    """The images stretched to that size with Lanczos."""
+    return pictures.mapped(images, lambda array: geometry.resample(array, width, height))
 
 
 def to_size_class(images: Tensor, wanted: int) -> Tensor:
-    """The pictures in the size that their proportions have in a size class. Raises BadValue for very narrow ones."""
+    """The images in the size that their proportions have in a size class. Raises BadValue for very narrow ones."""
     return resample(images, *size_in_class(images.shape[1], images.shape[2], wanted))
 
 
@@ -33,8 +30,3 @@ def size_in_class(height: int, width: int, wanted: int) -> tuple[int, int]:
         return geometry.size_of_class(height, width, wanted)
     except ValueError as error:
         raise BadValue(f"{error}: cut it to a wider part first") from error
-
-
-def _each(images: Tensor, change: Callable[[geometry.Picture], geometry.Picture]) -> Tensor:
-    changed = [from_uint8(torch.from_numpy(change(to_uint8(image).cpu().numpy()))) for image in images]
-    return changed[0][None] if len(changed) == 1 else torch.stack(changed)

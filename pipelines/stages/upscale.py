@@ -14,18 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadValue, UnknownName
-from ..functional.latents import CELL, over_white
+from ..functional.latents import CELL
 from ..functional.tiles import tiled_scale
 from ..host import Host
 from ..models.handles import Hint, Info, Model, Vae
 from ..models.upscaler import Upscaler, bytes_per_cell, load_upscaler
 from ..settings import DEFAULT_UPSCALER, FAST_UPSCALES, PERFORMANCES, SIZE_OF_SDXL, UPSCALE_FACTORS
 from ..types import Conditioning, SamplingSettings
-from . import sizes, vae
+from . import pictures, sizes, vae
 from .load import find_or_pocket
 from .sampling import refiner, sample
 
 KIND = "upscale_models"
+NAME = "an image to enlarge"
 TILE, SMALLEST_TILE, OVERLAP = 512, 128, 32
 STRENGTH = 0.382
 LARGEST_SAMPLED = 2800  # the size class above which a picture is not sampled over, for a network of 1024
@@ -77,9 +78,9 @@ def enlarge(host: Host, upscaler: Upscaler | Any, image: Tensor, factor: float =
     A `factor` above 0 resamples them to that multiple of their own size. What is transparent is laid over white.
     `upscaler` may also be ComfyUI's UPSCALE_MODEL. Raises BadValue for sockets that are no pictures.
     """
-    pixels = checked(image)
-    pictures = [_enlarged(host, upscaler, picture) for picture in pixels]
-    large = pictures[0][None] if len(pictures) == 1 else torch.stack(pictures)
+    pixels = pictures.rgb(image, NAME)
+    each = [_enlarged(host, upscaler, one) for one in pixels]
+    large = each[0][None] if len(each) == 1 else torch.stack(each)
     if not factor:
         return large
     height, width = (int(side * factor) for side in pixels.shape[1:3])
@@ -106,7 +107,7 @@ def upscale(
     is larger than the size class 2800. Raises BadValue and UnknownName.
     """
     native = sampling.model.native_size if sampling else SIZE_OF_SDXL
-    pixels = checked(image)
+    pixels = pictures.rgb(image, NAME)
     height, width, size_class = enlarged_size(upscaler, pixels, method, factor, native)
     picture = sizes.resample(enlarge(host, upscaler, pixels), height, width)
     if not is_sampled(method, strength) or size_class > LARGEST_SAMPLED * native / SIZE_OF_SDXL:
@@ -125,7 +126,7 @@ def sampled_size(
     Control images are prepared at this size. Without a `model`, SDXL's size of 1024 is assumed. Raises as `upscale`.
     """
     native = model.native_size if model else SIZE_OF_SDXL
-    height, width, _ = enlarged_size(upscaler, checked(image), method, factor, native)
+    height, width, _ = enlarged_size(upscaler, pictures.rgb(image, NAME), method, factor, native)
     return width // CELL * CELL, height // CELL * CELL
 
 
@@ -175,13 +176,6 @@ def upscale_steps(settings: SamplingSettings) -> int:
     """The performance mode's steps for upscaling, unless the settings have another count than the mode's."""
     mode = PERFORMANCES.get(settings.performance)
     return mode.upscale_steps if mode is not None and settings.steps == mode.steps else settings.steps
-
-
-def checked(image: Tensor) -> Tensor:
-    """Pictures (B, H, W, 3). Raises BadValue for what is none."""
-    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or not image.numel():
-        raise BadValue(f"a picture to enlarge must be (B, H, W, 3), got {tuple(image.shape)}")
-    return over_white(image)
 
 
 def _enlarged(host: Host, upscaler: Upscaler | Any, picture: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from ..models import vae as vaes
 from ..models.handles import Vae
 from ..models.weights.soundness import require_finite
 from ..types import LATENT_FAMILY, Family, Latent
+from . import pictures
 
 CHANNELS = 4
 BYTES_PER_PIXEL = 2 * 1024  # of activations, per pixel and byte of the dtype
@@ -31,7 +32,7 @@ def decode(host: Host, vae: Vae | Any, latent: Latent, tiled: bool = False) -> T
     samples = checked_samples(latent)
     vae = of_family(vae, latent.get(LATENT_FAMILY, vae.family))
     device = ready(host, vae, pixels=64 * samples.shape[-2] * samples.shape[-1])
-    picture = vaes.decode(vae, samples.to(device), tiled).cpu()
+    picture = vaes.decode(vae, samples.to(device, torch.float32), tiled).cpu()
     return require_finite(picture, "the decoded picture", [(vae.name, vae.network.module)], "decode in float32")
 
 
@@ -58,8 +59,8 @@ def encode(
     ComfyUI's own.
     """
     if image.ndim != 4 or image.shape[-1] < 3 or min(image.shape[1:3]) < 8 or not len(image):
-        raise BadValue(f"a picture to encode must be (B, H, W, 3) with sides of 8 or more, got {tuple(image.shape)}")
-    pixels = image[..., :3]
+        raise BadValue(f"an image to encode must be (B, H, W, 3) with sides of 8 or more, got {tuple(image.shape)}")
+    pixels = pictures.rgb(image, "an image to encode")
     if not isinstance(vae, Vae):
         return {"samples": vae.encode(pixels)}
     device = ready(host, vae, pixels=pixels.shape[1] * pixels.shape[2])

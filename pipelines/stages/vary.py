@@ -10,7 +10,7 @@ from ..host import Host
 from ..models.handles import Model, Vae
 from ..settings import VARY_STRENGTHS
 from ..types import Latent, SamplingSettings
-from . import sizes, upscale, vae
+from . import pictures, sizes, vae
 from .sampling import refiner
 
 LARGEST = 2  # times the side that the model was trained for
@@ -33,7 +33,7 @@ def vary(
     may be the refiner's. Raises UnknownName and BadValue.
     """
     denoise = strength_of(method, strength)
-    pixels = upscale.checked(image)
+    pixels = pictures.rgb(image, "an image to vary")
     present = sizes.size_class(*pixels.shape[1:3])
     wanted = min(max(present, model.native_size), LARGEST * model.native_size)
     pixels = sizes.to_size_class(pixels, wanted)

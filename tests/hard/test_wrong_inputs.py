@@ -451,7 +451,7 @@ ROWS = [
     ),
     Row(
         "a picture too small to encode",
-        "node encode (FooocusVaeEncode): a picture to encode must be (B, H, W, 3) with sides "
+        "node encode (FooocusVaeEncode): an image to encode must be (B, H, W, 3) with sides "
         "of 8 or more, got (1, 1, 1, 3)",
         (),
         wrong.picture(lambda p: Image.new("RGB", (1, 1)).save(p)),

@@ -152,15 +152,15 @@ ROWS: dict[str, tuple[Callable[[Parts], Any], str]] = {
     ),
     "a mask to encode": (
         lambda p: p.encode(1, 64, 64),
-        "a picture to encode must be (B, H, W, 3) with sides of 8 or more, got (1, 64, 64)",
+        "an image to encode must be (B, H, W, 3) with sides of 8 or more, got (1, 64, 64)",
     ),
     "channels first to encode": (
         lambda p: p.encode(1, 3, 64, 64),
-        "a picture to encode must be (B, H, W, 3) with sides of 8 or more, got (1, 3, 64, 64)",
+        "an image to encode must be (B, H, W, 3) with sides of 8 or more, got (1, 3, 64, 64)",
     ),
     "no picture to encode": (
         lambda p: p.encode(0, 64, 64, 3),
-        "a picture to encode must be (B, H, W, 3) with sides of 8 or more, got (0, 64, 64, 3)",
+        "an image to encode must be (B, H, W, 3) with sides of 8 or more, got (0, 64, 64, 3)",
     ),
     "a mask to save": (lambda p: p.save(1, 64, 64), "pictures to save should be (B, H, W, 3), not (1, 64, 64)"),
     "no picture to save": (

@@ -89,10 +89,10 @@ def test_nothing_to_see_is_black(name: str, size: tuple[int, int], level: float)
         (lambda: control.pyra_canny(wired(pixels()), low=0), "low is 0: choose a threshold from 1 to 255"),
         (lambda: control.pyra_canny(wired(pixels()), high=256), "high is 256"),
         (lambda: control.cpds(wired(pixels()), width=64), "the size is 64×0: give both sides"),
-        (lambda: control.cpds(torch.zeros(1, 1, 3000, 3)), "3000×1 pixels is too narrow for CPDS: cut the picture"),
+        (lambda: control.cpds(torch.zeros(1, 1, 3000, 3)), "3000×1 pixels is too narrow for CPDS: crop the image"),
         (lambda: control.pyra_canny(torch.zeros(1, 1, 3000, 3), width=1, height=3000), "can't be made to cover 1×3000"),
         (lambda: control.hint(NET, torch.zeros(1, 8, 8, 2)), "must be (B, H, W, 3)"),
-        (lambda: control.hint(NET, torch.zeros(1, 8, 8, 3), stop_at=1.5), "stop_at is 1.5: choose a share"),
+        (lambda: control.hint(NET, torch.zeros(1, 8, 8, 3), stop_at=1.5), "stop_at is 1.5: choose a fraction"),
         (lambda: control.hint(NET, torch.zeros(1, 8, 8, 3), start_at=-0.1), "start_at is -0.1"),
         (lambda: control.hint(NET, torch.zeros(1, 8, 8, 3), softness=2), "softness is 2"),
         (lambda: control.hint(NET, torch.zeros(1, 8, 8, 3), start_at=0.6), "start at 0.6 and stop before, at 0.5"),
@@ -190,7 +190,8 @@ def test_the_face_that_is_found_is_cut_out(monkeypatch: pytest.MonkeyPatch) -> N
     assert np.array_equal(as_pixels(control.cropped_faces(host, wired(face), "  "))[0], expected)
     assert not notices
     assert np.array_equal(as_pixels(control.cropped_faces(host, wired(nobody)))[0], nobody)
-    assert notices == ["no face was found in picture 1 of 1: the whole picture is used"]
+    (notice,) = notices
+    assert "no face was found in image 1 of 1" in notice
     both = as_pixels(control.cropped_faces(host, wired(face, nobody)))
     assert both.shape == (2, 512, 512, 3)
     assert np.array_equal(both[0], expected)

@@ -142,8 +142,8 @@ def test_a_small_part_is_enlarged_by_the_network(pocket: Pocket) -> None:
         (torch.rand(1, 8, 8, 3), torch.zeros(1, 64, 64), 0.5, "the mask is empty"),
         (torch.rand(1, 8, 8, 3), torch.full((1, 8, 8), 0.49), 0.5, "the mask is empty"),
         (torch.rand(1, 8, 8, 3), torch.ones(1, 8, 8), 1.5, "respective_field is 1.5"),
-        (torch.rand(8, 8, 3), torch.ones(1, 8, 8), 0.5, r"a picture must be \(B, H, W, 3\)"),
-        (torch.rand(1, 8, 8, 3), torch.ones(2, 8, 8), 0.5, "for 2 pictures and there are 1"),
+        (torch.rand(8, 8, 3), torch.ones(1, 8, 8), 0.5, r"must be \(B, H, W, 3\)"),
+        (torch.rand(1, 8, 8, 3), torch.ones(2, 8, 8), 0.5, "for 2 images and there are 1"),
         (torch.rand(1, 1, 5000, 3), torch.ones(1, 1, 5000), 1.0, "5000×1 pixels is too narrow"),
     ],
 )

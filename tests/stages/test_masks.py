@@ -9,32 +9,15 @@ import torch
 from fooocus_stages.pipelines.errors import BadValue, UnknownName
 from fooocus_stages.pipelines.stages import masks
 
-ALPHA = torch.arange(256) / 255  # as LoadImage makes masks: 1 − alpha
-
-
-def test_every_alpha_comes_through() -> None:
-    assert masks.to_bytes(1 - ALPHA[None, None])[0, 0].tolist() == list(range(255, -1, -1))
-
 
 @pytest.mark.parametrize("shape", [(6, 8), (1, 6, 8), (1, 1, 6, 8), (3, 6, 8), (3, 1, 6, 8)])
 def test_masks_of_every_shape(shape: tuple[int, ...]) -> None:
     mask = torch.zeros(shape)
     mask[..., 2:4, 3:5] = 1
     rows = mask.reshape(-1, 6, 8)
-    assert torch.equal(masks.checked(mask), rows)
     assert torch.equal(masks.invert(mask), 1 - rows)
     assert masks.grow(mask, 1).sum() == 4 * 4 * len(rows)
     assert masks.grow(mask, -1).sum() == 0
-
-
-@pytest.mark.parametrize("shape", [(8,), (2, 3, 6, 8), (1, 6, 8, 3), (0, 4, 4), (1, 0, 4)])
-def test_what_is_no_mask(shape: tuple[int, ...]) -> None:
-    with pytest.raises(BadValue, match="a mask must be"):
-        masks.checked(torch.zeros(shape))
-
-
-def test_values_beyond_a_mask_s_are_cut_off() -> None:
-    assert masks.checked(torch.tensor([[-1.0, 2.0, float("nan"), 0.4]])).tolist() == [[[0, 1, 0, pytest.approx(0.4)]]]
 
 
 def test_a_picture_becomes_a_mask() -> None:
@@ -60,7 +43,7 @@ def test_two_masks(how: str, expected: list[int]) -> None:
 
 
 def test_two_masks_that_don_t_fit() -> None:
-    with pytest.raises(BadValue, match="for 2 and 3 pictures"):
+    with pytest.raises(BadValue, match="for 2 and 3 images"):
         masks.combine(torch.zeros(2, 4, 4), torch.zeros(3, 4, 4), "add")
     with pytest.raises(UnknownName, match="did you mean 'add'"):
         masks.combine(torch.zeros(2, 4, 4), torch.zeros(2, 4, 4), "addd")
@@ -83,7 +66,7 @@ def test_no_mask(mask: Any) -> None:
 
 
 def test_masks_of_another_count() -> None:
-    with pytest.raises(BadValue, match="for 2 pictures and there are 3"):
+    with pytest.raises(BadValue, match="for 2 images and there are 3"):
         masks.mask_for(torch.zeros(2, 8, 12), torch.zeros(3, 8, 12, 3))
 
 
@@ -112,7 +95,7 @@ def test_a_picture_of_few_pixels_grows(size: tuple[int, int]) -> None:
     ("given", "message"),
     [
         ({"sides": ["up"]}, "unknown side 'up'"),
-        ({"sides": ["top"], "share": -0.5}, "can't grow by -0.5"),
+        ({"sides": ["top"], "fraction": -0.5}, "can't grow by -0.5"),
         ({"sides": ["top"], "pixels": -5}, "can't grow by -5"),
     ],
 )

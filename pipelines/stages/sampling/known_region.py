@@ -86,7 +86,7 @@ def hold_of(latent: Latent, samples: Tensor, model: Model) -> Hold | None:
 def cells(mask: Tensor, samples: Tensor) -> Tensor:
     """A mask ((B,) (1,) H, W) in 0…1 of any size as (1 or B, 1, h, w), resized as ComfyUI does. Raises BadValue."""
     height, width = mask.shape[-2:]
-    rows = mask.reshape(-1, 1, height, width).float()
+    rows = mask.reshape(-1, 1, height, width).cpu().float()
     if len(rows) not in (1, len(samples)):
         raise BadValue(f"the latent's mask is for {len(rows)} pictures, the latent holds {len(samples)}")
     if (height, width) == samples.shape[-2:]:

@@ -278,7 +278,7 @@ def family_of_latents(model: Model) -> Family:
 
 
 def checked_samples(latent: Latent, model: Model, first: Model) -> Tensor:
-    """The latent's samples (B, C, h, w). Raises BadValue when they don't fit the model that begins."""
+    """The latent's samples (B, C, h, w), float32 on the CPU. Raises BadValue unless they fit the model that begins."""
     samples: Tensor = latent["samples"]
     channels = denoiser.config_of(model).in_channels
     if samples.ndim != 4 or samples.shape[1] != channels or not samples.numel():
@@ -293,7 +293,7 @@ def checked_samples(latent: Latent, model: Model, first: Model) -> Tensor:
             f"the latent is one of {latent[LATENT_FAMILY]}'s VAE, and at this denoise strength {first.name} begins, "
             "which reads others: encode the picture with Fooocus Vary or Fooocus Upscale, which choose the VAE"
         )
-    return samples
+    return samples.detach().cpu().float()
 
 
 def checked_sigmas(levels: Tensor) -> Tensor:
