@@ -6,7 +6,7 @@ The canvas format is that of schema version 0.4: links [id, from, slot, to, slot
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...pipelines.settings import INPAINT_HEAD, INPAINT_PATCHES, MAX_LORAS, PERFORMANCES
@@ -72,7 +72,7 @@ ROLES: dict[str, tuple[str, ...]] = {  # the groups on the canvas, and the nodes
 ROLE_OF = {class_type: role for role, class_types in ROLES.items() for class_type in class_types}
 GROUP_COLORS = dict(zip(ROLES, ("#3f789e", "#88a", "#b58b2a", "#8a8", "#a88", "#b06634", "#8aa"), strict=True))
 GROUP_TITLE_HEIGHT, GROUP_PADDING = 50, 20
-NOTE_SIZE = [700, 190]
+NOTE_SIZE = [1100, 330]
 SEED_CONTROL, UPLOAD = "fixed", "image"
 FILE_KINDS = {  # the models folder of the file that a widget names
     "ckpt_name": "checkpoints",
@@ -112,7 +112,9 @@ def to_canvas(
     for link_id, source, slot, target, target_slot, _ in links:
         by_id[source]["outputs"][slot]["links"].append(link_id)
         by_id[target]["inputs"][target_slot]["link"] = link_id
-    note = _note(about, max(by_id) + 1, version, graph)
+    models = [model for node in nodes for model in node["properties"].get("models", [])]
+    each_once = list({(model["directory"], model["name"]): model for model in models}.values())
+    note = _note(about, max(by_id) + 1, version, graph, each_once)
     return {
         "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"fooocus-stages/{name}")),
         "revision": 0,
@@ -305,17 +307,22 @@ def paints_a_mask(graph: ApiGraph) -> bool:
     return any(is_link(value) and graph[value[0]]["class_type"] == "LoadImage" and value[1] == 1 for value in inputs)
 
 
-def _note(about: Mapping[str, str], node_id: int, version: str, graph: ApiGraph) -> dict[str, Any]:
-    """The note above the graph: what the mode does, and what to choose first."""
+def _note(
+    about: Mapping[str, str], node_id: int, version: str, graph: ApiGraph, models: Sequence[Mapping[str, str]]
+) -> dict[str, Any]:
+    """The note above the graph: what the mode does, what to change first, and which files it needs."""
     texts = [f"## {about['title']}", about["description"]]
-    titles = {node["class_type"]: node.get("_meta", {}).get("title") for node in graph.values()}
-    if "FooocusLoadCheckpoint" in titles:
+    if titles_of(graph, "FooocusLoadCheckpoint"):
         texts.append(
-            "Choose your SDXL checkpoint in the node *Checkpoint*. To try the workflow without a download, choose "
-            "`pocket`: the small model in this pack, which draws coloured shapes."
+            "**First:** choose your SDXL checkpoint in *Checkpoint* and write what you want to see in *Prompt*. To try "
+            "the workflow without a download, choose `pocket`, the small model in this pack: it draws coloured shapes."
         )
+    if pictures := titles_of(graph, "LoadImage"):
+        texts.append(f"**Images:** choose yours in {' and '.join(f'*{title}*' for title in pictures)}.")
     if paints_a_mask(graph):
-        texts.append("Paint the mask: right-click the node *Picture to inpaint* and choose *Open in MaskEditor*.")
+        texts.append("**Mask:** right-click *Picture to inpaint* and choose *Open in MaskEditor*.")
+    if models:
+        texts.append("**Files:** " + ", ".join(f"`{model['directory']}/{model['name']}`" for model in models))
     return {
         "id": node_id,
         "type": "MarkdownNote",
@@ -332,6 +339,12 @@ def _note(about: Mapping[str, str], node_id: int, version: str, graph: ApiGraph)
         "color": "#432",
         "bgcolor": "#653",
     }
+
+
+def titles_of(graph: ApiGraph, class_type: str) -> list[str]:
+    """The titles of the nodes of a class, each once."""
+    titles = (node["_meta"]["title"] for node in graph.values() if node["class_type"] == class_type)
+    return list(dict.fromkeys(titles))
 
 
 def _groups(boxes: Mapping[str, Box], places: Mapping[str, Place]) -> list[dict[str, Any]]:
