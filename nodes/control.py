@@ -50,11 +50,11 @@ class FooocusCpds(Node):
     schema = Schema(
         display_name="Fooocus CPDS",
         category="Fooocus/control",
-        description="Extracts the structure of an image as grayscale (contrast-preserving decolorization): the control "
+        description="Extracts the structure of an image as greyscale (contrast-preserving decolorization): the control "
         "image that Fooocus's CPDS control-LoRA was trained on.",
-        search_aliases=("cpds", "structure", "depth", "decolorization", "grayscale", "controlnet preprocessor"),
+        search_aliases=("cpds", "structure", "depth", "decolorization", "greyscale", "controlnet preprocessor"),
         inputs=(Input("image", "IMAGE", "Image whose structure to keep."), *SIZE),
-        outputs=(Output("image", "IMAGE", "Structure of the image in grayscale."),),
+        outputs=(Output("image", "IMAGE", "Structure of the image in greyscale."),),
     )
 
     def run(self, image: Tensor, width: int = 0, height: int = 0) -> tuple[Tensor]:

@@ -47,7 +47,7 @@ class FooocusLoadCheckpoint(Node):
             Input(
                 "ckpt_name",
                 Combo(checkpoint_files, DEFAULT_CHECKPOINT),
-                "Checkpoint file. 'pocket' is the small model that comes with the pack: it draws colored shapes at "
+                "Checkpoint file. 'pocket' is the small model that comes with the pack: it draws coloured shapes at "
                 "128×128, so that every workflow can be tried without a download.",
             ),
             Input("vae_name", Combo(vae_files, DEFAULT_VAE), "VAE to use instead of the checkpoint's own."),

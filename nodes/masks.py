@@ -21,7 +21,7 @@ class FooocusMaskThreshold(Node):
     schema = Schema(
         display_name="Fooocus Mask Threshold",
         category="Fooocus/inpaint",
-        description="Makes a hard-edged mask from an image, by the mean of its color channels, or from a soft mask.",
+        description="Makes a hard-edged mask from an image, by the mean of its colour channels, or from a soft mask.",
         search_aliases=("mask", "image to mask", "threshold mask", "binary mask", "binarize"),
         inputs=(
             Input("mask", sockets.ANY_MASK, "Mask, or an image that is white where to repaint."),

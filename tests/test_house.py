@@ -54,3 +54,19 @@ def test_every_package_of_the_pack_is_named() -> None:
 
 def test_one_version() -> None:
     assert f'version = "{fooocus_stages.__version__}"' in read("pyproject.toml")
+
+
+def test_contributing_describes_every_room() -> None:
+    described = re.findall(r"^\| `([\w/]+)/` \|", read("CONTRIBUTING.md"), re.MULTILINE)
+    rooms = {
+        path.parent.relative_to(ROOT).as_posix()
+        for room in ("nodes", "pipelines", "preprocessors", "serving", "pocket")
+        for path in (ROOT / room).rglob("__init__.py")
+    }
+    assert sorted(described) == sorted(rooms)
+
+
+def test_the_readme_names_files_that_exist() -> None:
+    for page in ("README.md", "CONTRIBUTING.md", "docs/nodes.md"):
+        for target in re.findall(r"\]\(([^)#:]+)\)", read(page)):
+            assert (ROOT / page).parent.joinpath(target).exists(), f"{page} links to {target}"
