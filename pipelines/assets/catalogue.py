@@ -167,3 +167,13 @@ def download_of(kind: str, name: str) -> dict[str, str] | None:
 def _asset(entry: Mapping[str, Any]) -> Asset:
     lists = {key: tuple(value) for key, value in entry.items() if isinstance(value, list)}
     return Asset(**{**entry, **lists})
+
+
+def format_bytes(count: int) -> str:
+    """Format a number of bytes with a decimal unit, such as 33.6 MB."""
+    value, unit = float(count), "bytes"
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if value < 1000 or unit == "TB":
+            break
+        value /= 1000
+    return f"{count} bytes" if unit == "bytes" else f"{value:.1f} {unit}"

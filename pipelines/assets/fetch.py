@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from ..errors import BadValue, MissingFile
-from .catalogue import Asset
+from .catalogue import Asset, format_bytes
 from .download import Remote, download, look_up, part_of
 from .http import Connection, DownloadFailed
 from .needs import fetch_command
@@ -199,13 +199,3 @@ def _report(assets: Sequence[Asset], failed: Mapping[str, str], folders: str) ->
         f"{len(lacking)} of {len(assets)} files did not come: {first}{more}; "
         f"`{fetch_command(lacking, folders)}` goes on where it stopped"
     )
-
-
-def format_bytes(count: int) -> str:
-    """A number of bytes in the unit that suits it."""
-    value, unit = float(count), "bytes"
-    for unit in ("bytes", "kB", "MB", "GB", "TB"):
-        if value < 1000 or unit == "TB":
-            break
-        value /= 1000
-    return f"{count} bytes" if unit == "bytes" else f"{value:.1f} {unit}"

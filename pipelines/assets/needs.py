@@ -9,7 +9,6 @@ from pathlib import Path
 from ..errors import MissingFile, UnknownName, UserError
 from ..host import Host, find_file
 from ..settings import PERFORMANCES
-from ..stages.recipes import presets
 from ..text.tokenizer import find_vocabulary
 from .catalogue import ALL, HUB_CACHE, Asset, catalogue
 
@@ -133,6 +132,8 @@ def how_to_get(kind: str, name: str, folders: str = "") -> str:
 def _meant(host: Host, name: str, workflows: Sequence[str]) -> Sequence[Asset]:
     if name.startswith(PRESET):
         return _of_preset(host, name.removeprefix(PRESET))
+    from ..stages.recipes import presets
+
     try:
         return catalogue().of(name)
     except UnknownName:
@@ -152,6 +153,8 @@ def _of_preset(host: Host, name: str) -> list[Asset]:
 
     The preset is read unchecked, since it can't be chosen while its styles are missing.
     """
+    from ..stages.recipes import presets
+
     keys = {**presets.read(host, "default"), **presets.read(host, name)}
     loras = [part for entry in keys.get("default_loras", ()) for part in entry if isinstance(part, str)]
     mode = PERFORMANCES.get(str(keys.get("default_performance")))

@@ -1,4 +1,4 @@
-"""`assets`: the files of others: which are needed, which are there, and fetching the rest."""
+"""`assets`: lists the model files that modes need, and downloads the missing ones."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ...pipelines.assets import fetch, needs
+from ...pipelines.assets import needs
+from ...pipelines.assets.catalogue import Asset, format_bytes
 from ...pipelines.errors import BadValue
 from ...pipelines.host import POCKET
 from ...pipelines.host.model_paths import model_roots
 from ..bundled.workflow_files import bundled
 from ..console import Console, Transfer
 from .common import OK, FoldersHost, add_command, add_host_options, folder_options, host_of, show
+
+if TYPE_CHECKING:
+    from ...pipelines.assets.fetch import Job
 
 IN_HUB = "hub"
 MIRROR_VARIABLE = "HF_ENDPOINT"
@@ -26,39 +30,43 @@ NAMES = "a workflow, a mode such as B01, a group such as inpaint, a preset, a fi
 
 
 def add(commands: Any) -> None:
-    """Add the command to a parser's commands."""
-    assets = commands.add_parser("assets", help="list and fetch model files", description="List and fetch model files.")
+    """Add the command to the parser."""
+    assets = commands.add_parser("assets", help="list and download model files", description="Manage model files.")
     actions = assets.add_subparsers(required=True, metavar="ACTION")
-    listing = add_command(actions, "list", list_assets, "list the files that modes need, and which are there")
+    listing = add_command(actions, "list", list_assets, "list the files that modes need, and where they are")
     listing.add_argument("names", nargs="*", metavar="MODE", help=f"{NAMES} (default: all)")
     add_host_options(listing)
-    fetching = add_command(actions, "fetch", fetch_assets, "fetch the files that modes need and that are not there")
+    fetching = add_command(actions, "fetch", fetch_assets, "download the files that modes need and that are missing")
     fetching.add_argument("names", nargs="+", metavar="MODE", help=NAMES)
-    fetching.add_argument("--to", type=Path, metavar="DIR", help="the models folder to fetch into")
-    fetching.add_argument("--force", action="store_true", help="fetch what is there already, too")
-    fetching.add_argument("--offline", action="store_true", help="only say what is missing (as with HF_HUB_OFFLINE=1)")
-    fetching.add_argument("--jobs", type=int, default=4, metavar="N", help="files at a time; default: 4")
+    fetching.add_argument("--to", type=Path, metavar="DIR", help="the models folder to download into")
+    fetching.add_argument("--force", action="store_true", help="download files again that exist already")
+    fetching.add_argument(
+        "--offline", action="store_true", help="only report what is missing, as with HF_HUB_OFFLINE=1"
+    )
+    fetching.add_argument("--jobs", type=int, default=4, metavar="N", help="simultaneous downloads; default: 4")
     fetching.add_argument("--timeout", type=float, metavar="SECONDS", help=f"default: ${TIMEOUT_VARIABLE}, else 10")
     add_host_options(fetching)
-    where = add_command(actions, "where", where_assets, "show which folders are looked in, and which file is taken")
+    where = add_command(actions, "where", where_assets, "show the searched folders and the file found for each name")
     where.add_argument("names", nargs="*", metavar="MODE|FILE", help=f"{NAMES} (default: all)")
     add_host_options(where)
 
 
 def list_assets(options: argparse.Namespace, console: Console) -> int:
-    """`assets list`: one row per file."""
+    """Print one row for each file."""
     host = host_of(options, console)
-    rows = [_row(found) for found in needs.find_all(host, meant(host, options.names or ["all"]))]
-    columns = ("name", "kind", "state", "size_in_words", "needed", "licence")
+    rows = [_row(found) for found in needs.find_all(host, assets_named(host, options.names or ["all"]))]
+    columns = ("name", "kind", "state", "formatted_size", "needed", "licence")
     table = [[str(row[column]) for column in columns] for row in rows]
     for row in rows:
-        del row["state"], row["size_in_words"], row["needed"]
+        del row["state"], row["formatted_size"], row["needed"]
     show(options, rows, in_columns([["FILE", "FOLDER", "WHERE", "SIZE", "NEEDED BY", "LICENCE"], *table]))
     return OK
 
 
 def fetch_assets(options: argparse.Namespace, console: Console) -> int:
-    """`assets fetch`: what is not there yet; prints the paths of what came."""
+    """Download what is missing and print the paths of the downloaded files."""
+    from ...pipelines.assets import fetch
+
     host = host_of(options, console)
     jobs = _jobs(host, options)
     if not jobs:
@@ -79,56 +87,58 @@ def fetch_assets(options: argparse.Namespace, console: Console) -> int:
 
 
 def where_assets(options: argparse.Namespace, console: Console) -> int:
-    """`assets where`: the folders of each kind, and under them the files that are taken from them."""
+    """Print the searched folders of each kind, and the file that is found for each name."""
     host = host_of(options, console)
-    found = needs.find_all(host, meant(host, options.names or ["all"]))
+    found = needs.find_all(host, assets_named(host, options.names or ["all"]))
     report: dict[str, Any] = {}
     lines = []
     for kind in dict.fromkeys(one.asset.kind for one in found):
         folders = [] if kind == IN_HUB else host.folders_of(kind)
         files = {one.asset.name: str(one.path) if one.path else None for one in found if one.asset.kind == kind}
         report[kind] = {"folders": [str(folder) for folder in folders], "files": files}
-        lines += [kind, *(f"  {folder}{'' if folder.is_dir() else ' (is not there)'}" for folder in folders)]
+        lines += [kind, *(f"  {folder}{'' if folder.is_dir() else ' (does not exist)'}" for folder in folders)]
         lines += [f"    {name} -> {path or 'missing'}" for name, path in files.items()]
     show(options, report, lines)
     return OK
 
 
-def meant(host: FoldersHost, names: Sequence[str]) -> list[Any]:
-    """The files that names mean: those of bundled workflows by their modes, and what the stage knows."""
+def assets_named(host: FoldersHost, names: Sequence[str]) -> list[Asset]:
+    """Return the files that names stand for; a bundled workflow stands for its mode."""
     modes = {about.name: about.mode for about in bundled() if about.mode}
-    return list(needs.meant(host, names, modes))
+    return needs.meant(host, names, modes)
 
 
 def _folders(options: argparse.Namespace) -> str:
-    """The options that name folders, for the command that goes on."""
+    """The options that name folders, for the command that continues a download."""
     to = shlex.join(["--to", str(options.to)]) if options.to else ""
     return " ".join(filter(None, [folder_options(options), to]))
 
 
-def _jobs(host: FoldersHost, options: argparse.Namespace) -> list[Any]:
-    """What is to be fetched, and to where. The pocket model's files do not count as being there."""
+def _jobs(host: FoldersHost, options: argparse.Namespace) -> list[Job]:
+    """The files to download, with their targets; the pocket model's files do not replace real ones."""
+    from ...pipelines.assets.fetch import Job
+
     jobs = []
-    for asset in meant(host, options.names):
-        path = _there(host, asset, options.to)
+    for asset in assets_named(host, options.names):
+        path = _existing(host, asset, options.to)
         if path is None or (options.force and asset.kind != IN_HUB):
-            jobs.append(fetch.Job(asset, _target(host, asset, options.to)))
+            jobs.append(Job(asset, _target(host, asset, options.to)))
     return jobs
 
 
-def _there(host: FoldersHost, asset: Any, to: Path | None) -> Path | None:
+def _existing(host: FoldersHost, asset: Asset, to: Path | None) -> Path | None:
     if to is not None and asset.kind != IN_HUB:
         return next(filter(None, (needs.find_in(root, asset) for root in model_roots(to))), None)
-    found: Path | None = needs.find(host, asset)
+    found = needs.find(host, asset)
     return None if found is not None and POCKET in found.resolve().parents else found
 
 
-def _target(host: FoldersHost, asset: Any, to: Path | None) -> Path | None:
+def _target(host: FoldersHost, asset: Asset, to: Path | None) -> Path | None:
     if asset.kind == IN_HUB:
         return None
     own = [folder for folder in host.folders_of(asset.kind) if POCKET not in folder.resolve().parents]
-    folder: Path = model_roots(to)[0] / asset.kind if to else next(iter(own), Path("models") / asset.kind)
-    return folder / str(asset.name)
+    folder = model_roots(to)[0] / asset.kind if to else next(iter(own), Path("models") / asset.kind)
+    return folder / asset.name
 
 
 def _timeout(options: argparse.Namespace) -> float:
@@ -141,7 +151,7 @@ def _timeout(options: argparse.Namespace) -> float:
     raise BadValue(f"the timeout is {given!r}: give a number of seconds above 0")
 
 
-def _row(found: Any) -> dict[str, Any]:
+def _row(found: needs.Found) -> dict[str, Any]:
     asset = found.asset
     needed = needs.needed_by(asset)
     return {
@@ -156,12 +166,12 @@ def _row(found: Any) -> dict[str, Any]:
         "note": asset.note,
         "needed_by": needed,
         "state": "missing" if found.path is None else found.path,
-        "size_in_words": "" if found.size is None else fetch.format_bytes(found.size),
+        "formatted_size": "" if found.size is None else format_bytes(found.size),
         "needed": ", ".join(name for name in needed if not name[1:].isdigit()),
     }
 
 
 def in_columns(table: Sequence[Sequence[str]]) -> list[str]:
-    """The rows of a table, in columns as wide as they need be."""
+    """Format the rows of a table with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return ["  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]

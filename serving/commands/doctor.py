@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__
-from ...pipelines.assets import fetch, needs
-from ...pipelines.assets.catalogue import Asset
+from ...pipelines.assets import needs
+from ...pipelines.assets.catalogue import Asset, format_bytes
 from ...pipelines.errors import UserError
 from ...pipelines.host import files_of
 from ..bundled.workflow_files import About, bundled, read_workflow
@@ -187,8 +187,8 @@ def _details(report: dict[str, Any]) -> Iterator[str]:
     for library in report["libraries"]:
         yield f"  {_library_line(library)}"
     memory = report["memory"]
-    ram = "unknown" if memory["ram"] is None else fetch.format_bytes(memory["ram"])
-    yield f"memory: {ram}; free disk space here: {fetch.format_bytes(memory['disk_free'])}"
+    ram = "unknown" if memory["ram"] is None else format_bytes(memory["ram"])
+    yield f"memory: {ram}; free disk space here: {format_bytes(memory['disk_free'])}"
     yield "folders"
     for row in report["folders"]:
         count = f"{row['files']} file{'' if row['files'] == 1 else 's'}" if row["there"] else "does not exist"
@@ -208,8 +208,11 @@ def _device_line(device: dict[str, Any]) -> str:
     if "error" in device:
         return str(device["error"])
     dtypes = ", ".join(f"{role} {dtype}" for role, dtype in device["dtypes"].items())
-    size = fetch.format_bytes
-    room = f" {device['name']}, {size(device['free'])} of {size(device['total'])} free" if "total" in device else ""
+    room = (
+        f" {device['name']}, {format_bytes(device['free'])} of {format_bytes(device['total'])} free"
+        if "total" in device
+        else ""
+    )
     return f"device {device['device']}{room} ({dtypes})"
 
 

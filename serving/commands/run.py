@@ -15,12 +15,10 @@ from ...pipelines.errors import BadValue, UserError
 from ...pipelines.host import LocalHost
 from ...pipelines.settings import MAX_SEED
 from ..bundled.workflow_files import read_workflow
-from ..comfyui.client import connected
 from ..console import Console
 from ..engine.declarations import Registry
 from ..engine.overrides import Graph, set_everywhere, set_input
 from ..engine.results import Results, RunError
-from ..engine.runner import Runner
 from .common import OK, REGISTRY, add_command, add_host_options, host_of, lines_of, show
 
 Classes = Mapping[str, type[Any]]
@@ -84,6 +82,8 @@ def run_here(options: argparse.Namespace, console: Console, graph: Graph) -> dic
 
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # packs print; stdout is for the report
             classes = registry_with_packs(REGISTRY, options.nodes, console.notice)
+        from ..engine.runner import Runner
+
         runner = Runner(classes, console.event)
 
         def notice(text: str) -> None:
@@ -111,6 +111,8 @@ def run_there(options: argparse.Namespace, console: Console, graph: Graph) -> di
         if getattr(options, option) is not None:
             name = option.replace("_", "-")
             raise BadValue(f"--{name} has no effect with --comfyui, where the server has its own; leave it out")
+    from ..comfyui.client import connected
+
     with connected(options.comfyui) as server:
         registry = Registry({**REGISTRY, **server.declarations(graph, REGISTRY)})
         override(graph, registry, options)

@@ -12,8 +12,8 @@ from pathlib import Path
 import huggingface_hub.constants
 import huggingface_hub.file_download
 import pytest
-from fooocus_stages.pipelines.assets.catalogue import Asset
-from fooocus_stages.pipelines.assets.fetch import Job, fetch, format_bytes
+from fooocus_stages.pipelines.assets.catalogue import Asset, format_bytes
+from fooocus_stages.pipelines.assets.fetch import Job, fetch
 from fooocus_stages.pipelines.assets.http import Connection
 from fooocus_stages.pipelines.errors import BadValue, MissingFile
 
