@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import os
 import platform
 import re
@@ -64,24 +63,28 @@ def examine(options: argparse.Namespace, console: Console) -> int:
 
 def _requirements() -> list[str]:
     """Return the required libraries as 'name>=version'."""
+    from importlib.metadata import requires
+
     try:
         return REQUIREMENTS.read_text(encoding="utf-8").split()
     except OSError:
-        needed = importlib.metadata.requires("fooocus-stages") or []
+        needed = requires("fooocus-stages") or []
         return [line.replace(" ", "") for line in needed if ";" not in line]
 
 
 def _library(requirement: str) -> dict[str, Any]:
     """Return the version of a library and whether it is recent enough, without importing it."""
+    from importlib.metadata import PackageNotFoundError, version
+
     name, _, bound = requirement.partition(">=")
     for known in (name, *OTHER_NAMES.get(name, ())):
         try:
-            version = importlib.metadata.version(known)
-        except importlib.metadata.PackageNotFoundError:
+            installed = version(known)
+        except PackageNotFoundError:
             continue
-        new_enough = _numbers(version) >= _numbers(bound)
+        new_enough = _numbers(installed) >= _numbers(bound)
         problem = "" if new_enough else f"older than {bound}; run `pip install '{requirement}'`"
-        return {"name": known, "version": version, "ok": new_enough, "problem": problem}
+        return {"name": known, "version": installed, "ok": new_enough, "problem": problem}
     return {"name": name, "version": None, "ok": False, "problem": f"missing; run `pip install '{requirement}'`"}
 
 

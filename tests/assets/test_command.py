@@ -212,7 +212,7 @@ def test_where(tmp_path: Path, assets: Run) -> None:
     assert result.out.splitlines() == [
         "loras",
         f"  {POCKET / 'loras'}",
-        f"  {tmp_path / 'far' / 'here'} (is not there)",
+        f"  {tmp_path / 'far' / 'here'} (does not exist)",
         f"    {LIGHTNING} -> {POCKET / 'loras' / LIGHTNING}",
     ]
     shown = json.loads(assets("where", LCM, "--json").out)
