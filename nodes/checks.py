@@ -20,5 +20,9 @@ def problem(check: Callable[[], object]) -> bool | str:
 
 def with_pocket(names: Sequence[str], kind: str, default: str) -> list[str]:
     """Append the pocket model's files of a kind to a list: 'pocket' for its `default`, 'pocket/NAME' for the others."""
-    others = [f"{POCKET_CHOICE}/{name}" for name in files_of(kind, POCKET / kind) if name != default]
-    return [*names, POCKET_CHOICE, *others]
+    return [*names, POCKET_CHOICE, *(name for name in pocket_names(kind) if name != f"{POCKET_CHOICE}/{default}")]
+
+
+def pocket_names(kind: str) -> list[str]:
+    """Return the pocket model's files of a kind as 'pocket/NAME', so that none passes for the published file."""
+    return [f"{POCKET_CHOICE}/{name}" for name in files_of(kind, POCKET / kind)]

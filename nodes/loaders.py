@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from ..pipelines import stages
-from ..pipelines.host import POCKET, files_of
 from ..pipelines.settings import AUTO, DEFAULT_CHECKPOINT, DEFAULT_VAE, MAX_LORAS, NO_FILE, POCKET_CHOICE, PREDICTIONS
 from ..pipelines.types import FreeU, Lora
 from . import sockets
-from .checks import problem
+from .checks import pocket_names, problem
 from .comfy import current_host
 from .schema import Combo, Float, Input, Int, Output, Schema
 from .v1 import Node
@@ -32,9 +31,8 @@ def vae_files() -> list[str]:
 
 
 def lora_files() -> list[str]:
-    """'None', the host's LoRA files, and those of the pocket model that are not among them."""
-    names = [NO_FILE, *current_host().names("loras"), *files_of("loras", POCKET / "loras")]
-    return list(dict.fromkeys(names))
+    """'None', the host's LoRA files, and those of the pocket model as 'pocket/NAME'."""
+    return [NO_FILE, *current_host().names("loras"), *pocket_names("loras")]
 
 
 class FooocusLoadCheckpoint(Node):

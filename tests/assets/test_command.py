@@ -211,8 +211,8 @@ def test_where(tmp_path: Path, assets: Run) -> None:
     result = assets("where", "lightning", "--models", "pocket", "--extra-model-paths", str(tmp_path / "extra.yaml"))
     assert result.out.splitlines() == [
         "loras",
-        f"  {POCKET / 'loras'}",
         f"  {tmp_path / 'far' / 'here'} (does not exist)",
+        f"  {POCKET / 'loras'}",
         f"    {LIGHTNING} -> {POCKET / 'loras' / LIGHTNING}",
     ]
     shown = json.loads(assets("where", LCM, "--json").out)
@@ -225,7 +225,7 @@ def test_where(tmp_path: Path, assets: Run) -> None:
         (["fetch", "lightnin"], "unknown workflow, mode, group, preset or file 'lightnin' (did you mean 'lightning'?)"),
         (["list", "text-to-image-spee"], "unknown workflow, mode, group, preset or file 'text-to-image-spee' (did you"),
         (["fetch", "lightning", "--timeout", "0"], "the timeout is 0.0: give a number of seconds above 0"),
-        (["list", "--models", "nowhere"], "folder nowhere is not there; name one that is"),
+        (["list", "--models", "nowhere"], "folder nowhere does not exist"),
         (
             ["list", "--extra-model-paths", "nowhere"],
             "file nowhere is not there; name one in the format of extra_model",

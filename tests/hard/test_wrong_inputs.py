@@ -367,7 +367,7 @@ ROWS = [
     ),
     Row(
         "a models folder that is not there",
-        "folder nope is not there; name one that is",
+        "folder nope does not exist; name an existing folder",
         (),
         options=("--models", "nope"),
     ),
