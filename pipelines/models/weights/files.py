@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ...errors import BadFile, MissingFile
+from .placeholders import placeholders
 from .safetensors_file import entries_of, reader
 
 MAX_HEADER = 100_000_000  # bytes; the published limit of the safetensors format
@@ -91,12 +92,11 @@ def _unpickle(path: Path) -> Any:
     if zipped:
         _refuse_compressed(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if path.suffix != ".safetensors":
-                return torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipped)
-            with path.open("rb") as file:  # by its name torch would take it for safetensors
-                return torch.load(file, map_location="cpu", weights_only=True)
+        try:
+            return _loaded(path, zipped)
+        except pickle.UnpicklingError:
+            with placeholders(path, zipped):
+                return _loaded(path, zipped)
     except pickle.UnpicklingError as error:
         raise BadFile(
             f"{path.name} holds more than weights and would have to run code to open, so it is refused: "
@@ -104,6 +104,15 @@ def _unpickle(path: Path) -> Any:
         ) from error
     except Exception as error:  # a hostile pickle can raise anything
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
+
+
+def _loaded(path: Path, zipped: bool) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if path.suffix != ".safetensors":
+            return torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipped)
+        with path.open("rb") as file:  # by its name torch would take it for safetensors
+            return torch.load(file, map_location="cpu", weights_only=True)
 
 
 def _kind(path: Path) -> str:
