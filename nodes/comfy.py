@@ -6,15 +6,16 @@ import functools
 import html
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..pipelines.assets.needs import how_to_get
-from ..pipelines.host import Host, LocalHost, Preview, Role, find_file
+from ..pipelines.host import Host, Kept, LocalHost, Preview, Role, find_file
 from ..pipelines.host.model_paths import model_roots
+from ..pipelines.host.protocol import Value
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +55,16 @@ def _plain_host() -> LocalHost:
 
 
 class ComfyHost:
-    """ComfyUI's folders, devices, memory manager, progress bar and interrupt button."""
+    """ComfyUI's folders, devices, memory manager, progress bar and interrupt button.
+
+    What it keeps is freed when ComfyUI unloads one of our networks, to make room or on the user's request.
+    """
+
+    def __init__(self) -> None:
+        self._kept = Kept()
+
+    def keep(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        return self._kept.get(key, make)
 
     def names(self, kind: str) -> list[str]:
         import folder_paths
@@ -85,7 +95,7 @@ class ComfyHost:
         ask_device, ask_offload = devices[role]
         device: torch.device = ask_device()
         offload: torch.device = ask_offload()
-        patchers = [_patcher(module, device, offload) for module in modules]
+        patchers = [_patcher(module, device, offload, self._kept.free) for module in modules]
         model_management.load_models_gpu(patchers, memory_required=memory, force_full_load=True)
         return device
 
@@ -135,8 +145,10 @@ class ComfyHost:
         return not args.disable_metadata
 
 
-def _patcher(module: torch.nn.Module, device: torch.device, offload: torch.device) -> Any:
-    """ComfyUI's handle on one of our modules; it lives as long as the module does."""
+def _patcher(
+    module: torch.nn.Module, device: torch.device, offload: torch.device, on_unload: Callable[[], None]
+) -> Any:
+    """ComfyUI's handle on one of our modules, which lives as long as the module; it reports when it is unloaded."""
     patcher = module.__dict__.get("comfy_patcher")
     if patcher is None:
         import torch
@@ -145,6 +157,7 @@ def _patcher(module: torch.nn.Module, device: torch.device, offload: torch.devic
         box = type(type(module).__name__, (torch.nn.Module,), {})()
         box.network = module
         patcher = module.__dict__["comfy_patcher"] = _whole_patcher()(box, device, offload)
+        patcher.on_unload = on_unload
     return patcher
 
 
@@ -154,6 +167,12 @@ def _whole_patcher() -> type[Any]:
 
     class WholePatcher(ModelPatcher):  # type: ignore[misc]
         """Loads all of a module or nothing: its layers are not ComfyUI's and can't follow one by one."""
+
+        on_unload: Callable[[], None]
+
+        def detach(self, *args: Any, **kwargs: Any) -> Any:
+            self.on_unload()
+            return super().detach(*args, **kwargs)
 
         def partially_load(
             self, device_to: torch.device, extra_memory: int = 0, force_patch_weights: bool = False

@@ -10,7 +10,7 @@ import itertools
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -25,7 +25,8 @@ WAYS_OUT = {
     **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR), ANOTHER_FOLDER),
 }
 
-_hashes: dict[tuple[str, int, int], str] = {}
+Keep = Callable[[Hashable, Callable[[], str]], str]
+"""`Host.keep` for text."""
 
 
 class NewFile:
@@ -134,15 +135,24 @@ def next_counter(folder: Path, name: str) -> int:
     return max((int(match[1]) for match in found if match), default=0) + 1
 
 
-def file_hash(path: Path, check_interrupted: Callable[[], None] = lambda: None) -> str:
-    """The first ten hex digits of a file's SHA-256, remembered while the file stays as it is (util.py: sha256)."""
+def file_state(path: Path) -> tuple[Hashable, ...]:
+    """Path, time and size of a file: a key under which `Host.keep` keeps what was read from it. Raises OSError."""
     stat = path.stat()
-    key = (str(path), stat.st_mtime_ns, stat.st_size)
-    if key not in _hashes:
+    return str(path.resolve()), stat.st_mtime_ns, stat.st_size
+
+
+def file_hash(path: Path, keep: Keep, check_interrupted: Callable[[], None] = lambda: None) -> str:
+    """Return the first ten hex digits of a file's SHA-256 (Fooocus modules/util.py: sha256).
+
+    `keep`: a host's, so that a file is hashed once while it stays unchanged. Raises OSError.
+    """
+
+    def hashed() -> str:
         digest = hashlib.sha256()
         with path.open("rb") as file:
             while chunk := file.read(2**22):
                 check_interrupted()
                 digest.update(chunk)
-        _hashes[key] = digest.hexdigest()[:10]
-    return _hashes[key]
+        return digest.hexdigest()[:10]
+
+    return keep(("sha256", *file_state(path)), hashed)

@@ -1,7 +1,8 @@
 """The program around a stage: what may be asked of it, and the plain one for scripts and the command line."""
 
+from .kept import Kept
 from .local import LocalHost, find_device
 from .model_files import POCKET, HowToGet, files_of, find_file
 from .protocol import Host, Preview, Role
 
-__all__ = ["POCKET", "Host", "HowToGet", "LocalHost", "Preview", "Role", "files_of", "find_device", "find_file"]
+__all__ = ["POCKET", "Host", "HowToGet", "Kept", "LocalHost", "Preview", "Role", "files_of", "find_device", "find_file"]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import BadValue, MissingFile
+from .kept import Kept
 from .model_files import POCKET, HowToGet, files_of, find_file
 from .model_paths import extra_files, folders_of_kind, model_roots, read_extra_paths
-from .protocol import Preview, Role
+from .protocol import Preview, Role, Value
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +52,7 @@ class LocalHost:
         self._on_notice = on_notice or log.warning
         self._noticed: set[str] = set()
         self._resident: list[torch.nn.Module] = []
+        self._kept = Kept()
 
     @property
     def embeds_metadata(self) -> bool:
@@ -94,6 +96,7 @@ class LocalHost:
             if module not in keep:
                 module.to("cpu")
         self._resident = []
+        self._kept.free()
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -107,6 +110,9 @@ class LocalHost:
             bf16 = self.device.type == "cuda" and torch.cuda.is_bf16_supported()
             return torch.bfloat16 if bf16 else torch.float32
         return torch.float16
+
+    def keep(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        return self._kept.get(key, make)
 
     def check_interrupted(self) -> None:
         """Ctrl-C raises KeyboardInterrupt by itself: there is nothing to ask."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
 Role = Literal["unet", "vae", "text", "upscaler"]
+Value = TypeVar("Value")
 Preview = Callable[[], "Image.Image"]
 
 
@@ -36,6 +37,14 @@ class Host(Protocol):
 
     def dtype(self, role: Role) -> torch.dtype:
         """The dtype that networks of that role are kept in."""
+        ...
+
+    def keep(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """Return the value kept under the key, or make and keep it.
+
+        The host drops values at any time, the least recently used first, and all large ones when it needs memory. A
+        key holds all that the value depends on, such as a file's path, time and size.
+        """
         ...
 
     def check_interrupted(self) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
 
 from ...preprocessors import geometry
 from ..errors import BadFile, BadValue, UnknownName
+from ..files import file_state
 from ..functional.image_attention import KeyValue
 from ..host import Host
 from ..models.handles import Hint, ImageHint
@@ -33,11 +33,7 @@ from .load import find_or_pocket
 
 KIND, VISION_KIND = "controlnet", "clip_vision"
 ADAPTER_KINDS = (KIND, "ipadapter")
-REMEMBERED = 8  # pictures of an adapter whose keys and values are kept
 Keys = tuple[KeyValue, ...]
-
-_visions: WeakValueDictionary[object, ClipVision] = WeakValueDictionary()
-_known: WeakKeyDictionary[ImagePromptModel, OrderedDict[str, Keys]] = WeakKeyDictionary()
 
 
 def find(host: Host, adapter: str, vision: str, negative: str) -> tuple[Path, Path, Path | None]:
@@ -57,7 +53,7 @@ def load(host: Host, adapter: str, vision: str, negative: str = DEFAULT_IP_NEGAT
     """
     adapter_path, vision_path, negative_path = find(host, adapter, vision, negative)
     dtype = _dtype(host)
-    maps, seeing = load_adapter(adapter_path, dtype), _vision(vision_path, dtype)
+    maps, seeing = load_adapter(adapter_path, dtype), _vision(host, vision_path, dtype)
     if maps.embed != seeing.width:
         raise BadFile(
             f"{adapter_path.name} reads a vision encoder {maps.embed} wide, {vision_path.name} is {seeing.width} wide: "
@@ -117,7 +113,7 @@ def _positive(host: Host, model: ImagePromptModel, picture: geometry.Picture) ->
     """What the positive side reads of a picture."""
     pixels = pictures.from_arrays([picture]).movedim(-1, 1)
     content = sha256(picture.tobytes()).hexdigest()
-    return _remembered(model, content, lambda: _keys(host, model, _tokens(host, model, normalised(pixels))))
+    return host.keep((model.key, content), lambda: _keys(host, model, _tokens(host, model, normalised(pixels))))
 
 
 def _negative(host: Host, model: ImagePromptModel, formula: str) -> Keys:
@@ -125,9 +121,9 @@ def _negative(host: Host, model: ImagePromptModel, formula: str) -> Keys:
     what an input of zeros looks like, as IP-Adapter was trained."""
     given = model.negative
     if formula == TOGETHER and given is not None:
-        return _remembered(model, "negative", lambda: _keys(host, model, given))
+        return host.keep((model.key, "negative"), lambda: _keys(host, model, given))
     blank = torch.zeros(1, 3, model.vision.size, model.vision.size)
-    return _remembered(model, "blank", lambda: _keys(host, model, _tokens(host, model, blank)))
+    return host.keep((model.key, "blank"), lambda: _keys(host, model, _tokens(host, model, blank)))
 
 
 def _tokens(host: Host, model: ImagePromptModel, x: Tensor) -> Tensor:
@@ -148,30 +144,19 @@ def _keys(host: Host, model: ImagePromptModel, tokens: Tensor) -> Keys:
     return tuple((key.cpu(), value.cpu()) for key, value in pairs)
 
 
-def _remembered(model: ImagePromptModel, name: str, make: Callable[[], Keys]) -> Keys:
-    """What was made under that name for this adapter, or is made now."""
-    known = _known.setdefault(model, OrderedDict())
-    if name not in known:
-        known[name] = make()
-    known.move_to_end(name)
-    while len(known) > REMEMBERED:
-        known.popitem(last=False)
-    return known[name]
-
-
 def _stacked(pairs: Sequence[KeyValue]) -> KeyValue:
     """One layer's keys and values of several pictures: (B, n, C)."""
     keys, values = zip(*pairs, strict=True)
     return torch.cat(keys), torch.cat(values)
 
 
-def _vision(path: Path, dtype: torch.dtype) -> ClipVision:
-    """The vision encoder of a file, the same for all that ask while one of them lives."""
-    state = path.stat()
-    key = (path.resolve(), state.st_mtime_ns, state.st_size, dtype)
-    found = _visions.get(key)
+def _vision(host: Host, path: Path, dtype: torch.dtype) -> ClipVision:
+    """The vision encoder of a file, the same for all adapters while one of them is in use."""
+    encoders: WeakValueDictionary[object, ClipVision] = host.keep("vision encoders in use", WeakValueDictionary)
+    key = (*file_state(path), dtype)
+    found = encoders.get(key)
     if found is None:
-        found = _visions[key] = load_clip_vision(path, dtype)
+        found = encoders[key] = load_clip_vision(path, dtype)
     return found
 
 

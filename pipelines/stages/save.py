@@ -161,7 +161,7 @@ def _embed(
 
 def _hash_of(host: Host, home: Path | None, kind: str, name: str) -> str | None:
     try:
-        return file_hash(find_or_pocket(host, kind, name, home=home), host.check_interrupted)
+        return file_hash(find_or_pocket(host, kind, name, home=home), host.keep, host.check_interrupted)
     except OSError:
         return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,21 +101,14 @@ def load_order(names: Iterable[str]) -> list[str]:
     return [n for n in listed if n not in STOCK_FILES] + [n for n in STOCK_FILES if n in listed]
 
 
-def read_style_file(path: Path) -> tuple[Style, ...]:
-    """The styles of one JSON file, in order, under their normal names. Raises BadFile naming the file."""
+def read_style_file(path: Path, origin: Origin = "file") -> tuple[Style, ...]:
+    """Read the styles of one JSON file, in order, under their normal names. Raises BadFile naming the file."""
     try:
-        stat = path.stat()
-        return _read(path, stat.st_mtime_ns, stat.st_size)
+        if (size := path.stat().st_size) > LARGEST_FILE:
+            raise BadFile(f"style file {path} is too large: {size:,} bytes, at most {LARGEST_FILE:,}")
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise BadFile(f"style file {path} can't be read: {error.strerror or error}") from error
-
-
-@lru_cache(maxsize=256)
-def _read(path: Path, changed: int, size: int, origin: Origin = "file") -> tuple[Style, ...]:
-    if size > LARGEST_FILE:
-        raise BadFile(f"style file {path} is too large: {size:,} bytes, at most {LARGEST_FILE:,}")
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise BadFile(f"style file {path} is not valid JSON: {error}") from error
     if not isinstance(entries, list):
@@ -133,6 +126,10 @@ def _style(path: Path, number: int, entry: Any, origin: Origin) -> Style:
     return Style(normal_name(entry["name"]), prompt, negative, origin)
 
 
+@cache
 def bundled_styles() -> tuple[Style, ...]:
     """The pack's own styles, then its stand-ins for the default styles of Fooocus."""
-    return _read(HERE / "own_styles.json", 0, 0, "pack") + _read(HERE / "stand_in_styles.json", 0, 0, "stand-in")
+    return (
+        *read_style_file(HERE / "own_styles.json", "pack"),
+        *read_style_file(HERE / "stand_in_styles.json", "stand-in"),
+    )

@@ -133,11 +133,6 @@ def test_a_picture_is_looked_at_once(host: LocalHost, folder: Path) -> None:
     assert (len(looks), len(maps)) == (1, 2)  # the maps also of the negative side
     image_prompt.prompt(host, model, torch.cat([picture(), picture(seed=1)]))
     assert len(looks) == 2
-    for seed in range(2, 2 + image_prompt.REMEMBERED):
-        image_prompt.prompt(host, model, picture(seed=seed))
-    before = len(looks)
-    image_prompt.prompt(host, model, picture())
-    assert len(looks) == before + 1
 
 
 def test_keys_and_values_are_made_once_for_a_run(pocket: Pocket, host: LocalHost, model: ImagePromptModel) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,13 +52,14 @@ class ImageAdapter(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class ImagePromptModel:
-    """An adapter of the file `name`, the vision encoder that sees for it, and the tokens (1, n, D) of the negative side
-    that Fooocus gives it; None without their file."""
+    """An adapter of the file `name`, its vision encoder, and Fooocus's tokens (1, n, D) for the negative side, None
+    without their file. `key` identifies the adapter among others without holding it in memory."""
 
     name: str
     adapter: ImageAdapter
     vision: ClipVision
     negative: Tensor | None
+    key: object = field(default_factory=object)
 
 
 def load_adapter(path: Path, dtype: torch.dtype) -> ImageAdapter:

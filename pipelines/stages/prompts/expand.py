@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...errors import BadFile, MissingFile
+from ...files import file_state
 from ...host import Host
 from ...settings import EXPANSION_STYLE
 from ...text.expansion import Expander, ExpansionFiles, safe_str, stand_in_expander
@@ -89,7 +89,7 @@ def _continue(host: Host, files: ExpansionFiles, text: str, seed: int) -> str:
 
     device = host.load("text")
     half = device.type == "cuda"  # Fooocus draws from half-precision scores there
-    model = _read(files, _state(files), half)
+    model = host.keep(("expansion", _state(files), half), lambda: _read(files, half))
     if model.unknown:
         host.notice(
             f"{files.words.name}: {len(model.unknown)} of {model.words} words are no token of the vocabulary and are "
@@ -99,17 +99,15 @@ def _continue(host: Host, files: ExpansionFiles, text: str, seed: int) -> str:
     return gpt2.continued(model, text, seed, device, host.check_interrupted)
 
 
-def _state(files: ExpansionFiles) -> tuple[tuple[int, int], ...]:
-    """Time of change and size of every file: when one is replaced, the model is read again."""
+def _state(files: ExpansionFiles) -> tuple[Hashable, ...]:
+    """The state of every file: when one is replaced, the model is read again."""
     try:
-        stats = [path.stat() for path in files.all]
+        return tuple(file_state(path) for path in files.all)
     except OSError as error:
         raise BadFile(f"{error.filename} can't be read: {error.strerror or error}") from error
-    return tuple((stat.st_mtime_ns, stat.st_size) for stat in stats)
 
 
-@lru_cache(maxsize=1)
-def _read(files: ExpansionFiles, state: tuple[tuple[int, int], ...], half: bool) -> ExpansionModel:
+def _read(files: ExpansionFiles, half: bool) -> ExpansionModel:
     import torch
 
     from ...models import gpt2

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ...errors import BadFile, BadValue, MissingFile, did_you_mean
+from ...files import file_state
 from ...host import Host, files_of
 from ...names import base, file_meant, same, stem
 from ...settings import EXPANSION_STYLE, MAX_LORAS, MAX_SEED, NO_FILE, NO_STYLE, RANDOM_STYLE
@@ -171,7 +172,7 @@ def find_styles(host: Host, styles_dir: Path | None = None, broken: Callable[[Ba
     folders += [[host.find(kind, name) for name in load_order(host.names(kind))] for kind in STYLE_KINDS]
     found: dict[str, Style] = {}
     for files in folders:
-        for name, style in Styles(_read_all(files, broken)).items():
+        for name, style in Styles(_read_all(host, files, broken)).items():
             found.setdefault(name, style)
     for style in bundled_styles():
         found.setdefault(style.name, style)
@@ -319,10 +320,10 @@ def _tell_stand_ins(host: Host, known: Styles, names: Iterable[str]) -> None:
         host.notice(f"{quoted}: a stand-in in the words of this pack is used, not Fooocus's text; {HOW_TO_GET}")
 
 
-def _read_all(files: Iterable[Path], broken: Callable[[BadFile], None] | None) -> Iterator[Style]:
+def _read_all(host: Host, files: Iterable[Path], broken: Callable[[BadFile], None] | None) -> Iterator[Style]:
     for file in files:
         try:
-            yield from read_style_file(file)
+            yield from _read_once(host, file)
         except BadFile as error:
             if broken is None:
                 raise
@@ -334,3 +335,12 @@ def _listed(kind: str, folder: Path) -> list[str]:
         raise MissingFile(f"the folder of {kind} {str(folder)!r} is not there")
     names = files_of(kind, folder)
     return load_order(names) if kind == "styles" else names
+
+
+def _read_once(host: Host, file: Path) -> tuple[Style, ...]:
+    """The styles of a file, read again only when it has changed. Raises BadFile."""
+    try:
+        state = file_state(file)
+    except OSError as error:
+        raise BadFile(f"style file {file} can't be read: {error.strerror or error}") from error
+    return host.keep(("styles", *state), lambda: read_style_file(file))

@@ -63,7 +63,9 @@ def _checkpoint(host: Host, info: PictureInfo) -> tuple[str, Path | None]:
     if info.base_model is None:
         return DEFAULT_CHECKPOINT, None
     pocket, _ = find_files(host, POCKET_CHOICE, DEFAULT_VAE)
-    if Path(info.base_model).name in (pocket.name, pocket.stem) and info.base_model_hash == file_hash(pocket):
+    if Path(info.base_model).name in (pocket.name, pocket.stem) and info.base_model_hash == file_hash(
+        pocket, host.keep
+    ):
         return POCKET_CHOICE, home_of(pocket)
     return host_file(host, "checkpoints", info.base_model), None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,6 @@ def _files(host: Host) -> dict[str, str]:
     return {name[: -len(".json")]: name for name in host.names(KIND) if name.lower().endswith(".json")}
 
 
-@cache
 def _bundled() -> dict[str, dict[str, Any]]:
     presets: dict[str, dict[str, Any]] = json.loads((HERE / "presets.json").read_text(encoding="utf-8"))
     return presets

@@ -80,7 +80,7 @@ def test_the_checkpoints_own_vae(host: LocalHost, told: list[str], vae: str | No
 
 
 def test_the_pocket_model_is_known_by_its_hash(host: LocalHost, told: list[str]) -> None:
-    of_pocket = file_hash(POCKET / "checkpoints" / POCKET_FILE)
+    of_pocket = file_hash(POCKET / "checkpoints" / POCKET_FILE, LocalHost().keep)
     lora = Lora("SDXL_FILM_PHOTOGRAPHY_STYLE_V1", 0.5)
     recipe = of_info(host, PictureInfo(base_model=Path(POCKET_FILE).stem, base_model_hash=of_pocket, loras=(lora,)))
     assert recipe.checkpoint == "pocket"
