@@ -99,3 +99,14 @@ def test_a_file_with_another_suffix_is_named(tmp_path: Path, there: str, asked: 
     with pytest.raises(MissingFile) as caught:
         LocalHost([tmp_path]).find("checkpoints", asked)
     assert f"{asked!r} is not there, but a {suffix} is: {str(path)!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize("asked", ["fox.gguf", "FOX.gguf", "sub\\fox.gguf"])
+def test_a_file_of_an_unreadable_kind_is_there(tmp_path: Path, asked: str) -> None:
+    path = tmp_path / "checkpoints" / "sub" / "fox.gguf"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    with pytest.raises(MissingFile) as caught:
+        LocalHost([tmp_path]).find("checkpoints", asked)
+    assert f"is there as a .gguf file, which can't be read: {str(path)!r}" in str(caught.value)
+    assert ".safetensors" in str(caught.value)

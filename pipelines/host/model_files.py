@@ -41,7 +41,7 @@ def find_file(kind: str, name: str, folders: Sequence[Path], hint: HowToGet | No
     known = [file for _, files in listed for file in files]
     if (found := file_meant(name, known)) is not None:
         return next(folder / found for folder, files in listed if found in files)
-    raise MissingFile(f"{kind} file {name!r} is not there{_instead(kind, name, known, folders, hint)}")
+    raise MissingFile(f"{kind} file {name!r} {_instead(kind, name, known, folders, hint)}")
 
 
 def _instead(kind: str, name: str, known: Sequence[str], folders: Sequence[Path], hint: HowToGet | None) -> str:
@@ -50,11 +50,14 @@ def _instead(kind: str, name: str, known: Sequence[str], folders: Sequence[Path]
     how = hint(kind, name) if hint else ""
     if other := _with_another_suffix(name, folders):
         way_out = f"choose a file that ends in {', '.join(sorted(suffixes))}"
-        return f", but a {other.suffix} is: {str(other)!r}; {way_out}{', or ' + how if how else ''}"
+        unreadable = f"is there as a {other.suffix} file, which can't be read: {str(other)!r}"
+        instead = f"is not there, but a {other.suffix} is: {str(other)!r}"
+        same = folded(other.name) == folded(base(name))
+        return f"{unreadable if same else instead}; {way_out}{', or ' + how if how else ''}"
     if Path(name).suffix.lower() not in suffixes:  # suggested in the form that was typed: without a suffix
         known = [stem(file) for file in known]
     looked = ", ".join(map(str, folders)) or "no folder is set"
-    return f"{did_you_mean(name, known)}; looked in: {looked}{'; ' + how if how else ''}"
+    return f"is not there{did_you_mean(name, known)}; looked in: {looked}{'; ' + how if how else ''}"
 
 
 def _with_another_suffix(name: str, folders: Sequence[Path]) -> Path | None:
