@@ -1,0 +1,35 @@
+// Colours of the pack's own sockets and wires. ComfyUI's palettes know only ComfyUI's types.
+import { app } from "../../../scripts/app.js";
+
+const COLORS = {
+  FOOOCUS_MODEL: "#b39ddb",
+  FOOOCUS_CLIP: "#ffd500",
+  FOOOCUS_VAE: "#ff6e6e",
+  FOOOCUS_LORAS: "#c2a5ff",
+  FOOOCUS_PROMPT: "#77dd99",
+  FOOOCUS_INFO: "#9aa5b1",
+  FOOOCUS_SETTINGS: "#f0a860",
+  FOOOCUS_REFINER: "#d4b6ff",
+  FOOOCUS_CONTROL: "#00d78d",
+  FOOOCUS_CONTROLNET: "#6ee7b7",
+  FOOOCUS_IMAGE_PROMPT_MODEL: "#5bc0de",
+  FOOOCUS_INPAINT: "#e8a0bf",
+  FOOOCUS_UPSCALER: "#8fb8ff",
+};
+
+// Loading a palette clears the colours of types that it does not know, so they are set again with nodes and graphs.
+function setColors() {
+  const links = app.canvas.constructor.link_type_colors;
+  if (links.FOOOCUS_MODEL === COLORS.FOOOCUS_MODEL) return;
+  Object.assign(links, COLORS);
+  Object.assign(app.canvas.default_connection_color_byType, COLORS);
+  for (const [type, color] of Object.entries(COLORS)) {
+    document.documentElement.style.setProperty(`--color-datatype-${type}`, color);
+  }
+}
+
+app.registerExtension({
+  name: "fooocus_stages.socket_colors",
+  nodeCreated: setColors,
+  afterConfigureGraph: setColors,
+});
