@@ -12,6 +12,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import MissingFile
 from fooocus_stages.pipelines.models.checkpoint import Checkpoint, load_checkpoint
+from fooocus_stages.pipelines.models.handles import Clip
 from fooocus_stages.pipelines.models.weights import key_names
 from fooocus_stages.pipelines.text.tokenizer import find_vocabulary
 from safetensors.torch import save_file
@@ -70,7 +72,20 @@ def sd15_file() -> Path:
 
 @cache
 def sdxl() -> Checkpoint:
-    """The nano SDXL checkpoint, loaded in float32. Skips the test when there is no tokenizer vocabulary."""
+    """The nano SDXL checkpoint in float32, without its text encoders: at full width they are most of its size."""
+    return replace(_whole_sdxl(), clip=None)
+
+
+@cache
+def sdxl_clip() -> Clip:
+    """The text encoders of the nano SDXL checkpoint, in float32."""
+    clip = _whole_sdxl().clip
+    assert clip is not None
+    return clip
+
+
+def _whole_sdxl() -> Checkpoint:
+    """Load the nano SDXL checkpoint. Skips the test when there is no tokenizer vocabulary."""
     try:
         find_vocabulary()
     except MissingFile as error:
@@ -92,7 +107,7 @@ def sd15() -> Checkpoint:
 
 def forget() -> None:
     """Drop the loaded checkpoints: together they hold more than a gigabyte."""
-    for load in (sdxl, refiner, sd15):
+    for load in (sdxl, sdxl_clip, refiner, sd15):
         load.cache_clear()
 
 

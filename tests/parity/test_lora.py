@@ -30,7 +30,7 @@ def test_merged_weights(case: Case) -> None:
     network = checkpoint.model.network
     weights = dict(network.module.named_parameters())
     ours = {ldm: key for key, ldm in key_names.unet_to_ldm(weights).items()}
-    made = matching.patches(file_of(case), case.name, case.params["weight"], checkpoint.model, checkpoint.clip)
+    made = matching.patches(file_of(case), case.name, case.params["weight"], checkpoint.model, nano.sdxl_clip())
     patch = made.unet
     assert patch is not None
     assert made.encoders == (None, None)

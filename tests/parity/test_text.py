@@ -15,8 +15,7 @@ CHANNELS_KEPT = 16
 
 @each_case("text")
 def test_tokens_and_weights(case: Case) -> None:
-    clip = nano.sdxl().clip
-    assert clip is not None
+    clip = nano.sdxl_clip()
     for encoder, letter in zip(clip.encoders, "lg", strict=True):
         for i, text in enumerate(case.params["texts"]):
             ours = torch.tensor(clip.tokenizer.sections(text, encoder.pad))
@@ -25,8 +24,7 @@ def test_tokens_and_weights(case: Case) -> None:
 
 @each_case("text")
 def test_encoding(case: Case) -> None:
-    clip = nano.sdxl().clip
-    assert clip is not None
+    clip = nano.sdxl_clip()
     clip = replace(clip, skip=case.params["clip_skip"])
     hidden, pooled = encode_texts(clip, case.params["texts"], case.params["pool_top_k"], torch.device("cpu"))
     assert_near(hidden[..., ::CHANNELS_KEPT], case.output("cond"), of_max=1e-4)

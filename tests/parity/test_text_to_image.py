@@ -37,11 +37,10 @@ def test_with_freeu(case: Case) -> None:
 @each_case("prompt_to_image")
 def test_from_words(case: Case) -> None:
     checkpoint = nano.sdxl()
-    assert checkpoint.clip is not None
     positive, negative = tuple(case.params["positive"]), tuple(case.params["negative"])
     prompt = Prompt(positive, negative, len(positive), len(negative), case.params["seed"])
     settings = settings_of(case)
-    sides = encode.encode(HOST, checkpoint.clip, prompt, settings)
+    sides = encode.encode(HOST, nano.sdxl_clip(), prompt, settings)
     latent = sample.sample(HOST, checkpoint.model, *sides, start_of(case), settings, case.params["seed"])["samples"]
     assert_relative_rms(latent, case.output("latent"))
     assert_same_picture(picture(latent), case.output("image"))
