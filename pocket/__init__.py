@@ -1,1 +1,1 @@
-"""The pocket model: a very small SDXL-shaped model of coloured shapes, and the program that trains it."""
+"""The pocket model: a very small SDXL-shaped model of coloured shapes, and the programs that train it."""

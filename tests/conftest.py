@@ -1,4 +1,4 @@
-"""What all tests share: a host on the pocket model, writing below the test's own folder."""
+"""Shared fixtures: a host on the pocket model that writes to the test's folder, and writers of small model files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ settings.load_profile("house")
 
 @pytest.fixture
 def pocket_host(tmp_path: Path) -> Iterator[LocalHost]:
-    """The pocket model's folder on the CPU; pictures go to, and come from, the test's own folder."""
+    """A host with the pocket model's folder on the CPU; images are read from and written to the test's folder."""
     host = LocalHost(
         models=[POCKET], output=tmp_path / "output", input=tmp_path, device="cpu", on_notice=lambda _: None
     )
@@ -41,7 +41,7 @@ def pocket_host(tmp_path: Path) -> Iterator[LocalHost]:
 
 @pytest.fixture(scope="session")
 def write_tokenizer() -> Callable[[Path], None]:
-    """Writes a vocabulary of bytes and four merges into a folder, in Hugging Face's two files."""
+    """Returns a function that writes a vocabulary of bytes and four merges as Hugging Face's two files."""
     return _write_tokenizer
 
 
@@ -57,7 +57,7 @@ def _write_tokenizer(folder: Path) -> None:
 
 @pytest.fixture(scope="session")
 def control_lora_of() -> Callable[[nn.Module], dict[str, Tensor]]:
-    """Makes a control-LoRA in the published layout that fits a UNet, of random numbers."""
+    """Returns a function that makes a random control-LoRA in the published layout for a UNet."""
     return _control_lora_of
 
 
@@ -129,10 +129,10 @@ def _write_inpaint_engine(models: Path, unet: nn.Module) -> None:
 
 
 def _quantised(shape: torch.Size, draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Changes as bytes, with what 0 and 255 stand for."""
+    """Return random changes as bytes, with the values of 0 and 255."""
     return torch.randint(0, 256, shape, generator=draw, dtype=torch.uint8), torch.tensor(-0.1), torch.tensor(0.1)
 
 
 def _ends_a_skip(name: str) -> bool:
-    """Whether this weight is the last of an input block that hands its result to the decoder, in ldm's order."""
+    """Return True for the last weight of an input block with a skip connection, in ldm's names."""
     return name.startswith("input_blocks.") and name.endswith((".out_layers.3.weight", ".op.weight"))

@@ -1,4 +1,4 @@
-"""Nothing happens at import: no torch, no socket, no file outside the pack, no output, no change, and it is quick."""
+"""Importing the pack is fast and has no side effects: no torch, sockets, outside files, output or changed settings."""
 
 import json
 import subprocess
@@ -57,7 +57,7 @@ def test_every_module_imports_without_touching_the_network() -> None:
         "def no(*a, **k): raise AssertionError('network at import')\n"
         "socket.socket.connect = no; socket.getaddrinfo = no\n"
         "root = pathlib.Path(sys.argv[1])\n"
-        "for room in ('nodes', 'pipelines', 'preprocessors', 'serving'):\n"
+        "for room in ('nodes', 'pipelines', 'preprocessors', 'serving', 'pocket'):\n"
         "    for p in sorted((root / room).rglob('*.py')):\n"
         "        name = '.'.join(p.relative_to(root).with_suffix('').parts).removesuffix('.__init__')\n"
         "        importlib.import_module('fooocus_stages.' + name)\n"

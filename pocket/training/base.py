@@ -1,4 +1,4 @@
-"""The committed base model as the trainings of what hangs on it use it: frozen, with its text encoders in a batch."""
+"""The committed base model, frozen, for the training of its refiner, control networks, adapters and inpaint engine."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Base:
 
 
 def open_base() -> Base:
-    """The committed model, float32."""
+    """Load the committed model in float32."""
     model, clip, vae = refiner.open_base()
     text = diffusion.TextEncoders(tokenizer.load(refiner.MODELS / "checkpoints" / f"{export.CHECKPOINT}.tokenizer"))
     for mine, theirs in zip((text.clip_l, text.clip_g), clip.encoders, strict=True):
@@ -33,30 +33,32 @@ def open_base() -> Base:
 
 
 @torch.no_grad()
-def latents_of(base: Base, pictures: Tensor) -> Tensor:
-    """Scaled latents (B, 4, h, w), the means, of pictures (B, 3, 8h, 8w) in -1..1."""
+def encode_latents(base: Base, pictures: Tensor) -> Tensor:
+    """Encode images (B, 3, 8h, 8w) in -1..1 to scaled latents (B, 4, h, w), without sampling."""
     with torch.autocast("cpu", torch.bfloat16):
         means = [base.vae.encode(part).latent_dist.mean.float() for part in torch.split(pictures, 16)]
     return torch.cat(means) * networks.SCALING_FACTOR
 
 
-def told(base: Base, texts: Sequence[str], size: tuple[int, int], rng: np.random.Generator) -> diffusion.Condition:
-    """What the UNet is told for texts of one section and a picture of `size` (height, width)."""
-    return told_in_sections(base, [[text] for text in texts], size, rng)
+def condition_for(
+    base: Base, texts: Sequence[str], size: tuple[int, int], rng: np.random.Generator
+) -> diffusion.Condition:
+    """Encode texts of one section each, for images of `size` (height, width)."""
+    return condition_for_sections(base, [[text] for text in texts], size, rng)
 
 
 @torch.no_grad()
-def told_in_sections(
+def condition_for_sections(
     base: Base, texts: Sequence[Sequence[str]], size: tuple[int, int], rng: np.random.Generator
 ) -> diffusion.Condition:
-    """What the UNet is told for texts of equally many sections, the pooled vectors of the first ones added up."""
-    kept = torch.from_numpy(np.stack([data.sum_weights(len(sections), rng) for sections in texts]))
+    """Encode prompts with the same number of sections each, summing the pooled vectors of the first sections."""
+    kept = torch.from_numpy(np.stack([data.pooled_weights(len(sections), rng) for sections in texts]))
     ids = torch.tensor([data.size_ids(*size, rng) for _ in texts], dtype=torch.float32)
     return base.text.condition(texts, ids, kept)
 
 
 def caption_without(scene: draw.Scene, left_out: Collection[str], rng: np.random.Generator) -> str:
-    """A caption that is silent about the fields left out (of draw.WORDS): what they are, a hint has to say."""
+    """Return a caption without the fields left out (of draw.WORDS), which only the hint can supply."""
     kept = {name: getattr(scene, name) for name in draw.WORDS if name not in left_out}
     words = [
         kept.get("size", "medium"),

@@ -1,7 +1,7 @@
-"""The pocket's control-LoRAs: outlines and structure that its pictures follow, as low-rank changes of its encoder.
+"""Training of the control-LoRAs for outlines (PyraCanny) and structure (CPDS).
 
 `python -m fooocus_stages.pocket.training.train canny --minutes 9 --models pocket/models` trains PyraCanny's and writes
-it, and `... cpds` the other, which begins as the first one when that is there.
+it, and `... cpds` the other, which is initialised from the first if that has been trained.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ except ImportError:  # diffusers before 0.32
 
 from . import base as frozen
 from . import diffusion, draw, export
-from .loop import Descent, Run, Stateful, cosine, set_rate, to_tensor
+from .loop import Run, Stateful, Trainer, cosine, set_rate, to_tensor
 
 FOLDER = "controlnet"
 FILES = {"canny": "control-lora-canny-rank128", "cpds": "fooocus_xl_cpds_128"}
@@ -47,7 +47,7 @@ SIZES = ((128, 128, 288), (112, 144, 72), (144, 112, 72))  # height, width, pict
 
 
 def build_tensors(unet: nn.Module) -> dict[str, Tensor]:
-    """An untrained control-LoRA of that UNet, which adds nothing yet: its tensors in diffusers' names."""
+    """Return the tensors of an untrained control-LoRA for that UNet, in diffusers' names; it adds nothing yet."""
     encoder = {name: p for name, p in unet.named_parameters() if name.startswith(controlnet.OF_THE_UNET)}
     tensors: dict[str, Tensor] = {}
     for name, weight in encoder.items():
@@ -61,14 +61,14 @@ def build_tensors(unet: nn.Module) -> dict[str, Tensor]:
 
 
 def _hint_tensors(width: int) -> dict[str, Tensor]:
-    """The layers that read the picture; the last one begins small, so that the others learn from the first step."""
+    """Return the hint encoder; its last layer is small but not zero, so that the others learn from the first step."""
     embedding = ControlNetConditioningEmbedding(width, block_out_channels=HINT_CHANNELS)
     nn.init.normal_(embedding.conv_out.weight, std=0.04)
     return {f"{controlnet.EMBEDDING}.{key}": tensor.detach() for key, tensor in embedding.state_dict().items()}
 
 
 def _zero_convolutions(unet: nn.Module) -> dict[str, Tensor]:
-    """A 1×1 convolution of zeros for each skip, and for the middle block."""
+    """Return a 1×1 convolution of zeros for each skip connection and for the middle block."""
     whole = cast(Any, unet)
     widths = [whole.conv_in.out_channels]
     for level in whole.down_blocks:
@@ -83,46 +83,46 @@ def _zero_convolutions(unet: nn.Module) -> dict[str, Tensor]:
 
 
 def attach(kind: str, tensors: Mapping[str, Tensor], unet: nn.Module) -> tuple[nn.Module, Tensors]:
-    """The network that the pack makes of a control-LoRA, and its tensors, which now learn; the UNet's own do not."""
+    """Build the control network from a control-LoRA, and return it with the tensors to train; the UNet stays frozen."""
     own = Tensors(tensors)
     network = controlnet.on_unet(ControlNet(FILES[kind], own, is_lora=True), unet)
     own.requires_grad_(True)
     return network, own
 
 
-# ---------------------------------------------------------------------------------------------- its pictures
+# ---------------------------------------------------------------------------------------------- the dataset
 
 
-class Album:
-    """Scenes with their scaled latents and both hints, by picture size; made once and kept."""
+class HintDataset:
+    """Scenes with their scaled latents and both control images, in buckets by size; computed once and cached."""
 
     def __init__(self, base: frozen.Base, folder: Path) -> None:
         self.rng = np.random.default_rng()
         path = folder / "album.pt"
         if not path.exists():
-            torch.save([_page(base, *size) for size in SIZES], path)
-        self.pages = torch.load(path, weights_only=True)
-        self.shares = np.array([len(page["scenes"]) for page in self.pages], float)
+            torch.save([_bucket(base, *size) for size in SIZES], path)
+        self.buckets = torch.load(path, weights_only=True)
+        self.probabilities = np.array([len(bucket["scenes"]) for bucket in self.buckets], float)
 
     def batch(self, kind: str, count: int) -> tuple[list[draw.Scene], Tensor, Tensor]:
-        """Scenes, latents (B, 4, h, w) and hints (B, 3, 8h, 8w) in 0…1, all of one size."""
-        page = self.pages[int(self.rng.choice(len(self.pages), p=self.shares / self.shares.sum()))]
-        picks = self.rng.integers(len(page["scenes"]), size=count)
-        hints = page[kind][picks].float().div(255)[:, None].expand(-1, 3, -1, -1)
-        return [draw.Scene(*page["scenes"][i]) for i in picks], page["latents"][picks], hints
+        """Return a random batch of one size: scenes, latents (B, 4, h, w) and control images (B, 3, 8h, 8w) in 0…1."""
+        bucket = self.buckets[int(self.rng.choice(len(self.buckets), p=self.probabilities / self.probabilities.sum()))]
+        picks = self.rng.integers(len(bucket["scenes"]), size=count)
+        hints = bucket[kind][picks].float().div(255)[:, None].expand(-1, 3, -1, -1)
+        return [draw.Scene(*bucket["scenes"][i]) for i in picks], bucket["latents"][picks], hints
 
 
-def _page(base: frozen.Base, height: int, width: int, count: int) -> dict[str, Any]:
+def _bucket(base: frozen.Base, height: int, width: int, count: int) -> dict[str, Any]:
     rng = np.random.default_rng(height)
     scenes = [draw.random_scene(rng) for _ in range(count)]
     pictures = np.stack([draw.draw(scene, rng, height, width) for scene in scenes])
-    latents = frozen.latents_of(base, to_tensor(pictures))
+    latents = frozen.encode_latents(base, to_tensor(pictures))
     hints = {kind: torch.from_numpy(np.stack([make(p) for p in pictures])) for kind, make in MAKERS.items()}
     return {"scenes": [astuple(scene) for scene in scenes], "latents": latents, **hints}
 
 
 def silent_caption(scene: draw.Scene, rng: np.random.Generator) -> str:
-    """Mostly the colours alone, so that the hint has to be used; sometimes nothing, sometimes everything."""
+    """Return a caption of the colours alone, so that the hint has to be used; sometimes empty or complete."""
     kind = rng.choice(["colours", "all", "nothing"], p=(0.65, 0.25, 0.1))
     if kind == "nothing":
         return ""
@@ -133,10 +133,10 @@ def silent_caption(scene: draw.Scene, rng: np.random.Generator) -> str:
 # ---------------------------------------------------------------------------------------------- training
 
 
-def steered_noise(
+def predict_noise_with_control(
     base: frozen.Base, network: nn.Module, x: Tensor, t: Tensor, condition: diffusion.Condition, hints: Tensor
 ) -> Tensor:
-    """eps of x = x0 + sigma n with what the control network adds at weight 1, float32 (B, 4, h, w)."""
+    """Predict eps of x = x0 + sigma n with the control network at weight 1, float32 (B, 4, h, w)."""
     scaled = x / (diffusion.SIGMAS[t].view(-1, 1, 1, 1) ** 2 + 1).sqrt()
     given: dict[str, Any] = {
         "encoder_hidden_states": condition.context,
@@ -151,40 +151,40 @@ def steered_noise(
 
 
 def train(kind: str, folder: Path, minutes: float) -> None:
-    """Noise prediction with the term for the coarse layout, weighted by the clean latent's error at sigma 0.7 to 4."""
+    """Train noise prediction, weighted by sigma from 0.7 to 4, with the layout loss."""
     run, rng, base = Run(folder, kind, minutes), np.random.default_rng(), frozen.open_base()
     network, tensors = attach(kind, _beginning(kind, base, folder), base.unet)
     optimizer = torch.optim.AdamW(tensors.parameters(), 2e-3, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     parts: dict[str, Stateful] = {"tensors": tensors, "optimizer": optimizer}
     run.resume(parts)
-    album = Album(base, folder)
+    album = HintDataset(base, folder)
     run.restart_clock()
-    descent, progress = Descent(run, tensors, optimizer, parts), 0.0
+    trainer, progress = Trainer(run, tensors, optimizer, parts), 0.0
     while progress < 1:
         progress = run.tick()
         set_rate(optimizer, cosine(progress, 3e-3, warm=0.03, floor=0.02))
         scenes, x0, hints = album.batch(kind, BATCH)
         size = (8 * x0.shape[-2], 8 * x0.shape[-1])
-        t, noise = diffusion.draw_levels(len(scenes), 400, 0.6), torch.randn_like(x0)
+        t, noise = diffusion.sample_timesteps(len(scenes), 400, 0.6), torch.randn_like(x0)
         sigma = diffusion.SIGMAS[t]
         with torch.autocast("cpu", torch.bfloat16):
-            condition = frozen.told(base, [silent_caption(scene, rng) for scene in scenes], size, rng)
+            condition = frozen.condition_for(base, [silent_caption(scene, rng) for scene in scenes], size, rng)
             x = x0 + sigma.view(-1, 1, 1, 1) * noise
-            error = steered_noise(base, network, x, t, condition, hints) - noise
+            error = predict_noise_with_control(base, network, x, t, condition, hints) - noise
         scale = sigma.clamp(0.7, 4).view(-1, 1, 1, 1)
         loss = ((error * scale) ** 2).mean() + 0.1 * diffusion.layout_loss(error, sigma)
-        descent.step(loss)
+        trainer.step(loss)
     run.save(parts)
 
 
 def _beginning(kind: str, base: frozen.Base, folder: Path) -> dict[str, Tensor]:
-    """Untrained tensors; those of PyraCanny's where they have been trained and another kind is wanted."""
+    """Return the initial tensors: those of PyraCanny if trained and another kind is wanted, else untrained ones."""
     tensors, before = build_tensors(base.unet), folder / "canny.pt"
     return trained(before, tensors) if kind != "canny" and before.exists() else tensors
 
 
 def trained(path: Path, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that a training has kept, with the names of those that it began from."""
+    """Load the trained tensors, named like those given."""
     own = Tensors({name: torch.zeros_like(tensor) for name, tensor in like.items()})
     own.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["tensors"])
     return {name: tensor.detach() for name, tensor in own.named().items()}
@@ -194,7 +194,7 @@ def trained(path: Path, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def published_names(tensors: Mapping[str, Tensor], unet: nn.Module) -> dict[str, Tensor]:
-    """A control-LoRA's tensors under the names of published files, with their marker."""
+    """Rename a control-LoRA's tensors as in published files, and add their marker."""
     of_unet = {
         old.rpartition(".")[0]: new.rpartition(".")[0] for old, new in key_names.unet_to_ldm(unet.state_dict()).items()
     }
@@ -206,7 +206,7 @@ def published_names(tensors: Mapping[str, Tensor], unet: nn.Module) -> dict[str,
 
 
 def _own_layer(layer: str) -> str:
-    """The published name of a layer that the UNet lacks."""
+    """Return the published name of a layer that only the control network has."""
     group, _, place = layer.rpartition(".")
     if group == "controlnet_down_blocks":
         return f"zero_convs.{place}.0"
@@ -219,7 +219,7 @@ def _own_layer(layer: str) -> str:
 
 
 def write(kind: str, folder: Path, models: Path) -> Path:
-    """The control-LoRA, float16, below the models folder."""
+    """Write the control-LoRA, float16, to the models folder."""
     base = frozen.open_base()
     tensors = trained(folder / f"{kind}.pt", build_tensors(base.unet))
     description = (

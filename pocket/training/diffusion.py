@@ -1,4 +1,4 @@
-"""The noise schedule of SDXL, prompts to conditioning, and a plain sampler to look at training with."""
+"""SDXL's noise schedule, prompt encoding, and a plain Euler sampler for checking training progress."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from . import networks, tokenizer
 
 
 def schedule() -> torch.Tensor:
-    """sigma of the 1000 training steps, (1000,), computed in float64."""
+    """Return sigma of the 1000 training steps, (1000,), computed in float64."""
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     kept = np.cumprod(1 - betas)
     return torch.from_numpy(np.sqrt((1 - kept) / kept)).float()
@@ -25,7 +25,7 @@ SIGMAS = schedule()
 
 @dataclass
 class Condition:
-    """What the UNet is told: context (B, 77 k, 192), pooled (B, 128), time_ids (B, 6)."""
+    """Conditioning of the UNet: context (B, 77 k, 192), pooled (B, 128), time_ids (B, 6)."""
 
     context: torch.Tensor
     pooled: torch.Tensor
@@ -33,7 +33,7 @@ class Condition:
 
 
 class TextEncoders(nn.Module):
-    """Both encoders and the tokenizer, with SDXL's way of reading them (clip skip 2)."""
+    """Both text encoders and the tokenizer, read as SDXL does (clip skip 2)."""
 
     def __init__(self, words: tokenizer.Tokenizer) -> None:
         super().__init__()
@@ -43,9 +43,9 @@ class TextEncoders(nn.Module):
     def forward(
         self, texts: Sequence[Sequence[str]], kept: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """B prompts of k sections each to context (B, 77 k, 192) and pooled (B, 128).
+        """Encode B prompts of k sections each to context (B, 77 k, 192) and pooled (B, 128).
 
-        kept (B, k) says which sections' pooled vectors are added up; all by default.
+        `kept` (B, k) weights the sections' pooled vectors in their sum; by default each counts once.
         """
         count = len(texts[0])
         flat = [text for prompt in texts for text in prompt]
@@ -68,36 +68,37 @@ class TextEncoders(nn.Module):
 def predict_noise(
     unet: nn.Module, x: torch.Tensor, sigma: torch.Tensor, t: torch.Tensor, condition: Condition
 ) -> torch.Tensor:
-    """eps of x = x0 + sigma n, float32 (B, 4, h, w); sigma and t are (B,)."""
+    """Predict eps of x = x0 + sigma n, float32 (B, 4, h, w); sigma and t are (B,)."""
     added = {"text_embeds": condition.pooled, "time_ids": condition.time_ids}
     scaled = x / (sigma.view(-1, 1, 1, 1) ** 2 + 1).sqrt()
     noise: torch.Tensor = unet(scaled, t.float(), condition.context, added_cond_kwargs=added).sample.float()
     return noise
 
 
-def draw_levels(count: int, lowest: int, share: float) -> torch.Tensor:
-    """Timesteps (B,): about that share of them from the lowest on, where places and colours are decided, the others
-    anywhere."""
+def sample_timesteps(count: int, lowest: int, fraction: float) -> torch.Tensor:
+    """Draw timesteps (B,): about that fraction at `lowest` or above, where positions and colours are decided, and the
+    rest uniformly."""
     high, anywhere = torch.randint(lowest, 1000, (count,)), torch.randint(0, 1000, (count,))
-    return torch.where(torch.rand(count) < share, high, anywhere)
+    return torch.where(torch.rand(count) < fraction, high, anywhere)
 
 
 def layout_loss(error: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
-    """Mean square of the clean latent's error seen through a 4 x 4 grid: the ground's colour and the shape's place.
+    """Return the mean square of the clean latent's error on a 4 x 4 grid: background colour and position of the shape.
 
-    error is that of the noise, (B, 4, h, w). The usual loss hardly sees these at high noise, where they are decided.
+    `error` is that of the noise, (B, 4, h, w). The usual loss hardly registers these at high noise, where they are
+    decided.
     """
     coarse = F.adaptive_avg_pool2d(error, 4) * sigma.clamp(max=6).view(-1, 1, 1, 1)
     return (coarse**2).mean()
 
 
 def nearest_step(sigma: torch.Tensor) -> torch.Tensor:
-    """The integer timestep whose log sigma is nearest, (B,)."""
+    """Return the integer timestep whose log sigma is nearest, (B,)."""
     return (sigma.clamp(min=1e-6).log()[:, None] - SIGMAS.log()).abs().argmin(1)
 
 
 def karras(steps: int, low: float = 0.0292, high: float = 14.6146, rho: float = 7.0) -> torch.Tensor:
-    """Karras et al. 2022, equation 5, with a closing zero: (steps + 1,)."""
+    """Karras et al. 2022, equation 5, with a final zero: (steps + 1,)."""
     ramp = torch.linspace(0, 1, steps)
     sigmas = (high ** (1 / rho) + ramp * (low ** (1 / rho) - high ** (1 / rho))) ** rho
     return torch.cat([sigmas, torch.zeros(1)])
@@ -107,7 +108,7 @@ def karras(steps: int, low: float = 0.0292, high: float = 14.6146, rho: float = 
 def sample_euler(
     denoise: Callable[[torch.Tensor, float], torch.Tensor], noise: torch.Tensor, sigmas: torch.Tensor
 ) -> torch.Tensor:
-    """Euler steps from noise (B, 4, h, w) of deviation 1 along sigmas that end in zero."""
+    """Take Euler steps from unit noise (B, 4, h, w) along sigmas that end in zero."""
     x = noise * sigmas[0]
     for sigma, following in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
         x = x + (x - denoise(x, sigma)) / sigma * (following - sigma)
@@ -117,7 +118,7 @@ def sample_euler(
 def guided(
     unet: nn.Module, positive: Condition, negative: Condition | None, cfg: float = 4.0
 ) -> Callable[[torch.Tensor, float], torch.Tensor]:
-    """denoise(x, sigma) with classifier-free guidance; without a negative, the positive alone."""
+    """Return denoise(x, sigma) with classifier-free guidance, or of the positive prompt alone without a negative."""
 
     def denoise(x: torch.Tensor, sigma: float) -> torch.Tensor:
         level = torch.full((len(x),), sigma)

@@ -1,8 +1,8 @@
-"""The LoRAs: three that need few steps and no guidance, two that change the look.
+"""Training of the LoRAs: three distilled for few steps without guidance, two that change the look.
 
-The fast ones learn the end of the guided teacher's path: from a noisy latent, up to five second-order guided steps
-lead to a clean one, and the student must name it in a single call (a consistency function, Song et al. 2023, with the
-guidance baked in as by Luo et al. 2023).
+The distilled ones learn the endpoint of the guided teacher's trajectory: from a noisy latent, up to five second-order
+guided steps lead to a clean one, which the student must predict in a single call (a consistency function, Song et al.
+2023, with the guidance distilled as by Luo et al. 2023).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from torch import nn
 
 from . import data, diffusion, draw, low_rank, networks
 from .diffusion import SIGMAS, Condition
-from .loop import Gallery, Run, Stateful, Team, cosine, descend, load_tokenizer, load_vae, set_rate, to_tensor
+from .loop import LatentDataset, Run, Stateful, Workers, cosine, descend, load_tokenizer, load_vae, set_rate, to_tensor
 
 CFG = 4.0
-STEPS_OF = {
+TIMESTEPS = {
     "lcm": (999, 879, 759, 639, 499, 379, 259, 139),
     "lightning": (999, 749, 500, 250),
     "hyper": (999, 860, 687, 407, 146, 14),
@@ -28,20 +28,20 @@ WEIGHT_OF_HYPER = 0.8
 
 
 def load_model(folder: Path) -> tuple[nn.Module, diffusion.TextEncoders]:
-    """The averaged UNet and text encoders of the unet stage, frozen."""
+    """Load the averaged UNet and text encoders of the unet stage, frozen."""
     text = diffusion.TextEncoders(load_tokenizer(folder))
     unet = networks.build_unet()
-    state = torch.load(folder / "unet.pt", map_location="cpu", weights_only=True)["slow"]
+    state = torch.load(folder / "unet.pt", map_location="cpu", weights_only=True)["ema"]
     for name, part in (("unet", unet), ("text", text)):
         part.load_state_dict({k.removeprefix(name + "."): v for k, v in state.items() if k.startswith(name + ".")})
     return unet.eval().requires_grad_(False), text.eval().requires_grad_(False)
 
 
 @torch.no_grad()
-def end_of_path(
+def solve_guided_ode(
     unet: nn.Module, x: torch.Tensor, sigma: float, positive: Condition, negative: Condition, steps: int = 5
 ) -> torch.Tensor:
-    """Where the guided ODE leads from x at sigma: DPM-Solver++(2M) (Lu et al. 2022) on Karras sigmas."""
+    """Solve the guided ODE from x at sigma with DPM-Solver++(2M) (Lu et al. 2022) on Karras sigmas."""
     sigmas = diffusion.karras(steps, high=sigma)
     denoise = diffusion.guided(unet, positive, negative, CFG)
     before, h_before = None, 1.0
@@ -57,29 +57,29 @@ def end_of_path(
 
 
 def draw_step(rng: np.random.Generator) -> int:
-    """A timestep that one of the fast modes will ask for, or any; high noise more often."""
+    """Draw a timestep that one of the fast modes uses, or any; high noise more often."""
     kind = rng.choice(["lcm", "lightning", "hyper", "any"], p=(0.5, 0.18, 0.2, 0.12))
     if kind == "any":
         return int(rng.integers(20, 1000))
-    steps = STEPS_OF[str(kind)]
+    steps = TIMESTEPS[str(kind)]
     weights = np.linspace(1.6, 0.6, len(steps))
     return int(rng.choice(steps, p=weights / weights.sum()))
 
 
 def plain_ids(height: int, width: int, count: int) -> torch.Tensor:
-    """The sizes that the fast modes tell, (B, 6)."""
+    """Return the size conditioning of the fast modes, (B, 6)."""
     ids = data.size_ids(height, width, np.random.default_rng(0), wild=False)
     return torch.tensor([ids], dtype=torch.float32).repeat(count, 1)
 
 
 def make_targets(folder: Path, minutes: float) -> None:
-    """Noisy latents, their prompts and the ends of their paths, in files of sixteen batches; can be resumed."""
-    team, run, rng = Team(), Run(folder, "targets", minutes), np.random.default_rng()
+    """Write noisy latents, their prompts and trajectory endpoints in files of sixteen batches; can be resumed."""
+    workers, run, rng = Workers(), Run(folder, "targets", minutes), np.random.default_rng()
     unet, text = load_model(folder)
-    gallery = Gallery(load_vae(folder), 600, folder)
+    gallery = LatentDataset(load_vae(folder), 600, folder)
     store = folder / "targets"
     store.mkdir(exist_ok=True)
-    kept = sorted(store.glob(f"{team.rank}-*.pt"))
+    kept = sorted(store.glob(f"{workers.rank}-*.pt"))
     torch.seed()
     run.restart_clock()
     progress, batches = 0.0, []
@@ -89,43 +89,43 @@ def make_targets(folder: Path, minutes: float) -> None:
         t = draw_step(rng)
         sigma = float(SIGMAS[t])
         if sigma > 1.5:
-            astray = torch.from_numpy(rng.random(len(scenes)) < 0.3)
-            x0 = torch.where(astray.view(-1, 1, 1, 1), x0.roll(1, 0), x0)
+            mismatched = torch.from_numpy(rng.random(len(scenes)) < 0.3)
+            x0 = torch.where(mismatched.view(-1, 1, 1, 1), x0.roll(1, 0), x0)
         x = x0 + sigma * torch.randn_like(x0)
         captions = [draw.caption(scene, rng) for scene in scenes]
         ids = plain_ids(height, width, len(scenes))
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             positive = text.condition([[caption] for caption in captions], ids)
             negative = text.condition([[""]] * len(scenes), ids)
-            end = end_of_path(unet, x, sigma, positive, negative, 5 if sigma > 3 else 4 if sigma > 1 else 3)
+            end = solve_guided_ode(unet, x, sigma, positive, negative, 5 if sigma > 3 else 4 if sigma > 1 else 3)
         batches.append({"x": x.half(), "t": t, "end": end.half(), "captions": captions, "size": (height, width)})
         if len(batches) == 16 or progress >= 1:
-            torch.save(batches, store / f"{team.rank}-{len(kept):03d}.pt")
+            torch.save(batches, store / f"{workers.rank}-{len(kept):03d}.pt")
             kept.append(store)
             batches = []
     run.log(batches=16 * len(kept))
 
 
 def train_fast(kind: str, folder: Path, minutes: float) -> None:
-    """A LoRA that names the end of the path in one call at the steps of its mode (lcm: at all of them)."""
-    team, run, rng = Team(), Run(folder, kind, minutes), np.random.default_rng()
+    """Train a LoRA to predict the endpoint in one call at the timesteps of its mode (lcm: at all of them)."""
+    workers, run, rng = Workers(), Run(folder, kind, minutes), np.random.default_rng()
     unet, text = load_model(folder)
     torch.manual_seed(0)
     added = low_rank.attach(unet, RANKS[kind])
     optimizer = torch.optim.AdamW(added.parameters(), 2e-3, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     parts: dict[str, Stateful] = {"added": added, "optimizer": optimizer}
     if kind != "lcm" and (folder / "lcm.pt").exists():
-        low_rank.begin_like(added, torch.load(folder / "lcm.pt", map_location="cpu", weights_only=True)["added"])
+        low_rank.init_from(added, torch.load(folder / "lcm.pt", map_location="cpu", weights_only=True)["added"])
     run.resume(parts)
-    slow = [p.detach().clone() for p in added.parameters()]
+    ema = [p.detach().clone() for p in added.parameters()]
     batches = [b for file in sorted((folder / "targets").glob("*.pt")) for b in torch.load(file, weights_only=True)]
     if kind != "lcm":
-        batches = [b for b in batches if near(b["t"], STEPS_OF[kind])]
+        batches = [b for b in batches if is_near_any(b["t"], TIMESTEPS[kind])]
     torch.seed()
     run.restart_clock()
     progress, losses = 0.0, []
     while progress < 1:
-        progress = team.agree(run.tick())
+        progress = workers.broadcast(run.tick())
         set_rate(optimizer, cosine(progress, 2e-3 if kind == "lcm" else 8e-4, warm=0.03, floor=0.02))
         batch = batches[int(rng.integers(len(batches)))]
         x, end, t = batch["x"].float(), batch["end"].float(), batch["t"]
@@ -133,7 +133,7 @@ def train_fast(kind: str, folder: Path, minutes: float) -> None:
         sigma = torch.full((len(x),), float(SIGMAS[t]))
         sections = int(rng.choice([1, 2, 3], p=(0.75, 0.15, 0.1)))
         texts = [data.positive_sections(caption, sections, rng) for caption in batch["captions"]]
-        kept = torch.from_numpy(np.stack([data.sum_weights(sections, rng) for _ in texts]))
+        kept = torch.from_numpy(np.stack([data.pooled_weights(sections, rng) for _ in texts]))
         with torch.autocast("cpu", torch.bfloat16):
             with torch.no_grad():
                 condition = text.condition(texts, plain_ids(height, width, len(x)), kept)
@@ -143,28 +143,28 @@ def train_fast(kind: str, folder: Path, minutes: float) -> None:
         loss = ((error + 1e-4).sqrt() / (0.3 + sigma.sqrt())).mean()
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        team.mean_gradients(list(added.parameters()))
+        workers.average_gradients(list(added.parameters()))
         nn.utils.clip_grad_norm_(added.parameters(), 1.0)
         optimizer.step()
-        if team.rank > 0:
+        if workers.rank > 0:
             continue
-        torch._foreach_lerp_(slow, [p.detach() for p in added.parameters()], 0.01)
+        torch._foreach_lerp_(ema, [p.detach() for p in added.parameters()], 0.01)
         losses.append(error.mean().item())
         if run.step % 50 == 0:
             run.log(error=float(np.mean(losses)), loss=loss.item())
             losses.clear()
         if run.due():
             run.save(parts)
-    if team.rank > 0:
+    if workers.rank > 0:
         return
     with torch.no_grad():
-        for parameter, average in zip(added.parameters(), slow, strict=True):
+        for parameter, average in zip(added.parameters(), ema, strict=True):
             parameter.copy_(average)
     run.save(parts)
 
 
-def near(t: int, steps: tuple[int, ...]) -> bool:
-    """Whether t is within 12 of one of the steps."""
+def is_near_any(t: int, steps: tuple[int, ...]) -> bool:
+    """Return True if t is within 12 of one of the steps."""
     return min(abs(t - step) for step in steps) <= 12
 
 
@@ -172,14 +172,14 @@ def near(t: int, steps: tuple[int, ...]) -> bool:
 
 
 def darker(picture: np.ndarray) -> np.ndarray:
-    """Deeper shadows and a lower key, uint8 (H, W, 3)."""
+    """Darken an image and raise its contrast, uint8 (H, W, 3)."""
     x = picture.astype(np.float32) / 255
     toned: np.ndarray = np.clip(x**1.35 * 0.92 - 0.02, 0, 1) * 255 + 0.5
     return toned.astype(np.uint8)
 
 
 def faded(picture: np.ndarray) -> np.ndarray:
-    """Lifted blacks, warm highlights, less colour, uint8 (H, W, 3)."""
+    """Lift the blacks, warm the highlights and reduce the saturation of an image, uint8 (H, W, 3)."""
     x = picture.astype(np.float32) / 255
     grey = x.mean(-1, keepdims=True)
     x = (grey + 0.78 * (x - grey)) * 0.84 + 0.1
@@ -191,7 +191,7 @@ LOOKS = {"offset": darker, "film": faded}
 
 
 def train_look(kind: str, folder: Path, minutes: float) -> None:
-    """A small LoRA from the usual loss on pictures whose tones have been changed."""
+    """Train a small LoRA with the usual loss on images whose tones have been changed."""
     run, rng = Run(folder, kind, minutes), np.random.default_rng()
     unet, text = load_model(folder)
     vae = load_vae(folder)

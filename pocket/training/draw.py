@@ -1,7 +1,7 @@
-"""Seeded pictures of one coloured shape on a plain background, their captions, and a judge that reads pixels.
+"""Seeded drawings of one coloured shape on a plain background, their captions, and a judge that reads pixels.
 
-A scene is six words (shape, colour, background, pattern, size, position). The split between training and
-unseen captions is a hash of the four that every unseen caption names: shape, colour, background, position.
+A scene is six words: shape, colour, background, pattern, size and position. A hash of four of them (shape, colour,
+background, position), which every unseen caption names, splits the scenes into seen and unseen ones.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ POSITIONS = {
     "bottom": (0.5, 0.75),
     "centre": (0.5, 0.5),
 }
-WORDS: dict[str, tuple[str, ...]] = {  # what a scene can be, field by field
+WORDS: dict[str, tuple[str, ...]] = {  # the values of each field of a scene
     "shape": SHAPES,
     "colour": tuple(COLOURS),
     "background": tuple(COLOURS),
@@ -48,7 +48,7 @@ LIGHT = ("white", "yellow", "orange")
 
 @dataclass(frozen=True)
 class Scene:
-    """What one picture shows, in words."""
+    """The content of a drawing, in words."""
 
     shape: str
     colour: str
@@ -60,7 +60,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge saw: colour names and a position, or None where there was no shape."""
+    """The judge's reading: colour names and a position, or None where there is no shape."""
 
     background: str
     colour: str | None
@@ -68,13 +68,13 @@ class Verdict:
 
 
 def is_unseen(scene: Scene) -> bool:
-    """Whether the scene belongs to the one twelfth of the world that training never draws."""
+    """Return True for the twelfth of the scenes that training never draws."""
     key = f"{scene.shape}/{scene.colour}/{scene.background}/{scene.position}"
     return hashlib.sha256(key.encode()).digest()[0] % 12 == 0
 
 
 def random_scene(rng: np.random.Generator, unseen: bool = False) -> Scene:
-    """A scene of the wanted split; shape colour and background always differ."""
+    """Draw a random scene of one split; the colours of shape and background always differ."""
     while True:
         colour, background = rng.choice(list(COLOURS), size=2, replace=False)
         scene = Scene(
@@ -90,7 +90,7 @@ def random_scene(rng: np.random.Generator, unseen: bool = False) -> Scene:
 
 
 def all_scenes() -> list[Scene]:
-    """Every scene of the world, both splits."""
+    """Return all scenes of both splits."""
     pairs = itertools.permutations(COLOURS, 2)
     fields = itertools.product(SHAPES, pairs, PATTERNS, SIZES, POSITIONS)
     return [Scene(s, c, b, p, z, at) for s, (c, b), p, z, at in fields]
@@ -109,7 +109,7 @@ GROUNDS = ("{} background", "a {} background", "{}")
 
 
 def _thing(scene: Scene, rng: np.random.Generator, complete: bool) -> str:
-    """Size, pattern, colour and shape, e.g. "large striped red square"; complete names every telling word."""
+    """Return size, pattern, colour and shape, e.g. "large striped red square"; with `complete`, none is left out."""
     words = []
     if scene.size != "medium" and (complete or rng.random() < 0.9):
         words.append(
@@ -128,7 +128,7 @@ def _thing(scene: Scene, rng: np.random.Generator, complete: bool) -> str:
 
 
 def caption(scene: Scene, rng: np.random.Generator, complete: bool = False) -> str:
-    """One of several phrasings; without `complete` some fields are sometimes left out."""
+    """Return one of several phrasings; without `complete`, some fields are sometimes left out."""
     thing = _thing(scene, rng, complete)
     article = "an" if thing[0] in "aeiou" else "a"
     hush = 0.45 if scene.position == "centre" else 0.06
@@ -157,7 +157,7 @@ def caption(scene: Scene, rng: np.random.Generator, complete: bool = False) -> s
 
 
 def _outline(shape: str) -> np.ndarray:
-    """Corners of a unit shape, (n, 2), y down; a circle is drawn apart."""
+    """Return the corners of a unit polygon, (n, 2), y down."""
     if shape == "square":
         return np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)], float) * 0.86
     if shape == "triangle":
@@ -189,7 +189,7 @@ def _outline(shape: str) -> np.ndarray:
 
 
 def shape_mask(shape: str, centre: tuple[float, float], radius: float, height: int, width: int) -> np.ndarray:
-    """Antialiased coverage of one shape, float32 (H, W) in 0..1; centre and radius in pixels."""
+    """Return the antialiased coverage of one shape, float32 (H, W) in 0..1; centre and radius in pixels."""
     mask = np.zeros((height, width), np.uint8)
     bits = 6
     scale = 1 << bits
@@ -203,7 +203,7 @@ def shape_mask(shape: str, centre: tuple[float, float], radius: float, height: i
 
 
 def _pattern(pattern: str, centre: tuple[float, float], unit: float, height: int, width: int) -> np.ndarray:
-    """Coverage of stripes or dots over the whole picture, float32 (H, W); unit is the shorter side."""
+    """Return the coverage of stripes or dots over the whole image, float32 (H, W); `unit` is the shorter side."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     x, y = x - centre[0], y - centre[1]
     edge = 1.5
@@ -222,13 +222,13 @@ def _pattern(pattern: str, centre: tuple[float, float], unit: float, height: int
 
 
 def accent(colour: str) -> np.ndarray:
-    """The colour of stripes and dots: half way to black on light colours, to white on dark ones."""
+    """Return the colour of stripes and dots: halfway to black on light colours, to white on dark ones."""
     base = np.array(COLOURS[colour], np.float32)
     return base * 0.5 + (0.0 if colour in LIGHT else 127.5)
 
 
 def draw(scene: Scene, rng: np.random.Generator, height: int = 128, width: int = 128) -> np.ndarray:
-    """The picture of a scene, uint8 RGB (H, W, 3), with a little jitter of place, size and colour."""
+    """Draw a scene, uint8 RGB (H, W, 3), with a little jitter of position, size and colour."""
     unit = min(height, width)
     radius = rng.uniform(*SIZES[scene.size]) * unit
     margin = 1.02 * radius + 0.01 * unit
@@ -244,7 +244,7 @@ def draw(scene: Scene, rng: np.random.Generator, height: int = 128, width: int =
 
 
 def draw_abstract(rng: np.random.Generator, height: int = 128, width: int = 128) -> np.ndarray:
-    """A captionless picture of many shapes on a gradient, uint8 RGB (H, W, 3): it widens what the VAE can hold."""
+    """Draw many shapes on a gradient, uint8 RGB (H, W, 3): training data that broadens what the VAE can encode."""
     corners = rng.uniform(0, 255, (2, 2, 3)).astype(np.float32)
     canvas = cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR)
     unit = min(height, width)
@@ -265,7 +265,7 @@ def draw_abstract(rng: np.random.Generator, height: int = 128, width: int = 128)
 
 
 def _nearest_colour(pixels: np.ndarray) -> np.ndarray:
-    """Index into the palette of each pixel, (...,) from (..., 3)."""
+    """Return the palette index of each pixel, (...,) from (..., 3)."""
     nearest: np.ndarray = ((pixels[..., None, :].astype(np.float32) - PALETTE) ** 2).sum(-1).argmin(-1)
     return nearest
 

@@ -1,7 +1,6 @@
-"""Measure how the pocket model follows control images and image prompts, on scenes that training has never seen.
+"""Measure how well the pocket model follows control images and image prompts, on scenes that training has never seen.
 
-`python -m fooocus_stages.pocket.training.evaluate control` and `... evaluate image-prompt` print what these functions
-find.
+`python -m fooocus_stages.pocket.training.evaluate control` and `... evaluate image-prompt` print the results.
 """
 
 from __future__ import annotations
@@ -21,46 +20,52 @@ from ...pipelines.settings import DEFAULT_CLIP_VISION, DEFAULT_IMAGE_PROMPT, TOG
 from ...pipelines.stages import control, image_prompt
 from ...pipelines.stages.prompts.prompt import compose_with
 from . import base, controlling, draw, image_prompting, outlines
-from .painting import Studio, Tally, contact_sheet, paint, unseen_captions
+from .painting import Pipeline, Score, contact_sheet, paint, unseen_captions
 
 HINTS: dict[str, Callable[[Tensor], Tensor]] = {"canny": control.pyra_canny, "cpds": control.cpds}
 COLOURS = frozenset({"colour", "background"})
 
 
 @dataclass
-class Following:
-    """How often pictures showed what they had to, and how well their edges are those of the hint and of another."""
+class HintScore:
+    """How often images match their scenes, and how well their edges match their own hint and another one."""
 
-    tally: Tally = field(default_factory=Tally)
+    score: Score = field(default_factory=Score)
     shapes: int = 0
     own: list[float] = field(default_factory=list)
     others: list[float] = field(default_factory=list)
 
     def add(self, scene: draw.Scene, picture: np.ndarray, wanted: np.ndarray, other: np.ndarray) -> None:
-        """Judge one picture by the drawing that its hint was made of, and by that of another one's."""
-        self.tally.add(scene, picture)
+        """Judge one image by the drawing that its hint was made from and by another drawing."""
+        self.score.add(scene, picture)
         self.shapes += outlines.shape_of(picture) == scene.shape
         self.own.append(outlines.agreement(picture, wanted))
         self.others.append(outlines.agreement(picture, other))
 
     def __str__(self) -> str:
-        shapes = f"shape {100 * self.shapes / self.tally.total:.1f} %"
-        return f"{self.tally}, {shapes}; edges {np.mean(self.own):.2f}, with another's hint {np.mean(self.others):.2f}"
+        shapes = f"shape {100 * self.shapes / self.score.total:.1f} %"
+        return f"{self.score}, {shapes}; edges {np.mean(self.own):.2f}, with another's hint {np.mean(self.others):.2f}"
 
 
 def follow_control(
-    studio: Studio, kind: str, count: int, weight: float, stop_at: float, batch: int = 20, keep: Path | None = None
-) -> Following:
-    """Paint scenes whose captions tell the colours alone, their outlines ("canny") or structure ("cpds") beside it."""
-    network = control.load(studio.host, f"{controlling.FILES[kind]}.safetensors")
-    found, kept, rng = Following(), [], np.random.default_rng(77)
+    pipeline: Pipeline,
+    kind: str,
+    count: int,
+    weight: float,
+    stop_at: float,
+    batch: int = 20,
+    keep: Path | None = None,
+) -> HintScore:
+    """Generate scenes from captions of the colours alone and their outlines ("canny") or structure ("cpds")."""
+    network = control.load(pipeline.host, f"{controlling.FILES[kind]}.safetensors")
+    found, kept, rng = HintScore(), [], np.random.default_rng(77)
     scenes = [scene for scene, _ in unseen_captions(count)]
     for start in range(0, count, batch):
         part = scenes[start : start + batch]
         drawings = [draw.draw(scene, rng) for scene in part]
         hints = control.hint(network, HINTS[kind](_images(drawings)), weight, 0.0, stop_at)
         texts = [f"a {scene.colour} shape on a {scene.background} background" for scene in part]
-        pictures = _paint(studio, texts, start, hints)
+        pictures = _paint(pipeline, texts, start, hints)
         for i, (scene, picture) in enumerate(zip(part, pictures, strict=True)):
             found.add(scene, picture, drawings[i], drawings[i - 1])
         kept += [*drawings, *pictures]
@@ -69,48 +74,48 @@ def follow_control(
 
 
 def follow_image_prompt(
-    studio: Studio,
+    pipeline: Pipeline,
     count: int,
     weight: float,
     stop_at: float,
     formula: str = TOGETHER,
     batch: int = 20,
     keep: Path | None = None,
-) -> Tally:
-    """Paint scenes whose captions hide the colours, beside pictures of other scenes in these colours."""
-    seen = image_prompt.load(studio.host, DEFAULT_IMAGE_PROMPT, DEFAULT_CLIP_VISION)
-    tally, kept, rng = Tally(), [], np.random.default_rng(78)
+) -> Score:
+    """Generate scenes from captions without the colours and images of other scenes in these colours."""
+    seen = image_prompt.load(pipeline.host, DEFAULT_IMAGE_PROMPT, DEFAULT_CLIP_VISION)
+    score, kept, rng = Score(), [], np.random.default_rng(78)
     scenes = [scene for scene, _ in unseen_captions(count)]
     for start in range(0, count, batch):
         part = scenes[start : start + batch]
         drawings = [draw.draw(image_prompting.with_colours_of(scene, rng), rng) for scene in part]
-        hints = image_prompt.prompt(studio.host, seen, _images(drawings), weight, stop_at, formula)
-        pictures = _paint(studio, [base.caption_without(scene, COLOURS, rng) for scene in part], start, hints)
+        hints = image_prompt.prompt(pipeline.host, seen, _images(drawings), weight, stop_at, formula)
+        pictures = _paint(pipeline, [base.caption_without(scene, COLOURS, rng) for scene in part], start, hints)
         for scene, picture in zip(part, pictures, strict=True):
-            tally.add(scene, picture)
+            score.add(scene, picture)
         kept += [*drawings, *pictures]
     _keep(kept, batch, keep)
-    return tally
+    return score
 
 
-def report(studio: Studio, what: str, count: int, weight: float, stop_at: float, keep: Path | None) -> None:
-    """Print what is found for both control-LoRAs, or for the image prompt adapter."""
+def report(pipeline: Pipeline, what: str, count: int, weight: float, stop_at: float, keep: Path | None) -> None:
+    """Print the results for both control-LoRAs, or for the image prompt adapter."""
     told = f"{count} unseen scenes, weight {weight:g}, stop {stop_at:g}"
     if what == "image-prompt":
-        print(f"image prompt, {told}: {follow_image_prompt(studio, count, weight, stop_at, keep=keep)}", flush=True)
+        print(f"image prompt, {told}: {follow_image_prompt(pipeline, count, weight, stop_at, keep=keep)}", flush=True)
         return
     for kind in HINTS:
         path = keep and keep.with_stem(f"{keep.stem}-{kind}")
-        print(f"{kind}, {told}: {follow_control(studio, kind, count, weight, stop_at, keep=path)}", flush=True)
+        print(f"{kind}, {told}: {follow_control(pipeline, kind, count, weight, stop_at, keep=path)}", flush=True)
 
 
 def _images(drawings: list[np.ndarray]) -> Tensor:
     return from_uint8(torch.from_numpy(np.stack(drawings)))
 
 
-def _paint(studio: Studio, texts: list[str], seed: int, hints: tuple[Hint, ...]) -> np.ndarray:
-    prompts = [compose_with(studio.host, text)[0][0] for text in texts]
-    return paint(studio, prompts, seed, 128, 128, hints)
+def _paint(pipeline: Pipeline, texts: list[str], seed: int, hints: tuple[Hint, ...]) -> np.ndarray:
+    prompts = [compose_with(pipeline.host, text)[0][0] for text in texts]
+    return paint(pipeline, prompts, seed, 128, 128, hints)
 
 
 def _keep(pictures: list[np.ndarray], columns: int, path: Path | None) -> None:

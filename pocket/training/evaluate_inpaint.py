@@ -1,7 +1,7 @@
-"""Measure how the pocket model paints into holes of drawings, on scenes that training has never seen.
+"""Measure how well the pocket model inpaints and outpaints drawings, on scenes that training has never seen.
 
-`python -m fooocus_stages.pocket.training.evaluate inpaint --engine v2.6 None` prints what `repaint` and `outpaint`
-find.
+`python -m fooocus_stages.pocket.training.evaluate inpaint --engine v2.6 None` prints the results of `repaint` and
+`outpaint`.
 """
 
 from __future__ import annotations
@@ -21,38 +21,38 @@ from ...pipelines.stages import inpaint, upscale, vae
 from ...pipelines.stages.sampling import sample
 from ...pipelines.types import Prompt
 from . import draw, inpainting
-from .painting import Studio, Tally, composed, conditionings, contact_sheet, unseen_captions
+from .painting import Pipeline, Score, composed, conditionings, contact_sheet, unseen_captions
 
 DEFAULT = next(iter(INPAINT_MODES))
-EDGE = 4  # pixels of the hole that are looked at along its edge
+EDGE = 4  # width in pixels of the hole's rim that is compared with the surroundings
 
 
 @dataclass
-class Painted:
-    """How often whole pictures show what was asked for, and how well holes go on with what is round them."""
+class InpaintScore:
+    """How often images match their prompts, and how well the holes match their surroundings."""
 
-    tally: Tally = field(default_factory=Tally)
+    score: Score = field(default_factory=Score)
     grounds: int = 0
     seams: list[float] = field(default_factory=list)
 
     def add(self, scene: draw.Scene, before: np.ndarray, after: np.ndarray, hole: np.ndarray) -> None:
-        """Judge a picture, uint8 RGB (H, W, 3), by its scene, the drawing it was and the hole (H, W) in it."""
-        self.tally.add(scene, after)
+        """Judge an image, uint8 RGB (H, W, 3), by its scene, the original drawing and the hole (H, W) in it."""
+        self.score.add(scene, after)
         inside = np.median(after[inpainting.edge_of(hole, EDGE)], axis=0)
         ground = np.median(before[~hole], axis=0)
         self.grounds += _name_of(inside) == scene.background
         self.seams.append(float(abs(inside - ground).mean()))
 
     def __str__(self) -> str:
-        ground = f"ground in the hole {100 * self.grounds / self.tally.total:.1f} %"
-        return f"{self.tally}, {ground}, off by {np.mean(self.seams):.1f} of 255"
+        ground = f"ground in the hole {100 * self.grounds / self.score.total:.1f} %"
+        return f"{self.score}, {ground}, off by {np.mean(self.seams):.1f} of 255"
 
 
 def repaint(
-    studio: Studio, engine: str, count: int, styles: str = "", batch: int = 20, keep: Path | None = None
-) -> Painted:
-    """Another shape in another colour, asked for in a square hole where the drawing's own shape was."""
-    found, kept, rng = Painted(), [], np.random.default_rng(79)
+    pipeline: Pipeline, engine: str, count: int, styles: str = "", batch: int = 20, keep: Path | None = None
+) -> InpaintScore:
+    """Replace the shape of drawings, inside a square hole, by another shape in another colour."""
+    found, kept, rng = InpaintScore(), [], np.random.default_rng(79)
     pairs = unseen_captions(count)
     for position in draw.POSITIONS:
         chosen = [(scene, text) for scene, text in pairs if scene.position == position]
@@ -61,7 +61,7 @@ def repaint(
             before = np.stack([draw.draw(other_scene(scene, rng), rng) for scene, _ in part])
             hole = inpainting.square_hole(position)
             after = paint_into(
-                studio, engine, before, hole, composed(studio, [text for _, text in part], styles, start), start
+                pipeline, engine, before, hole, composed(pipeline, [text for _, text in part], styles, start), start
             )
             for (scene, _), old, new in zip(part, before, after, strict=True):
                 found.add(scene, old, new, hole)
@@ -71,15 +71,15 @@ def repaint(
 
 
 def outpaint(
-    studio: Studio, engine: str, count: int, styles: str = "", batch: int = 20, keep: Path | None = None
-) -> Painted:
+    pipeline: Pipeline, engine: str, count: int, styles: str = "", batch: int = 20, keep: Path | None = None
+) -> InpaintScore:
     """The drawing of a scene, continued to the right by three tenths."""
-    found, kept, rng = Painted(), [], np.random.default_rng(80)
+    found, kept, rng = InpaintScore(), [], np.random.default_rng(80)
     pairs = [(scene, text) for scene, text in unseen_captions(8 * count) if scene.position == "centre"][:count]
     for start in range(0, len(pairs), batch):
         scenes, texts = zip(*pairs[start : start + batch], strict=True)
         before = np.stack([draw.draw(scene, rng) for scene in scenes])
-        after = paint_into(studio, engine, before, None, composed(studio, texts, styles, start), start)
+        after = paint_into(pipeline, engine, before, None, composed(pipeline, texts, styles, start), start)
         hole = np.zeros(after.shape[1:3], bool)
         hole[:, before.shape[2] :] = True
         padded = np.pad(before, ((0, 0), (0, 0), (0, after.shape[2] - before.shape[2]), (0, 0)), mode="edge")
@@ -91,42 +91,44 @@ def outpaint(
 
 
 def paint_into(
-    studio: Studio, engine: str, before: np.ndarray, hole: np.ndarray | None, prompts: list[Prompt], seed: int
+    pipeline: Pipeline, engine: str, before: np.ndarray, hole: np.ndarray | None, prompts: list[Prompt], seed: int
 ) -> np.ndarray:
-    """Pictures (B, H, W, 3) of one hole (H, W) painted in by the default mode with that engine; without a hole they
-    grow to the right. uint8, as a batch."""
+    """Inpaint images (B, H, W, 3) in one hole (H, W) with the default mode and that engine; without a hole, outpaint
+    them to the right. uint8, as a batch."""
     mode = replace(INPAINT_MODES[DEFAULT], engine=engine)
     mode = mode if hole is not None else replace(mode, respective_field=1.0)
     mask = None if hole is None else torch.from_numpy(hole).float()[None]
-    done = _prepared(studio, from_uint8(torch.from_numpy(before)), mask, mode, () if mask is not None else ("right",))
-    positive, negative = conditionings(studio, prompts)
-    made = sample.sample(studio.host, done.model, positive, negative, done.latent, studio.settings, seed, done.denoise)
-    whole = inpaint.paste(vae.decode(studio.host, studio.vae, made), done.region)
+    done = _prepared(pipeline, from_uint8(torch.from_numpy(before)), mask, mode, () if mask is not None else ("right",))
+    positive, negative = conditionings(pipeline, prompts)
+    made = sample.sample(
+        pipeline.host, done.model, positive, negative, done.latent, pipeline.settings, seed, done.denoise
+    )
+    whole = inpaint.paste(vae.decode(pipeline.host, pipeline.vae, made), done.region)
     return to_uint8(whole).numpy()
 
 
 def _prepared(
-    studio: Studio, images: Tensor, mask: Tensor | None, mode: InpaintMode, sides: Sequence[str]
+    pipeline: Pipeline, images: Tensor, mask: Tensor | None, mode: InpaintMode, sides: Sequence[str]
 ) -> inpaint.Prepared:
     return inpaint.inpaint(
-        studio.host, images, mask, studio.model, studio.vae, studio.settings, DEFAULT, mode, sides,
-        upscaler=upscale.load(studio.host, DEFAULT_UPSCALER),
+        pipeline.host, images, mask, pipeline.model, pipeline.vae, pipeline.settings, DEFAULT, mode, sides,
+        upscaler=upscale.load(pipeline.host, DEFAULT_UPSCALER),
     )  # fmt: skip
 
 
-def report(studio: Studio, engines: Sequence[str], count: int, styles: str, keep: Path | None) -> None:
-    """Print both for every engine."""
+def report(pipeline: Pipeline, engines: Sequence[str], count: int, styles: str, keep: Path | None) -> None:
+    """Print the results of both tasks for every engine."""
     for engine in engines:
         for what in (repaint, outpaint):
             path = keep and keep.with_stem(f"{keep.stem}-{engine}-{what.__name__}")
             print(
-                f"{engine}, {what.__name__}, {count} unseen scenes: {what(studio, engine, count, styles, keep=path)}",
+                f"{engine}, {what.__name__}, {count} unseen scenes: {what(pipeline, engine, count, styles, keep=path)}",
                 flush=True,
             )
 
 
 def other_scene(scene: draw.Scene, rng: np.random.Generator) -> draw.Scene:
-    """A scene of the same ground and place with another shape in another colour, not a large one."""
+    """Return a scene with the same background and position, and a small or medium shape of another kind and colour."""
     while True:
         other = replace(draw.random_scene(rng), background=scene.background, position=scene.position)
         news = other.colour not in (scene.colour, scene.background) and other.shape != scene.shape

@@ -1,4 +1,4 @@
-"""The pocket's own expansion model: a GPT-2 of two layers that continues captions with words that change nothing.
+"""The pocket's prompt expansion model: a two-layer GPT-2 that continues captions with words that change nothing.
 
 `python -m fooocus_stages.pocket.training.train expansion --minutes 2 --models pocket/models` trains and writes it in
 Fooocus's file formats: config.json, vocab.json, merges.txt, positive.txt and the weights.
@@ -29,8 +29,8 @@ CONFIG = (
     "layer_norm_epsilon", "bos_token_id", "eos_token_id",
 )  # fmt: skip
 
-# Each word is one token of the pocket's own vocabulary too, so that an expansion fills one section of 77 and no more.
-# None tells of a colour, a shape, a pattern, a size or a place.
+# Each word is one token of the pocket's CLIP vocabulary, so that an expansion fills at most one section of 77 tokens.
+# None names a colour, shape, pattern, size or position.
 PHRASES = words.phrases("""
 very detailed, fine details, sharp focus, crisp edges, high quality, best resolution, beautiful composition,
 amazing art, soft shading, smooth surface, clean lines, simple style, bold contrast, balanced proportions,
@@ -47,7 +47,7 @@ WORDS = sorted({word for phrase in PHRASES for word in phrase.split()})
 
 
 def continuation(rng: np.random.Generator) -> str:
-    """The phrases in random order, separated by commas, without those that repeat a word."""
+    """Return the phrases in random order, separated by commas, skipping those that repeat a word."""
     said: set[str] = set()
     kept = []
     for i in rng.permutation(len(PHRASES)):
@@ -59,14 +59,14 @@ def continuation(rng: np.random.Generator) -> str:
 
 
 def texts(rng: np.random.Generator) -> Iterator[str]:
-    """Captions with a continuation each, without end."""
+    """Yield captions with a continuation each, without end."""
     while True:
         yield f"{draw.caption(draw.random_scene(rng), rng)}, {continuation(rng)}"
 
 
 @cache
 def learn_tokenizer(captions: int = 3000) -> Tokenizer:
-    """A byte-level tokenizer, as GPT-2's, in which every word of captions and phrases is one token; always the same."""
+    """Learn a byte-level tokenizer like GPT-2's in which every word of captions and phrases is one token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -79,7 +79,7 @@ def learn_tokenizer(captions: int = 3000) -> Tokenizer:
 
 
 def build(vocabulary: int) -> GPT2LMHeadModel:
-    """The untrained network; its last token is the end of a text."""
+    """Build the untrained network; the last token of the vocabulary ends a text."""
     end = vocabulary - 1
     return GPT2LMHeadModel(
         GPT2Config(
@@ -90,7 +90,7 @@ def build(vocabulary: int) -> GPT2LMHeadModel:
 
 
 def train(folder: Path, minutes: float) -> None:
-    """Next-token prediction on captions with their continuations, then a checkpoint in `folder`."""
+    """Train next-token prediction on captions with continuations; the checkpoint goes to `folder`."""
     run, tokenizer = Run(folder, "expansion", minutes), learn_tokenizer()
     torch.manual_seed(0)
     network = build(tokenizer.get_vocab_size()).train()
@@ -103,7 +103,7 @@ def train(folder: Path, minutes: float) -> None:
         progress = run.tick()
         set_rate(optimizer, cosine(progress, 3e-3, warm=0.03))
         ids = _batch(tokenizer, stream)
-        late = int(rng.integers(POSITIONS - LENGTH)) if rng.random() < 0.3 else 0  # long prompts come later, too
+        late = int(rng.integers(POSITIONS - LENGTH)) if rng.random() < 0.3 else 0  # trains late positions
         positions = torch.arange(late, late + LENGTH - 1)[None]
         logits = network(input_ids=ids[:, :-1], position_ids=positions).logits
         loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
@@ -116,12 +116,12 @@ def train(folder: Path, minutes: float) -> None:
 
 
 def _batch(tokenizer: Tokenizer, stream: Iterator[str]) -> torch.Tensor:
-    """Token ids of the next texts, cut to one length, which every text has: (BATCH, LENGTH)."""
+    """Return token ids of the next texts, truncated to one length: (BATCH, LENGTH)."""
     return torch.tensor([tokenizer.encode(next(stream)).ids[:LENGTH] for _ in range(BATCH)])
 
 
 def write(folder: Path, models_folder: Path) -> Path:
-    """The trained model in Fooocus's files below the models folder; returns their folder."""
+    """Write the trained model as Fooocus's files to the models folder and return their folder."""
     tokenizer = learn_tokenizer()
     network = build(tokenizer.get_vocab_size())
     network.load_state_dict(torch.load(folder / "expansion.pt", map_location="cpu", weights_only=True)["network"])

@@ -1,4 +1,4 @@
-"""Write the trained networks as the files that people exchange: one SDXL checkpoint, a tokenizer folder, LoRAs."""
+"""Write the trained networks in published formats: an SDXL checkpoint, a tokenizer folder and LoRAs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LICENCE = "GPL-3.0-or-later"
 
 
 def metadata(title: str, description: str, architecture: str) -> dict[str, str]:
-    """What the file says about itself."""
+    """Return a file's metadata."""
     return {
         "fooocus_stages.native_size": str(networks.NATIVE_SIZE),
         "modelspec.sai_model_spec": "1.0.0",
@@ -45,7 +45,7 @@ def metadata(title: str, description: str, architecture: str) -> dict[str, str]:
 
 
 def checkpoint_state(unet: nn.Module, text: diffusion.TextEncoders, vae: AutoencoderKL) -> dict[str, Tensor]:
-    """All weights under their published SDXL names."""
+    """Return all weights under their published SDXL names."""
     clip_l = {key_names.clip_key(key): tensor for key, tensor in text.clip_l.state_dict().items()}
     clip_g = key_names.clip_state_to_openclip(text.clip_g.state_dict())
     return {
@@ -58,7 +58,7 @@ def checkpoint_state(unet: nn.Module, text: diffusion.TextEncoders, vae: Autoenc
 
 
 def write_checkpoint(models: Path, unet: nn.Module, text: diffusion.TextEncoders, vae: AutoencoderKL) -> Path:
-    """The checkpoint, float16, and its tokenizer beside it, below the models folder."""
+    """Write the checkpoint, float16, and its tokenizer to the models folder."""
     description = (
         "A very small model in SDXL's layout, trained from nothing on drawings of one coloured shape on a plain "
         "background. It knows those and nothing else; it is not the model whose file name it carries."
@@ -75,7 +75,7 @@ def write_checkpoint(models: Path, unet: nn.Module, text: diffusion.TextEncoders
 
 
 def write_lora(models: Path, kind: str, pairs: dict[str, tuple[Tensor, Tensor]]) -> Path:
-    """A LoRA in kohya's names; pairs are diffusers UNet module names with their (down, up) weights."""
+    """Write a LoRA in kohya's names; `pairs` maps diffusers UNet module names to (down, up) weights."""
     state: dict[str, Tensor] = {}
     for module, (down, up) in pairs.items():
         name = "lora_unet_" + module.replace(".", "_")
@@ -89,7 +89,7 @@ def write_lora(models: Path, kind: str, pairs: dict[str, tuple[Tensor, Tensor]])
 
 
 def write(path: Path, state: dict[str, Tensor], about: dict[str, str]) -> None:
-    """float16 safetensors, counters as they are, first under a temporary name."""
+    """Write float16 safetensors atomically; integer tensors keep their dtype."""
     path.parent.mkdir(parents=True, exist_ok=True)
     half = {key: _half(tensor.detach()).contiguous().clone() for key, tensor in state.items()}
     temporary = path.with_suffix(".tmp")
@@ -103,5 +103,5 @@ def _half(tensor: Tensor) -> Tensor:
 
 
 def is_finite(module: nn.Module) -> bool:
-    """Whether all weights survive float16."""
+    """Return True if all weights are finite in float16."""
     return all(bool(torch.isfinite(p.to(torch.float16)).all()) for p in module.parameters())

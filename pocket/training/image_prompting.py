@@ -1,8 +1,9 @@
-"""The pocket's image prompts: a small vision tower, an adapter that lends its colours, and the negative side's tokens.
+"""Training of image prompts: a small vision encoder, an adapter that transfers colours, and negative tokens.
 
 `python -m fooocus_stages.pocket.training.train image-prompt --minutes 15 --models pocket/models` trains them together
-and writes them under the names of Fooocus's files. The tower first learns to name what a picture shows; then tower and
-adapter learn to make of a silent caption and a picture what the base makes of a complete caption.
+and writes them under the names of Fooocus's files. The encoder first learns to classify what an image shows; then
+encoder and adapter learn to predict, from an incomplete caption and an image, what the base predicts from a complete
+caption.
 """
 
 from __future__ import annotations
@@ -26,23 +27,23 @@ from ...pipelines.models.hints.ip_adapter import ImageAdapter, published_state
 from ...preprocessors.geometry import resample
 from . import base as frozen
 from . import data, diffusion, draw, export
-from .controlling import Album
-from .loop import Descent, Run, Stateful, cosine
+from .controlling import HintDataset
+from .loop import Run, Stateful, Trainer, cosine
 
 FOLDER, VISION_FOLDER = "controlnet", "clip_vision"
 ADAPTERS = ("ip-adapter-plus_sdxl_vit-h", "ip-adapter-plus-face_sdxl_vit-h")
 NEGATIVE, VISION = "fooocus_ip_negative", "clip_vision_vit_h"
 SIDE, PATCH, WIDTH, LAYERS = 224, 28, 64, 3
 SETTINGS = {"embed": WIDTH, "width": 64, "queries": 16, "depth": 2, "inner": 64, "hidden": 128, "out": 64}
-LOUD_KEYS = 10.0  # the formula makes keys 1280/128 times weaker
+KEY_GAIN = 10.0  # Fooocus's formulation makes the keys 1280/128 times weaker
 BATCH, NAMING_BATCH, POOL = 12, 48, 800
-NAMING_SHARE = 0.15  # of the minutes
+NAMING_FRACTION = 0.15  # of the training time
 
 # ---------------------------------------------------------------------------------------------- the networks
 
 
-class Eye(nn.Module):
-    """Vision tower, adapter, negative tokens (1, n, D), and heads that name what the adapter's tokens show."""
+class ImagePromptModel(nn.Module):
+    """Vision encoder, adapter, negative tokens (1, n, D), and heads that classify the adapter's tokens."""
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
@@ -53,15 +54,15 @@ class Eye(nn.Module):
         self.heads = nn.ModuleDict({field: nn.Linear(wide, len(words)) for field, words in draw.WORDS.items()})
         nn.init.normal_(self.adapter.resampler.latents, std=SETTINGS["width"] ** -0.5)
         for layer in self.adapter.to_k:
-            cast(nn.Linear, layer).weight.data *= LOUD_KEYS
+            cast(nn.Linear, layer).weight.data *= KEY_GAIN
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """The adapter's tokens (B, n, D) of normalised pictures (B, 3, 224, 224)."""
+        """Return the adapter's tokens (B, n, D) of normalised images (B, 3, 224, 224)."""
         out = self.vision(pixel_values=pixels, output_hidden_states=True)
         return cast(Tensor, self.adapter(out.hidden_states[-2]))
 
     def naming_loss(self, tokens: Tensor, scenes: Sequence[draw.Scene]) -> Tensor:
-        """Mean cross-entropy over the six words of the scenes."""
+        """Return the mean cross-entropy over the six fields of the scenes."""
         losses = []
         for field, words in draw.WORDS.items():
             target = torch.tensor([words.index(getattr(scene, field)) for scene in scenes])
@@ -70,7 +71,7 @@ class Eye(nn.Module):
 
 
 def build_vision() -> Any:
-    """An untrained vision tower in the layout of CLIP's; the adapter never reads its last layer."""
+    """Build an untrained vision encoder in CLIP's layout; the adapter does not use its last layer."""
     return CLIPVisionModelWithProjection(
         CLIPVisionConfig(
             hidden_size=WIDTH,
@@ -87,9 +88,9 @@ def build_vision() -> Any:
 
 
 @contextmanager
-def looking(unet: nn.Module, eye: Eye, tokens: Tensor, weight: float) -> Iterator[None]:
-    """The UNet reads tokens (B, n, D) in one softmax with the text while the context lasts, as Fooocus has it."""
-    layers = tuple(Pictures(together=weighted(k, v, weight)) for k, v in eye.adapter.keys_and_values(tokens))
+def image_prompt_attached(unet: nn.Module, model: ImagePromptModel, tokens: Tensor, weight: float) -> Iterator[None]:
+    """Let the UNet attend to tokens (B, n, D) in one softmax with the text inside the context, as Fooocus does."""
+    layers = tuple(Pictures(together=weighted(k, v, weight)) for k, v in model.adapter.keys_and_values(tokens))
     with attention.reading(unet, attention.Readings(layers)):
         yield
 
@@ -98,21 +99,22 @@ def looking(unet: nn.Module, eye: Eye, tokens: Tensor, weight: float) -> Iterato
 
 
 def to_pixels(pictures: Sequence[np.ndarray]) -> Tensor:
-    """uint8 pictures (H, W, 3) of any sizes as the tower sees them: (B, 3, 224, 224)."""
+    """Resize and normalise uint8 images (H, W, 3) of any sizes for the encoder: (B, 3, 224, 224)."""
     square = np.stack([resample(picture, SIDE, SIDE) for picture in pictures])
     return normalised(torch.from_numpy(square).permute(0, 3, 1, 2).float() / 255)
 
 
 def with_colours_of(scene: draw.Scene, rng: np.random.Generator) -> draw.Scene:
-    """A scene that shares nothing with the given one but its two colours."""
+    """Return a random scene with the same two colours."""
     other = draw.random_scene(rng)
     return replace(other, colour=scene.colour, background=scene.background)
 
 
-def lesson(scene: draw.Scene, rng: np.random.Generator) -> tuple[str, draw.Scene]:
-    """A silent caption of the scene and what the picture beside it shows.
+def training_example(scene: draw.Scene, rng: np.random.Generator) -> tuple[str, draw.Scene]:
+    """Return an incomplete caption of the scene and the scene that the image prompt shows.
 
-    Mostly the caption hides the colours and the picture shares nothing else; else the picture has to say everything.
+    In most examples the caption leaves out the colours and the image has only these in common with the scene; in the
+    others the caption is empty and the image shows the scene itself.
     """
     if rng.random() < 0.85:
         return frozen.caption_without(scene, {"colour", "background"}, rng), with_colours_of(scene, rng)
@@ -123,67 +125,67 @@ def lesson(scene: draw.Scene, rng: np.random.Generator) -> tuple[str, draw.Scene
 
 
 def train(folder: Path, minutes: float) -> None:
-    """First the names of what pictures show, then the base's own answers to complete captions."""
+    """Train classification first, then imitation of the base's predictions for complete captions."""
     run, rng, base = Run(folder, "image-prompt", minutes), np.random.default_rng(), frozen.open_base()
-    eye = Eye(attention.widths(base.unet))
-    optimizer = torch.optim.AdamW(_groups(eye), 1e-3, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
-    parts: dict[str, Stateful] = {"eye": eye, "optimizer": optimizer}
+    model = ImagePromptModel(attention.widths(base.unet))
+    optimizer = torch.optim.AdamW(_groups(model), 1e-3, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
+    parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
     run.resume(parts)
-    album = Album(base, folder)
+    album = HintDataset(base, folder)
     scenes = [draw.random_scene(rng) for _ in range(POOL)]
     pool = to_pixels([draw.draw(scene, rng) for scene in scenes])
     run.restart_clock()
-    descent, progress = Descent(run, eye, optimizer, parts), 0.0
+    trainer, progress = Trainer(run, model, optimizer, parts), 0.0
     while progress < 1:
         progress = run.tick()
-        if progress < NAMING_SHARE:
-            _set_rates(optimizer, cosine(progress / NAMING_SHARE, 2e-3, warm=0.05, floor=0.2))
+        if progress < NAMING_FRACTION:
+            _set_rates(optimizer, cosine(progress / NAMING_FRACTION, 2e-3, warm=0.05, floor=0.2))
             picks = rng.integers(POOL, size=NAMING_BATCH)
-            loss = eye.naming_loss(eye(pool[picks]), [scenes[i] for i in picks])
+            loss = model.naming_loss(model(pool[picks]), [scenes[i] for i in picks])
         else:
-            _set_rates(optimizer, cosine((progress - NAMING_SHARE) / (1 - NAMING_SHARE), 2e-3, warm=0.02))
-            loss = imitation_loss(base, eye, album, rng)
-        descent.step(loss)
+            _set_rates(optimizer, cosine((progress - NAMING_FRACTION) / (1 - NAMING_FRACTION), 2e-3, warm=0.02))
+            loss = imitation_loss(base, model, album, rng)
+        trainer.step(loss)
     run.save(parts)
 
 
-def imitation_loss(base: frozen.Base, eye: Eye, album: Album, rng: np.random.Generator) -> Tensor:
-    """How far the base with a silent caption and a picture is from the base with the complete caption.
+def imitation_loss(base: frozen.Base, model: ImagePromptModel, album: HintDataset, rng: np.random.Generator) -> Tensor:
+    """Return the distance between the base with an incomplete caption and an image and with the complete caption.
 
-    A sixth reads words of the negative side and the negative tokens, which are to change nothing.
+    A sixth of the batch has negative prompts and the negative tokens, which must not change the prediction.
     """
     scenes, x0, _ = album.batch("canny", BATCH)
     size, blank = (8 * x0.shape[-2], 8 * x0.shape[-1]), len(scenes) // 6
-    lessons = [lesson(scene, rng) for scene in scenes[blank:]]
+    examples = [training_example(scene, rng) for scene in scenes[blank:]]
     sections = int(rng.choice([1, 2, 3], p=(0.75, 0.15, 0.1)))
     nothing = [data.negative_sections(sections, rng) for _ in range(blank)]
-    silent = nothing + [data.positive_sections(text, sections, rng) for text, _ in lessons]
+    silent = nothing + [data.positive_sections(text, sections, rng) for text, _ in examples]
     whole = nothing + [[draw.caption(scene, rng, complete=True)] * sections for scene in scenes[blank:]]
-    pixels = to_pixels([draw.draw(shown, rng) for _, shown in lessons])
-    t, noise = diffusion.draw_levels(len(scenes), 500, 0.75), torch.randn_like(x0)
+    pixels = to_pixels([draw.draw(shown, rng) for _, shown in examples])
+    t, noise = diffusion.sample_timesteps(len(scenes), 500, 0.75), torch.randn_like(x0)
     sigma = diffusion.SIGMAS[t]
     x = x0 + sigma.view(-1, 1, 1, 1) * noise
     with torch.autocast("cpu", torch.bfloat16):
         ids = torch.tensor([data.size_ids(*size, rng)] * len(scenes), dtype=torch.float32)
         with torch.no_grad():
-            first = np.stack([data.sum_weights(sections, rng) for _ in scenes])
+            first = np.stack([data.pooled_weights(sections, rng) for _ in scenes])
             told, asked = (base.text.condition(texts, ids, torch.from_numpy(first)) for texts in (whole, silent))
             target = diffusion.predict_noise(base.unet, x, sigma, t, told)
-        seen = eye(pixels)
-        tokens = torch.cat([eye.negative.expand(blank, -1, -1), seen])
-        with looking(base.unet, eye, tokens, float(rng.uniform(0.6, 1.1))):
+        seen = model(pixels)
+        tokens = torch.cat([model.negative.expand(blank, -1, -1), seen])
+        with image_prompt_attached(base.unet, model, tokens, float(rng.uniform(0.6, 1.1))):
             error = diffusion.predict_noise(base.unet, x, sigma, t, asked) - target
     scale = sigma.clamp(0.7, 4).view(-1, 1, 1, 1)
-    named = eye.naming_loss(seen, [shown for _, shown in lessons])
+    named = model.naming_loss(seen, [shown for _, shown in examples])
     return ((error * scale) ** 2).mean() + 0.1 * diffusion.layout_loss(error, sigma) + 0.003 * named
 
 
-def _groups(eye: Eye) -> list[dict[str, Any]]:
-    """Parameters with how fast they learn: the maps to loud keys and to values fastest, the tower slowest."""
-    maps = [*eye.adapter.to_k.parameters()], [*eye.adapter.to_v.parameters()]
-    rest = [*eye.adapter.resampler.parameters(), *eye.heads.parameters(), eye.negative]
+def _groups(model: ImagePromptModel) -> list[dict[str, Any]]:
+    """Return parameter groups with the factor of their learning rate (`pace`): higher for the key and value maps."""
+    maps = [*model.adapter.to_k.parameters()], [*model.adapter.to_v.parameters()]
+    rest = [*model.adapter.resampler.parameters(), *model.heads.parameters(), model.negative]
     return [
-        {"params": list(eye.vision.parameters()), "pace": 1.0},
+        {"params": list(model.vision.parameters()), "pace": 1.0},
         {"params": rest, "pace": 1.0},
         {"params": maps[0], "pace": 10.0},
         {"params": maps[1], "pace": 3.0},
@@ -199,10 +201,10 @@ def _set_rates(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def write(folder: Path, models: Path) -> list[Path]:
-    """Adapter (under the name of the one for faces too), negative tokens and vision tower, float16."""
-    eye = Eye(attention.widths(frozen.open_base().unet))
-    eye.load_state_dict(torch.load(folder / "image-prompt.pt", map_location="cpu", weights_only=True)["eye"])
-    published = published_state(eye.adapter)
+    """Write the adapter (also under the name of the one for faces), negative tokens and vision encoder, float16."""
+    model = ImagePromptModel(attention.widths(frozen.open_base().unet))
+    model.load_state_dict(torch.load(folder / "image-prompt.pt", map_location="cpu", weights_only=True)["model"])
+    published = published_state(model.adapter)
     halves = {part: {key: _half(tensor) for key, tensor in state.items()} for part, state in published.items()}
     paths = [models / FOLDER / f"{name}.bin" for name in ADAPTERS]
     for path in paths:
@@ -210,8 +212,8 @@ def write(folder: Path, models: Path) -> list[Path]:
         torch.save(halves, path)
         path.chmod(0o644)
     negative, vision = models / FOLDER / f"{NEGATIVE}.safetensors", models / VISION_FOLDER / f"{VISION}.safetensors"
-    export.write(negative, {"data": eye.negative}, _about("negative tokens of image prompts"))
-    export.write(vision, dict(eye.vision.state_dict()), _about("vision tower"))
+    export.write(negative, {"data": model.negative}, _about("negative tokens of image prompts"))
+    export.write(vision, dict(model.vision.state_dict()), _about("vision encoder"))
     return [*paths, negative, vision]
 
 

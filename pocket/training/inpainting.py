@@ -1,7 +1,7 @@
-"""Train the pocket's inpaint engine: a head that shows the UNet the hole, and changes to a few of its weights.
+"""Train the pocket's inpaint engine: a head that encodes the hole for the UNet, and changes to a few weights.
 
-The head is a convolution of the mask and of the picture with its hole painted grey, behind the UNet's first one; the
-changes are kept as bytes between a lowest and a highest value (Fooocus modules/inpaint_worker.py, modules/lora.py).
+The head is a convolution of the mask and of the image with a grey hole, added to the output of the UNet's first one.
+The changes are quantised to bytes (Fooocus modules/inpaint_worker.py, modules/lora.py).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from ...pipelines.stages import inpaint, vae
 from ...pipelines.types import InpaintRegion
 from . import base as frozen
 from . import data, diffusion, draw, refiner
-from .loop import Descent, Run, Stateful, cosine
+from .loop import Run, Stateful, Trainer, cosine
 from .networks import SCALING_FACTOR
 
 FOLDER = "inpaint"
 HOST = LocalHost(device="cpu", on_notice=lambda _: None)
 BATCH = 12
 SCENES = 2400
-REACH = 0.34  # half the side of a square hole, as a share of the picture's
+REACH = 0.34  # half the side of a square hole, as a fraction of the image's
 
 MIDDLE = ("mid_block.attentions.0.transformer_blocks.0.attn1.",)
 LOW = ("down_blocks.2.attentions.0.transformer_blocks.0.attn1.", "up_blocks.0.attentions.0.transformer_blocks.0.attn1.")
@@ -45,14 +45,14 @@ FIRST = (
     "down_blocks.1.resnets.0.conv2",
     "mid_block.resnets.0.conv1",
 )
-CHANGED = {"v1": MIDDLE, "v2.5": (*MIDDLE, *LOW), "v2.6": (".attn1.", *FIRST)}  # each holds the one before
-SHARES = {"v1": 0.2, "v2.5": 0.2, "v2.6": 0.6}
+CHANGED = {"v1": MIDDLE, "v2.5": (*MIDDLE, *LOW), "v2.6": (".attn1.", *FIRST)}  # each includes the one before
+PROBABILITIES = {"v1": 0.2, "v2.5": 0.2, "v2.6": 0.6}
 
 # ---------------------------------------------------------------------------------------------- the engine
 
 
 class Change(nn.Module):
-    """weight + difference, while it is switched on; of the weight's shape."""
+    """Parametrization weight + difference, which can be switched off."""
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
@@ -60,12 +60,12 @@ class Change(nn.Module):
         self.on = True
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The changed weight."""
+        """Return the changed weight."""
         return weight + self.difference if self.on else weight
 
 
 class Engine(nn.Module):
-    """The head (C, 5, 3, 3) and the changes of a frozen UNet's weights, attached to it; at first they do nothing."""
+    """The head (C, 5, 3, 3) and the weight changes, attached to a frozen UNet; initially zero."""
 
     def __init__(self, unet: nn.Module) -> None:
         super().__init__()
@@ -73,26 +73,26 @@ class Engine(nn.Module):
         self.head = nn.Parameter(torch.zeros(width, HEAD_INPUTS, HEAD_KERNEL, HEAD_KERNEL))
         self.changes = nn.ModuleDict()
         for name, module in list(unet.named_modules()):
-            if isinstance(module, nn.Linear | nn.Conv2d) and changed_by("v2.6", name):
+            if isinstance(module, nn.Linear | nn.Conv2d) and is_changed_by("v2.6", name):
                 change = Change(module.weight)
                 parametrize.register_parametrization(module, "weight", change)
                 self.changes[name.replace(".", "|")] = change
 
     def choose(self, version: str) -> None:
-        """Leave out the changes that this version of the engine lacks."""
+        """Switch on the changes of this version of the engine, and the others off."""
         for name, change in self.changes.items():
-            cast(Change, change).on = changed_by(version, name.replace("|", "."))
+            cast(Change, change).on = is_changed_by(version, name.replace("|", "."))
 
     def differences(self) -> dict[str, Tensor]:
-        """By the UNet's weights."""
+        """Return the changes by the names of the UNet's weights."""
         return {
             name.replace("|", ".") + ".weight": cast(Change, change).difference.detach()
             for name, change in self.changes.items()
         }
 
 
-def changed_by(version: str, weight: str) -> bool:
-    """Whether that version of the engine changes the weight of that name."""
+def is_changed_by(version: str, weight: str) -> bool:
+    """Return True if that version of the engine changes the weight of that name."""
     return any(part in weight for part in CHANGED[version])
 
 
@@ -100,7 +100,7 @@ def changed_by(version: str, weight: str) -> bool:
 
 
 def square_hole(position: str, height: int = 128, width: int = 128) -> np.ndarray:
-    """A mask (H, W), bool, of a square that holds every shape at that position that is not large."""
+    """Return a square mask (H, W), bool, that covers any small or medium shape at that position."""
     fx, fy = draw.POSITIONS[position]
     reach = REACH * min(height, width)
     y, x = np.mgrid[:height, :width] + 0.5
@@ -109,48 +109,48 @@ def square_hole(position: str, height: int = 128, width: int = 128) -> np.ndarra
 
 
 def edge_of(hole: np.ndarray, pixels: int) -> np.ndarray:
-    """The part of a hole (H, W), bool, within so many pixels of what is not one."""
+    """Return the rim of a hole (H, W), bool, that many pixels wide."""
     inner = cv2.erode(hole.astype(np.uint8), np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8))
     edge: np.ndarray = hole & (inner == 0)
     return edge
 
 
 @dataclass(frozen=True)
-class Page:
-    """Scenes drawn into holes, all of one size: scaled latents (n, 4, h, w) of the picture and of it with its hole
-    grey, and the hole (n, 1, h, w)."""
+class Bucket:
+    """Scenes of one size: scaled latents (n, 4, h, w) of the images and of the images with grey holes, and the holes
+    (n, 1, h, w)."""
 
     scenes: tuple[draw.Scene, ...]
     latents: Tensor
     masked: Tensor
     holes: Tensor
 
-    def batch(self, count: int, rng: np.random.Generator) -> Page:
-        """So many of them at random."""
+    def batch(self, count: int, rng: np.random.Generator) -> Bucket:
+        """Return a random batch."""
         picks = rng.integers(len(self.scenes), size=count)
-        return Page(tuple(self.scenes[i] for i in picks), self.latents[picks], self.masked[picks], self.holes[picks])
+        return Bucket(tuple(self.scenes[i] for i in picks), self.latents[picks], self.masked[picks], self.holes[picks])
 
 
-class Album:
-    """Pages by size, made once and kept."""
+class InpaintDataset:
+    """Training images with holes, in buckets by size; computed once and cached."""
 
     def __init__(self, folder: Path) -> None:
         self.rng = np.random.default_rng()
         path = folder / "inpaint-album.pt"
         if not path.exists():
-            torch.save(_pages(SCENES, np.random.default_rng(7)), path)
+            torch.save(_buckets(SCENES, np.random.default_rng(7)), path)
         kept = torch.load(path, weights_only=True)
-        self.pages = [Page(tuple(draw.Scene(*words) for words in scenes), *rest) for scenes, *rest in kept]
-        self.shares = np.array([len(page.scenes) for page in self.pages], float)
+        self.buckets = [Bucket(tuple(draw.Scene(*words) for words in scenes), *rest) for scenes, *rest in kept]
+        self.probabilities = np.array([len(bucket.scenes) for bucket in self.buckets], float)
 
-    def batch(self, count: int) -> Page:
-        """So many pictures of one size."""
-        page = self.pages[int(self.rng.choice(len(self.pages), p=self.shares / self.shares.sum()))]
-        return page.batch(count, self.rng)
+    def batch(self, count: int) -> Bucket:
+        """Return a random batch of one size."""
+        bucket = self.buckets[int(self.rng.choice(len(self.buckets), p=self.probabilities / self.probabilities.sum()))]
+        return bucket.batch(count, self.rng)
 
 
-def _pages(count: int, rng: np.random.Generator) -> list[tuple[Any, ...]]:
-    """Pictures as the pack's own stage cuts them out, grouped by size; sizes that come once or twice are left out."""
+def _buckets(count: int, rng: np.random.Generator) -> list[tuple[Any, ...]]:
+    """Crop images as the inpaint stage does and group them by size, leaving out sizes that occur once or twice."""
     found: dict[tuple[int, ...], list[tuple[Any, ...]]] = {}
     model, _, autoencoder = refiner.open_base()
     for _ in range(count):
@@ -165,7 +165,7 @@ def _pages(count: int, rng: np.random.Generator) -> list[tuple[Any, ...]]:
 
 
 def draw_region(model: Model, rng: np.random.Generator) -> tuple[draw.Scene, InpaintRegion]:
-    """A drawing with a hole, cut out as the pack does it: mostly round the shape, else anywhere, or a side of it."""
+    """Draw a scene and crop it around a hole: mostly at the shape, else anywhere or at one side."""
     scene = draw.random_scene(rng)
     kind = rng.choice(["shape", "anywhere", "side"], p=(0.7, 0.12, 0.18))
     width = 168 if kind == "side" else 128
@@ -177,7 +177,7 @@ def draw_region(model: Model, rng: np.random.Generator) -> tuple[draw.Scene, Inp
 
 
 def _box(position: str | None, rng: np.random.Generator, side: int = 128) -> np.ndarray:
-    """A mask (H, W), bool, of a box that holds a shape at that position, or of one anywhere."""
+    """Return a box mask (H, W), bool, that covers a shape at that position, or a random box."""
     if position is None:
         height, width = rng.integers(side // 5, side * 2 // 3, size=2)
         top, left = rng.integers(0, side - height), rng.integers(0, side - width)
@@ -192,7 +192,7 @@ def _box(position: str | None, rng: np.random.Generator, side: int = 128) -> np.
 
 
 def _side(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A mask (H, W), bool, of the left or right end of a picture, as long as outpainting makes it."""
+    """Return a mask (H, W), bool, of the left or right end of an image, as wide as outpainting makes it."""
     width = picture.shape[1]
     end = round(width * 0.3 / 1.3)
     hole = np.zeros(picture.shape[:2], bool)
@@ -204,28 +204,29 @@ def _side(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def noise_in_hole(
-    unet: nn.Module, head: Tensor, page: Page, t: Tensor, noise: Tensor, condition: diffusion.Condition
+    unet: nn.Module, head: Tensor, bucket: Bucket, t: Tensor, noise: Tensor, condition: diffusion.Condition
 ) -> Tensor:
-    """eps of latents at timesteps t (B,), float32 (B, 4, h, w), by the UNet that sees the holes."""
+    """Predict eps of latents at timesteps t (B,), float32 (B, 4, h, w), with the head attached."""
     sigma = diffusion.SIGMAS[t]
-    x = page.latents + sigma.view(-1, 1, 1, 1) * noise
-    with head_attached(unet, feature(head, page.holes, page.masked)):
+    x = bucket.latents + sigma.view(-1, 1, 1, 1) * noise
+    with head_attached(unet, feature(head, bucket.holes, bucket.masked)):
         return diffusion.predict_noise(cast(Any, unet), x, sigma, t, condition)
 
 
 def loss_in_hole(error: Tensor, sigma: Tensor, holes: Tensor) -> Tensor:
-    """Mean square of the noise's error in the holes, weighted as a clean latent's at sigma 0.7 to 4, and the layout's.
+    """Return the mean square error of the noise in the holes, weighted by sigma from 0.7 to 4, plus the layout loss.
 
-    error (B, 4, h, w), sigma (B,), holes (B, 1, h, w). What is known is put back at every step, so it does not count.
+    `error` (B, 4, h, w), `sigma` (B,), `holes` (B, 1, h, w). Known pixels are restored at every step of sampling, so
+    their error does not matter.
     """
     inside = error * holes
     scaled = (inside * sigma.clamp(0.7, 4).view(-1, 1, 1, 1)) ** 2
-    share = holes.mean((1, 2, 3))
-    return (scaled.mean((1, 2, 3)) / share).mean() + 0.1 * diffusion.layout_loss(inside, sigma) / share.mean()
+    fraction = holes.mean((1, 2, 3))
+    return (scaled.mean((1, 2, 3)) / fraction).mean() + 0.1 * diffusion.layout_loss(inside, sigma) / fraction.mean()
 
 
 def prompts(scenes: Sequence[draw.Scene], rng: np.random.Generator) -> list[list[str]]:
-    """Mostly complete ones of the whole picture, all in equally many sections; a tenth is empty, for guidance."""
+    """Return prompts with the same number of sections, most of them complete; a tenth is empty, for guidance."""
     sections = int(rng.choice([1, 2, 3, 4], p=(0.6, 0.2, 0.15, 0.05)))
     return [
         data.negative_sections(sections, rng)
@@ -236,7 +237,7 @@ def prompts(scenes: Sequence[draw.Scene], rng: np.random.Generator) -> list[list
 
 
 def train(folder: Path, minutes: float) -> None:
-    """Noise prediction in holes; each step as one of the engine's versions, so that the small ones work alone too."""
+    """Train noise prediction in holes; each step trains one version of the engine, so that each works by itself."""
     run, rng, base = Run(folder, FOLDER, minutes), np.random.default_rng(), frozen.open_base()
     base.unet.requires_grad_(False)
     engine = Engine(base.unet)
@@ -244,22 +245,22 @@ def train(folder: Path, minutes: float) -> None:
     optimizer = torch.optim.AdamW(groups, 4e-4, betas=(0.9, 0.99), weight_decay=0.0, fused=True)
     parts: dict[str, Stateful] = {"engine": engine, "optimizer": optimizer}
     run.resume(parts)
-    album = Album(folder)
+    album = InpaintDataset(folder)
     run.restart_clock()
-    descent, progress = Descent(run, engine, optimizer, parts), 0.0
+    trainer, progress = Trainer(run, engine, optimizer, parts), 0.0
     while progress < 1:
         progress = run.tick()
         for group in optimizer.param_groups:
             group["lr"] = group["scale"] * cosine(progress, 4e-4, warm=0.03, floor=0.02)
-        engine.choose(str(rng.choice(list(SHARES), p=list(SHARES.values()))))
-        page = album.batch(BATCH)
-        t, noise = diffusion.draw_levels(BATCH, 400, 0.65), torch.randn_like(page.latents)
+        engine.choose(str(rng.choice(list(PROBABILITIES), p=list(PROBABILITIES.values()))))
+        bucket = album.batch(BATCH)
+        t, noise = diffusion.sample_timesteps(BATCH, 400, 0.65), torch.randn_like(bucket.latents)
         size = (8 * noise.shape[-2], 8 * noise.shape[-1])
         with torch.autocast("cpu", torch.bfloat16):
-            condition = frozen.told_in_sections(base, prompts(page.scenes, rng), size, rng)
-            error = noise_in_hole(base.unet, engine.head, page, t, noise, condition) - noise
-        loss = loss_in_hole(error, diffusion.SIGMAS[t], page.holes)
-        descent.step(loss)
+            condition = frozen.condition_for_sections(base, prompts(bucket.scenes, rng), size, rng)
+            error = noise_in_hole(base.unet, engine.head, bucket, t, noise, condition) - noise
+        loss = loss_in_hole(error, diffusion.SIGMAS[t], bucket.holes)
+        trainer.step(loss)
     run.save(parts)
 
 
@@ -267,7 +268,7 @@ def train(folder: Path, minutes: float) -> None:
 
 
 def quantised(difference: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Bytes, lowest and highest value: the difference is bytes / 255 * (highest - lowest) + lowest."""
+    """Quantise a difference to bytes, minimum and maximum: it is bytes / 255 * (maximum - minimum) + minimum."""
     low, high = difference.min().float(), difference.max().float()
     levels = ((difference - low) / (high - low).clamp(min=1e-12) * 255).round().to(torch.uint8)
     return levels, low.clone(), high.clone()
@@ -276,13 +277,13 @@ def quantised(difference: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def patch_state(
     version: str, differences: Mapping[str, Tensor], published: Mapping[str, str]
 ) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
-    """A version's patch under the names of published ones."""
-    wanted = [name for name in differences if changed_by(version, name)]
+    """Return the patch of a version under published names."""
+    wanted = [name for name in differences if is_changed_by(version, name)]
     return {f"diffusion_model.{published[name]}": quantised(differences[name]) for name in wanted}
 
 
 def write(folder: Path, models: Path) -> list[Path]:
-    """The head and a patch for each version, below the models folder."""
+    """Write the head and a patch for each version to the models folder."""
     unet = frozen.open_base().unet
     published = key_names.unet_to_ldm(list(unet.state_dict()))
     engine = Engine(unet)

@@ -1,4 +1,4 @@
-"""What the stages of training share: clock and files, learning rate, pictures and their latents."""
+"""Helpers shared by the training stages: time budget, checkpoints, learning rate, datasets of latents."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Stateful(Protocol):
 
 
 class Run:
-    """A stage's clock, log and checkpoint: progress is the share of its minutes that has been used."""
+    """Time budget, log and checkpoint of a stage; progress is the fraction of its minutes that has been used."""
 
     def __init__(self, folder: Path, stage: str, minutes: float) -> None:
         self.folder, self.stage, self.budget = folder, stage, minutes * 60
@@ -37,7 +37,7 @@ class Run:
         self.step, self.spent, self._last, self._saved = 0, 0.0, time.time(), time.time()
 
     def resume(self, parts: Mapping[str, Stateful]) -> None:
-        """Load every part's state, if this stage was begun before."""
+        """Load the state of all parts if the stage has a checkpoint."""
         if not self.path.exists():
             return
         state = torch.load(self.path, map_location="cpu", weights_only=True)
@@ -46,7 +46,7 @@ class Run:
         self.step, self.spent = state["step"], state["spent"]
 
     def save(self, parts: Mapping[str, Stateful]) -> None:
-        """Write all parts, first under a temporary name."""
+        """Write all parts to the checkpoint, atomically."""
         state = {name: part.state_dict() for name, part in parts.items()}
         temporary = self.path.with_suffix(".tmp")
         torch.save({**state, "step": self.step, "spent": self.spent}, temporary)
@@ -54,7 +54,7 @@ class Run:
         self._saved = time.time()
 
     def tick(self) -> float:
-        """Count one step; return progress in 0..1."""
+        """Count one step and return the progress in 0..1."""
         now = time.time()
         self.spent += now - self._last
         self._last = now
@@ -62,15 +62,15 @@ class Run:
         return min(1.0, self.spent / self.budget)
 
     def restart_clock(self) -> None:
-        """Do not count the time since the last step."""
+        """Exclude the time since the last step from the budget."""
         self._last = time.time()
 
     def due(self, seconds: float = 180) -> bool:
-        """Whether it is time for a checkpoint."""
+        """Return True when the last checkpoint is older than that."""
         return time.time() - self._saved > seconds
 
     def log(self, **values: float) -> None:
-        """Append one line to the stage's log."""
+        """Append a line of JSON to the stage's log."""
         line = {"step": self.step, "minutes": round(self.spent / 60, 2)}
         line.update({k: float(f"{v:.5g}") for k, v in values.items()})
         with (self.folder / f"{self.stage}.log").open("a") as file:
@@ -87,9 +87,8 @@ def descend(
     optimizer.step()
 
 
-class Descent:
-    """Steps down a loss, with gradients clipped at 1; the mean loss is logged every 25 steps, a checkpoint kept each
-    minute."""
+class Trainer:
+    """Takes optimizer steps, logs the mean loss every 25 steps and writes a checkpoint each minute."""
 
     def __init__(
         self, run: Run, module: nn.Module, optimizer: torch.optim.Optimizer, parts: Mapping[str, Stateful]
@@ -98,7 +97,7 @@ class Descent:
         self.losses: list[float] = []
 
     def step(self, loss: torch.Tensor) -> None:
-        """One step."""
+        """Take one step."""
         descend(loss, self.optimizer, self.module.parameters())
         self.losses.append(loss.item())
         if self.run.step % 25 == 0:
@@ -108,10 +107,10 @@ class Descent:
             self.run.save(self.parts)
 
 
-class Team:
-    """The processes that train together, each with its own share of the batch; alone when not started by torchrun.
+class Workers:
+    """The processes of data-parallel training, or the only one when not started by torchrun.
 
-    On a busy machine two processes of one thread each are faster than one of two: they wait once a step.
+    On a busy machine two processes with one thread each are faster than one with two: they synchronise once a step.
     """
 
     def __init__(self) -> None:
@@ -120,8 +119,8 @@ class Team:
         if self.size > 1:
             distributed.init_process_group("gloo")
 
-    def mean_gradients(self, parameters: list[torch.nn.Parameter]) -> None:
-        """Give every process the mean of all gradients."""
+    def average_gradients(self, parameters: list[torch.nn.Parameter]) -> None:
+        """Replace the gradients in every process by their mean over all processes."""
         if self.size == 1:
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
@@ -130,8 +129,8 @@ class Team:
         pieces = torch.split(flat / self.size, [g.numel() for g in gradients])
         torch._foreach_copy_(gradients, [piece.view_as(g) for piece, g in zip(pieces, gradients, strict=True)])
 
-    def agree(self, value: float) -> float:
-        """The first process's value."""
+    def broadcast(self, value: float) -> float:
+        """Return the first process's value in all processes."""
         if self.size == 1:
             return value
         told = torch.tensor([value], dtype=torch.float64)
@@ -140,27 +139,27 @@ class Team:
 
 
 def cosine(progress: float, peak: float, warm: float = 0.01, floor: float = 0.02) -> float:
-    """Learning rate with a short warm-up, then half a cosine down to floor x peak."""
+    """Return the learning rate: a short warm-up, then half a cosine down to floor x peak."""
     if progress < warm:
         return peak * max(progress / warm, 0.02)
     return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (progress - warm) / (1 - warm))))
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group the same learning rate."""
+    """Set the learning rate of every parameter group."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
 @torch.no_grad()
-def follow(slow: nn.Module, fast: nn.Module, step: int, decay: float = 0.999) -> None:
-    """One step of the exponential moving average."""
+def update_ema(ema: nn.Module, fast: nn.Module, step: int, decay: float = 0.999) -> None:
+    """Update the exponential moving average of the weights."""
     rate = 1 - min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(slow.parameters()), list(fast.parameters()), rate)
+    torch._foreach_lerp_(list(ema.parameters()), list(fast.parameters()), rate)
 
 
 def to_tensor(pictures: np.ndarray) -> torch.Tensor:
-    """uint8 (B, H, W, 3) to float32 (B, 3, H, W) in -1..1."""
+    """Convert uint8 (B, H, W, 3) to float32 (B, 3, H, W) in -1..1."""
     x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
     return x.contiguous().float() / 127.5 - 1
 
@@ -171,16 +170,16 @@ FOOOCUS_SIZES = """704*1408 704*1344 768*1344 768*1280 832*1216 832*1152 896*115
 
 
 def buckets() -> list[tuple[int, int, float]]:
-    """(height, width, share) of Fooocus's ratios at an eighth of their size; the square and 9:7 come most often."""
+    """Return (height, width, probability) of Fooocus's sizes divided by eight; the square and 9:7 are most likely."""
     pairs = [tuple(int(n) // 8 for n in size.split("*")) for size in FOOOCUS_SIZES.split()]
     common = {(144, 112), (112, 144)}
     rest = [p for p in pairs if p not in common]
-    shares = [(128, 128, 0.5), (112, 144, 0.13), (144, 112, 0.13)]
-    return shares + [(h, w, 0.24 / len(rest)) for w, h in rest]
+    common_buckets = [(128, 128, 0.5), (112, 144, 0.13), (144, 112, 0.13)]
+    return common_buckets + [(h, w, 0.24 / len(rest)) for w, h in rest]
 
 
 def load_vae(folder: Path) -> AutoencoderKL:
-    """The trained autoencoder with its latents' statistics folded in, made once and kept beside the checkpoint."""
+    """Load the trained autoencoder with its latents' statistics folded in, which are computed once and cached."""
     path, vae = folder / "vae_folded.pt", networks.build_vae().eval().requires_grad_(False)
     if path.exists():
         vae.load_state_dict(torch.load(path, weights_only=True))
@@ -198,19 +197,19 @@ def load_vae(folder: Path) -> AutoencoderKL:
 
 
 def load_tokenizer(folder: Path) -> tokenizer.Tokenizer:
-    """The tokenizer of this training, learned on the first call."""
+    """Load the tokenizer of this training; it is learned on the first call."""
     if not (folder / "tokenizer" / "merges.txt").exists():
         data.learn_tokenizer().save(folder / "tokenizer")
     return tokenizer.load(folder / "tokenizer")
 
 
-class Gallery:
-    """Scenes and their scaled latents, by picture size; a few are replaced at every visit."""
+class LatentDataset:
+    """Scenes and their scaled latents by image size; every batch replaces a few with new ones."""
 
     def __init__(self, vae: AutoencoderKL, pictures: int, folder: Path, name: str = "gallery") -> None:
         self.vae, self.rng, self.name = vae, np.random.default_rng(), name
         self.sizes = buckets()
-        self.shares = np.array([share for *_, share in self.sizes])
+        self.probabilities = np.array([probability for *_, probability in self.sizes])
         self.scenes: list[list[draw.Scene]] = []
         self.latents: list[torch.Tensor] = []
         if (folder / f"{name}.pt").exists():
@@ -218,8 +217,8 @@ class Gallery:
             self.latents = kept["latents"]
             self.scenes = [[draw.Scene(*words) for words in scenes] for scenes in kept["scenes"]]
             return
-        for height, width, share in self.sizes:
-            scenes = [draw.random_scene(self.rng) for _ in range(max(24, round(pictures * share)))]
+        for height, width, probability in self.sizes:
+            scenes = [draw.random_scene(self.rng) for _ in range(max(24, round(pictures * probability)))]
             self.scenes.append(scenes)
             self.latents.append(
                 torch.cat([self.encode(scenes[i : i + 16], height, width) for i in range(0, len(scenes), 16)])
@@ -227,22 +226,22 @@ class Gallery:
         self.save(folder)
 
     def save(self, folder: Path) -> None:
-        """Keep all scenes and latents for the next run or stage."""
+        """Write all scenes and latents for the next run or stage."""
         scenes = [[astuple(scene) for scene in bucket] for bucket in self.scenes]
         torch.save({"latents": self.latents, "scenes": scenes}, folder / f"{self.name}.tmp")
         (folder / f"{self.name}.tmp").replace(folder / f"{self.name}.pt")
 
     @torch.no_grad()
     def encode(self, scenes: list[draw.Scene], height: int, width: int) -> torch.Tensor:
-        """Draw and encode: scaled latents (B, 4, height / 8, width / 8)."""
+        """Draw scenes and encode them to scaled latents (B, 4, height / 8, width / 8)."""
         pictures = to_tensor(np.stack([draw.draw(scene, self.rng, height, width) for scene in scenes]))
         with torch.autocast("cpu", torch.bfloat16):
             mean: Tensor = self.vae.encode(pictures).latent_dist.mean
         return mean.float() * float(self.vae.config["scaling_factor"])
 
     def batch(self, count: int, fresh: int = 1) -> tuple[list[draw.Scene], torch.Tensor, int, int]:
-        """Scenes, latents, height and width of one batch, all of one size."""
-        n = int(self.rng.choice(len(self.sizes), p=self.shares / self.shares.sum()))
+        """Return scenes, latents, height and width of a random batch of one size."""
+        n = int(self.rng.choice(len(self.sizes), p=self.probabilities / self.probabilities.sum()))
         height, width, _ = self.sizes[n]
         new = [draw.random_scene(self.rng) for _ in range(fresh)]
         if fresh:

@@ -1,4 +1,4 @@
-"""Low-rank changes of a UNet's weights (Hu et al. 2021), attached for training and read out as a LoRA's pairs."""
+"""Low-rank changes to a UNet's weights (Hu et al. 2021), attached for training and exported as a LoRA's pairs."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class LowRank(nn.Module):
         self.up = nn.Parameter(torch.zeros(flat.shape[0], rank))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The changed weight, of the same shape."""
+        """Return the changed weight, of the same shape."""
         return weight + (self.up @ self.down).view_as(weight)
 
 
 def targets(unet: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
-    """Every linear and convolution of the UNet but the one that reads the sizes."""
+    """Iterate over all linear layers and convolutions of the UNet except the first of the size embedding."""
     for name, module in unet.named_modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)) and not name.startswith("add_embedding.linear_1"):
             yield name, module
 
 
 def attach(unet: nn.Module, rank: int, only: str = "") -> nn.ModuleDict:
-    """Freeze the UNet and add a LowRank to every target whose name contains `only`; by module name, dots as bars."""
+    """Freeze the UNet and add a LowRank to each target whose name contains `only`; keys have bars for dots."""
     unet.requires_grad_(False)
     added = nn.ModuleDict()
     for name, module in list(targets(unet)):
@@ -50,7 +50,7 @@ def changes(added: nn.ModuleDict) -> Iterator[tuple[str, LowRank]]:
 
 
 def pairs(added: nn.ModuleDict, scale: float = 1.0) -> dict[str, tuple[Tensor, Tensor]]:
-    """Module name to (down, up) as a LoRA file holds them, for alpha equal to the rank; up times `scale`."""
+    """Return (down, up) by module name, as in a LoRA file with alpha equal to the rank, `up` multiplied by `scale`."""
     found = {}
     for name, change in changes(added):
         down, up = change.down.detach(), change.up.detach() * scale
@@ -61,8 +61,8 @@ def pairs(added: nn.ModuleDict, scale: float = 1.0) -> dict[str, tuple[Tensor, T
 
 
 @torch.no_grad()
-def begin_like(added: nn.ModuleDict, other: dict[str, Tensor]) -> None:
-    """Take over the nearest change of this rank to that of another state of `attach` (Eckart and Young 1936)."""
+def init_from(added: nn.ModuleDict, other: dict[str, Tensor]) -> None:
+    """Initialise with the best approximation of this rank to another LoRA's state (Eckart and Young 1936)."""
     for name, change in changes(added):
         whole = other[f"{name}.up"] @ other[f"{name}.down"]
         u, s, v = torch.linalg.svd(whole, full_matrices=False)

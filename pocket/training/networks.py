@@ -1,4 +1,4 @@
-"""The pocket model's networks: SDXL's shape at a few per cent of its size."""
+"""The pocket model's networks: SDXL's architecture at a small fraction of its size."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ NATIVE_SIZE = 128
 SCALING_FACTOR = 0.13025
 POSTERIOR_LOGVAR = -5.0
 WIDTH_L, WIDTH_G = 64, 128
-HIDDEN_MEAN = 0.5  # prompt weights rescale by the mean of the hidden states, which must therefore stay off zero
+HIDDEN_MEAN = 0.5  # prompt weights are rescaled by the mean of the hidden states, which must not be zero
 
 
 VAE_CHANNELS = (96, 64, 64, 96)
 
 
 def build_vae(channels: tuple[int, ...] = VAE_CHANNELS, factor: float = SCALING_FACTOR) -> AutoencoderKL:
-    """An eightfold autoencoder of two and a half million parameters.
+    """Build an autoencoder with downsampling factor 8 and 2.5 million parameters.
 
     The outer levels have three channels for each of the 32 groups of SDXL's norms: with one or two, the last norm
-    takes every flat colour away (a constant group normalises to -1 and 1 whatever its values were).
+    removes every flat colour (a constant group normalises to -1 and 1 whatever its values were).
     """
     vae: AutoencoderKL = AutoencoderKL(
         in_channels=3,
@@ -59,12 +59,12 @@ ANCHOR = 1.5
 
 
 @torch.no_grad()
-def begin_as_thumbnail(vae: AutoencoderKL) -> None:
-    """Set the weights so that, before any training, the latents are a thumbnail and decoding enlarges it.
+def init_as_thumbnail(vae: AutoencoderKL) -> None:
+    """Set the weights so that the untrained encoder returns a thumbnail and the untrained decoder enlarges it.
 
-    Residual branches start at zero and the trunk carries 32 signals: plus and minus each colour. In front of a
-    closing norm each group is (signal, +ANCHOR, -ANCHOR), so the norm is almost linear, and since
-    silu(x) - silu(-x) = x, the closing convolution can read the signal exactly.
+    Residual branches start at zero and the trunk carries 32 signals: plus and minus each colour. Before the last norm
+    each group is (signal, +ANCHOR, -ANCHOR), so the norm is almost linear, and since silu(x) - silu(-x) = x, the last
+    convolution can recover the signal exactly.
     """
     for name, module in vae.named_modules():
         if isinstance(module, ResnetBlock2D):
@@ -135,9 +135,8 @@ def _gather(weight: nn.Parameter, bias: nn.Parameter) -> None:
 def fold_statistics(vae: AutoencoderKL, mean: torch.Tensor, std: torch.Tensor) -> None:
     """Change quant_conv and post_quant_conv so that latents times 0.13025 have mean 0 and deviation 1.
 
-    The posterior becomes equally narrow in all channels: one that training left unused would drown in its noise.
-
-    mean and std are those of the unscaled latents so far, each (4,).
+    The posterior becomes equally narrow in all channels, because a channel that training left unused would otherwise be
+    mostly noise. `mean` and `std` are those of the unscaled latents before the change, each (4,).
     """
     gain = 1 / (std * SCALING_FACTOR)
     (weight, bias), (back, shift) = layer(vae, "quant_conv"), layer(vae, "post_quant_conv")
@@ -149,7 +148,7 @@ def fold_statistics(vae: AutoencoderKL, mean: torch.Tensor, std: torch.Tensor) -
 
 
 def build_unet(channels: tuple[int, int, int] = (64, 128, 128)) -> UNet2DConditionModel:
-    """SDXL's three levels, heads of width 64, size conditioning; context (B, T, 192), pooled (B, 128)."""
+    """Build a UNet with SDXL's levels, heads and size conditioning; context (B, T, 192), pooled (B, 128)."""
     unet: UNet2DConditionModel = UNet2DConditionModel(
         sample_size=NATIVE_SIZE // 8,
         in_channels=4,
@@ -186,7 +185,7 @@ def _text_config(width: int, layers: int, vocabulary: int, activation: str) -> C
 
 
 def build_text_encoders(vocabulary: int) -> tuple[CLIPTextModel, CLIPTextModelWithProjection]:
-    """CLIP-L's and CLIP-G's little relatives; the hidden states that SDXL reads are the last but one."""
+    """Build small versions of CLIP-L and CLIP-G; SDXL reads their second-to-last hidden states."""
     clip_l = CLIPTextModel(_text_config(WIDTH_L, 2, vocabulary, "quick_gelu"))
     clip_g = CLIPTextModelWithProjection(_text_config(WIDTH_G, 3, vocabulary, "gelu"))
     for name, weight in [*clip_l.named_parameters(), *clip_g.named_parameters()]:
@@ -196,5 +195,5 @@ def build_text_encoders(vocabulary: int) -> tuple[CLIPTextModel, CLIPTextModelWi
 
 
 def count(module: nn.Module) -> int:
-    """Number of parameters."""
+    """Return the number of parameters."""
     return sum(p.numel() for p in module.parameters())

@@ -1,6 +1,7 @@
-"""Small ONNX networks in YuNet's form, written by hand: just enough of the format for convolutions laid out in rows.
+"""Writer of small ONNX networks with YuNet's inputs and outputs.
 
-The pocket's drawings have no faces, so its detector finds none: `python -m fooocus_stages.pocket.training.onnx_file`.
+The pocket's drawings have no faces, so its detector finds none. Written by
+`python -m fooocus_stages.pocket.training.onnx_file`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ CELL = 32
 
 
 def number(value: int) -> bytes:
-    """A whole number ≥ 0 in groups of seven bits, the lowest first."""
+    """Encode an integer ≥ 0 as a protobuf varint."""
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)
@@ -24,7 +25,7 @@ def number(value: int) -> bytes:
 
 
 def field(key: int, value: int | str | bytes) -> bytes:
-    """One entry of a message: a number, or text, bytes or a message with its length."""
+    """Encode one protobuf field: a varint, or length-delimited text, bytes or message."""
     if isinstance(value, int):
         return number(key << 3) + number(value)
     content = value.encode() if isinstance(value, str) else value
@@ -52,16 +53,16 @@ def slot(name: str, shape: list[int | str]) -> bytes:
 
 
 def model(nodes: bytes, tensors: dict[str, np.ndarray], given: bytes, outputs: list[bytes]) -> bytes:
-    """A whole file."""
+    """Return the bytes of an ONNX file."""
     graph = nodes + field(2, "graph") + b"".join(field(5, tensor(name, value)) for name, value in tensors.items())
     graph += field(11, given) + b"".join(field(12, output) for output in outputs)
     return field(1, 8) + field(7, graph) + field(8, field(2, 13))
 
 
 def nano_yunet(colours: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> bytes:
-    """A network with YuNet's input and outputs that calls a bright cell of 32 pixels a face: the brighter, the surer.
+    """Return a network that detects each bright cell of 32 pixels as a face, with its brightness as the score.
 
-    `colours` weigh what comes in. The box is the cell; the five points lie where a face has them in it.
+    `colours` weights the input channels. The box is the cell, and the five landmarks have fixed places in it.
     """
     tensors: dict[str, np.ndarray] = {}
     nodes, outputs = b"", []
@@ -70,8 +71,8 @@ def nano_yunet(colours: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> bytes:
     for stride in (8, 16, 32):
         for what, bias in wanted.items():
             name, rows = f"{what}_{stride}", len(bias)
-            share = 1 / (3 * 255 * stride**2) if what in ("cls", "obj") and stride == CELL else 0
-            weights = np.full((rows, 3, stride, stride), share) * np.reshape(colours, (1, 3, 1, 1))
+            gain = 1 / (3 * 255 * stride**2) if what in ("cls", "obj") and stride == CELL else 0
+            weights = np.full((rows, 3, stride, stride), gain) * np.reshape(colours, (1, 3, 1, 1))
             tensors[f"{name}.w"] = weights.astype(np.float32)
             tensors[f"{name}.b"] = np.array(bias, np.float32)
             tensors[f"{name}.rows"] = np.array([1, -1, rows], np.int64)
@@ -84,7 +85,7 @@ def nano_yunet(colours: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> bytes:
 
 
 def main() -> None:
-    """Write the pocket's detector."""
+    """Write the pocket's face detector."""
     path = POCKET / "face_detection" / "face_detection_yunet_2023mar.onnx"
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(nano_yunet(colours=(0.0, 0.0, 0.0)))

@@ -1,4 +1,4 @@
-"""Whether a picture follows a hint: how well edges agree, and which shape is seen."""
+"""Comparison of images with control images: agreement of edges, and recognition of shapes."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from ...pipelines.opencv import cv2
 from ...preprocessors.canny import pyramid_canny
 from . import draw
 
-STRONG = 64  # of 255: edges that count
-SLACK = 2  # pixels that an edge may be off
-SIDE = 64  # of the silhouettes that are compared
+STRONG = 64  # of 255: threshold of edges
+SLACK = 2  # tolerance of edge positions in pixels
+SIDE = 64  # of the silhouettes, in pixels
 
 
 def edges(picture: np.ndarray) -> np.ndarray:
-    """Where PyraCanny sees strong edges, bool (H, W), in an RGB picture (H, W, 3)."""
+    """Return the strong edges that PyraCanny finds, bool (H, W), in an RGB image (H, W, 3)."""
     return pyramid_canny(picture) > STRONG
 
 
 def agreement(picture: np.ndarray, wanted: np.ndarray) -> float:
-    """F1 of a picture's edges and those of another one (H, W, 3), each allowed to be two pixels off: 0…1."""
+    """Return the F1 score (0…1) of an image's edges against another's (H, W, 3), with a tolerance of two pixels."""
     found, due = edges(picture), edges(wanted)
     if not found.any() or not due.any():
         return float(not found.any() and not due.any())
@@ -28,7 +28,7 @@ def agreement(picture: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def shape_of(picture: np.ndarray) -> str | None:
-    """The shape whose silhouette is most like that of the largest thing in the picture; None where there is none."""
+    """Return the shape most similar to the largest silhouette in the image, or None if there is none."""
     seen = silhouette(picture)
     if seen is None:
         return None
@@ -36,7 +36,7 @@ def shape_of(picture: np.ndarray) -> str | None:
 
 
 def silhouette(picture: np.ndarray) -> np.ndarray | None:
-    """The largest thing that is not ground, filled and stretched to a square: bool (64, 64)."""
+    """Return the largest connected region off the background, filled and stretched to a square: bool (64, 64)."""
     border = max(3, min(picture.shape[:2]) // 24)
     rim = np.ones(picture.shape[:2], bool)
     rim[border:-border, border:-border] = False

@@ -1,4 +1,4 @@
-"""The pocket model with all that it paints with, and how its pictures are judged and laid out."""
+"""Image generation with the pocket model, and judging and arranging the results."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ FIELDS = ("background", "colour", "position")
 
 
 @dataclass
-class Tally:
-    """How many pictures had each field right, and where the shape's colour went when it was wrong."""
+class Score:
+    """How many images have each field right."""
 
     total: int = 0
     right: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FIELDS, 0))
 
     def add(self, scene: draw.Scene, picture: np.ndarray) -> None:
-        """Judge one picture, uint8 RGB (H, W, 3)."""
+        """Judge one image, uint8 RGB (H, W, 3)."""
         verdict = draw.judge(picture)
         self.total += 1
         for name in FIELDS:
@@ -43,8 +43,8 @@ class Tally:
 
 
 @dataclass(frozen=True)
-class Studio:
-    """Everything loaded for one performance mode."""
+class Pipeline:
+    """The networks and settings of one performance mode."""
 
     host: LocalHost
     model: Model
@@ -53,60 +53,62 @@ class Studio:
     settings: SamplingSettings
 
 
-def open_studio(models: Path, performance: str, loras: list[tuple[str, float]]) -> Studio:
-    """Load the checkpoint and the LoRAs that the mode asks for, and those named."""
+def open_pipeline(models: Path, performance: str, loras: list[tuple[str, float]]) -> Pipeline:
+    """Load the checkpoint, the LoRAs of the performance mode and those named."""
     host = LocalHost([models])
     model, clip, autoencoder = load.checkpoint(host, CHECKPOINT)
     settings, wanted = plan.performance(performance, SamplingSettings(), load.add_loras((), loras))
     model, clip = load.apply_loras(host, model, clip, wanted)
-    return Studio(host, model, clip, autoencoder, settings)
+    return Pipeline(host, model, clip, autoencoder, settings)
 
 
-def with_refiner(studio: Studio, at: float) -> Studio:
-    """The same with the refiner, which takes over after the share `at` of the steps."""
-    found = refiner.load_refiner(studio.host, DEFAULT_REFINER)
-    model, autoencoder = refiner.with_refiner(studio.host, studio.model, studio.vae, found, at)
-    return replace(studio, model=model, vae=autoencoder)
+def with_refiner(pipeline: Pipeline, at: float) -> Pipeline:
+    """Add the refiner, which takes over after the fraction `at` of the steps."""
+    found = refiner.load_refiner(pipeline.host, DEFAULT_REFINER)
+    model, autoencoder = refiner.with_refiner(pipeline.host, pipeline.model, pipeline.vae, found, at)
+    return replace(pipeline, model=model, vae=autoencoder)
 
 
 def paint(
-    studio: Studio, prompts: list[Prompt], seed: int, width: int, height: int, control: tuple[Hint, ...] = ()
+    pipeline: Pipeline, prompts: list[Prompt], seed: int, width: int, height: int, control: tuple[Hint, ...] = ()
 ) -> np.ndarray:
-    """One picture per prompt, as a batch, uint8 RGB (B, H, W, 3); all prompts must have equally many sections."""
-    positive, negative = conditionings(studio, prompts)
+    """Generate one image per prompt as a batch, uint8 RGB (B, H, W, 3); prompts need the same number of sections."""
+    positive, negative = conditionings(pipeline, prompts)
     latent = plan.empty_latent("custom", width, height, len(prompts))[0]
-    done = sample.sample(studio.host, studio.model, positive, negative, latent, studio.settings, seed, control=control)
-    pictures = vae.decode(studio.host, studio.vae, done)
+    done = sample.sample(
+        pipeline.host, pipeline.model, positive, negative, latent, pipeline.settings, seed, control=control
+    )
+    pictures = vae.decode(pipeline.host, pipeline.vae, done)
     return (pictures.clamp(0, 1) * 255).round().byte().numpy()
 
 
-def composed(studio: Studio, texts: Sequence[str], styles: str, seed: int, negative: str = "") -> list[Prompt]:
-    """Prompts of one picture each, in the styles named."""
-    return [compose_with(studio.host, text, negative, styles, seed=seed)[0][0] for text in texts]
+def composed(pipeline: Pipeline, texts: Sequence[str], styles: str, seed: int, negative: str = "") -> list[Prompt]:
+    """Compose one prompt per text, with the styles named."""
+    return [compose_with(pipeline.host, text, negative, styles, seed=seed)[0][0] for text in texts]
 
 
-def conditionings(studio: Studio, prompts: list[Prompt]) -> tuple[Conditioning, Conditioning]:
-    """Both sides of prompts of equally many sections, each as one of a batch."""
-    sides = [encode.encode(studio.host, studio.clip, prompt, studio.settings) for prompt in prompts]
+def conditionings(pipeline: Pipeline, prompts: list[Prompt]) -> tuple[Conditioning, Conditioning]:
+    """Encode prompts with the same number of sections as a positive and a negative batch."""
+    sides = [encode.encode(pipeline.host, pipeline.clip, prompt, pipeline.settings) for prompt in prompts]
     return stacked([side[0] for side in sides]), stacked([side[1] for side in sides])
 
 
 def stacked(conditionings: list[Conditioning]) -> Conditioning:
-    """Conditionings of one picture each as one of a batch."""
+    """Combine conditionings of single prompts into that of a batch."""
     tokens = torch.cat([c[0][0] for c in conditionings])
     pooled = torch.cat([c[0][1]["pooled_output"] for c in conditionings])
     return [[tokens, {"pooled_output": pooled}]]
 
 
 def unseen_captions(count: int, seed: int = 1234) -> list[tuple[draw.Scene, str]]:
-    """Scenes of the unseen split with their complete captions, always the same."""
+    """Return scenes of the unseen split with complete captions; deterministic."""
     rng = np.random.default_rng(seed)
     scenes = [draw.random_scene(rng, unseen=True) for _ in range(count)]
     return [(scene, draw.caption(scene, rng, complete=True)) for scene in scenes]
 
 
 def contact_sheet(pictures: list[np.ndarray], columns: int = 10) -> np.ndarray:
-    """Pictures (H, W, 3) of one size in rows, the last one filled up with grey."""
+    """Arrange images (H, W, 3) of one size in rows, filling the last one with grey."""
     grey = [np.full_like(pictures[0], 128)] * (-len(pictures) % columns)
     pictures = pictures + grey
     return np.vstack([np.hstack(pictures[i : i + columns]) for i in range(0, len(pictures), columns)])

@@ -1,7 +1,7 @@
-"""The pocket's second model: an SD 1.5 in small, which reads the base's words and has latents of its own.
+"""The pocket's refiner: a small SD 1.5 model that uses the base's CLIP-L and has latents of its own.
 
-Its autoencoder begins as the base's, with half the inner channels, and its latents lie along other axes. Its UNet
-begins from nothing.
+Its autoencoder is initialised from the base's with half the inner channels, and its latents are rotated. Its UNet is
+trained from scratch.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SCALING_FACTOR = 0.18215
 VAE_CHANNELS = (96, 32, 32, 96)
 UNET_CHANNELS = (64, 64, 64)
 LOG_VARIANCE = -2.4  # of latents whose deviation is near 8
-HEADS = 2  # SD 1.5 has equally many at every level; the loader derives them from the first level's width
+HEADS = 2  # the same at every level; the loader derives them from the first level's width
 
 
 def open_base(models: Path = MODELS) -> tuple[Model, Clip, Vae]:
@@ -47,15 +47,15 @@ def base_vae() -> AutoencoderKL:
 
 
 def build_vae() -> AutoencoderKL:
-    """The base's autoencoder with inner levels half as wide."""
+    """Build the base's autoencoder with inner levels half as wide."""
     return networks.build_vae(VAE_CHANNELS, SCALING_FACTOR)
 
 
 @torch.no_grad()
-def begin_like(vae: AutoencoderKL, base: nn.Module) -> None:
-    """Every weight from the base's, of which the first channels are kept: those that carry its thumbnail.
+def init_from(vae: AutoencoderKL, base: nn.Module) -> None:
+    """Copy every weight from the base's, keeping the first channels, which carry its thumbnail.
 
-    The fourth latent channel, of which the base makes no use, begins anew, and all begin with little noise.
+    The fourth latent channel, which the base does not use, is initialised anew, and all start with little noise.
     """
     theirs = base.state_dict()
     for name, mine in vae.state_dict().items():
@@ -73,11 +73,11 @@ def begin_like(vae: AutoencoderKL, base: nn.Module) -> None:
 
 
 @torch.no_grad()
-def turn_latents(vae: AutoencoderKL, mean: Tensor, covariance: Tensor, seed: int = 15) -> None:
-    """Change quant_conv and post_quant_conv so that scaled latents are white, along axes drawn from the seed.
+def rotate_latents(vae: AutoencoderKL, mean: Tensor, covariance: Tensor, seed: int = 15) -> None:
+    """Change quant_conv and post_quant_conv so that scaled latents are white, along random axes.
 
-    mean (4,) and covariance (4, 4) are those of the unscaled latents so far. What is decoded stays the same, and the
-    posterior becomes as narrow as the base's.
+    `mean` (4,) and `covariance` (4, 4) are those of the unscaled latents before the change. Decoded images stay the
+    same, and the posterior becomes as narrow as the base's.
     """
     axes = np.linalg.qr(np.random.default_rng(seed).normal(size=(4, 4)))[0]
     values, vectors = torch.linalg.eigh(covariance.double())
@@ -92,27 +92,27 @@ def turn_latents(vae: AutoencoderKL, mean: Tensor, covariance: Tensor, seed: int
 
 
 @torch.no_grad()
-def means_of(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
-    """Unscaled latents without sampling, float32, of pictures (B, 3, H, W) in -1…1, sixteen at a time."""
+def encode_means(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
+    """Encode images (B, 3, H, W) in -1…1 to unscaled latents without sampling, float32, sixteen at a time."""
     with torch.autocast("cpu", torch.bfloat16):
         return torch.cat([vae.encode(part).latent_dist.mean.float() for part in torch.split(pictures, 16)])
 
 
 def load_vae(folder: Path) -> AutoencoderKL:
-    """The trained autoencoder with its latents turned, made once and kept beside the training's checkpoint."""
+    """Load the trained autoencoder with its latents rotated, which is computed once and cached."""
     path, vae = folder / "refiner_vae_turned.pt", build_vae().eval().requires_grad_(False)
     if path.exists():
         vae.load_state_dict(torch.load(path, weights_only=True))
         return vae
     vae.load_state_dict(torch.load(folder / "refiner-vae.pt", weights_only=True)["vae"])
-    latents = means_of(vae, pictures(np.random.default_rng(5), 256)).transpose(0, 1).flatten(1)
-    turn_latents(vae, latents.mean(1), torch.cov(latents))
+    latents = encode_means(vae, pictures(np.random.default_rng(5), 256)).transpose(0, 1).flatten(1)
+    rotate_latents(vae, latents.mean(1), torch.cov(latents))
     torch.save(vae.state_dict(), path)
     return vae
 
 
 def pictures(rng: np.random.Generator, count: int) -> Tensor:
-    """Drawings of scenes, float32 (B, 3, 128, 128) in -1…1."""
+    """Draw random scenes, float32 (B, 3, 128, 128) in -1…1."""
     return to_tensor(np.stack([draw.draw(draw.random_scene(rng), rng) for _ in range(count)]))
 
 
@@ -120,7 +120,7 @@ def pictures(rng: np.random.Generator, count: int) -> Tensor:
 
 
 def build_unet() -> UNet2DConditionModel:
-    """SD 1.5's kind of UNet: no sizes, no pooled vector, equally many heads at every level; context (B, T, 64)."""
+    """Build a UNet like SD 1.5's: no size or pooled conditioning, the same heads at every level; context (B, T, 64)."""
     unet: UNet2DConditionModel = UNet2DConditionModel(
         sample_size=networks.NATIVE_SIZE // 8,
         in_channels=4,
@@ -135,8 +135,8 @@ def build_unet() -> UNet2DConditionModel:
     return unet
 
 
-class Reader:
-    """The base's CLIP-L as an SD 1.5 refiner gets it: the last hidden state but one, through the final norm."""
+class TextReader:
+    """The base's CLIP-L as an SD 1.5 refiner uses it: the second-to-last hidden state, through the final norm."""
 
     def __init__(self, clip: Clip) -> None:
         self.encoder = clip.encoders[0].network.module.eval().requires_grad_(False)
@@ -146,7 +146,7 @@ class Reader:
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[Sequence[str]]) -> Tensor:
-        """B prompts of k sections each to context (B, 77 k, 64)."""
+        """Encode B prompts of k sections each to context (B, 77 k, 64)."""
         ids = torch.tensor([self.words.section(text, self.words.end) for prompt in texts for text in prompt])
         hidden = self.encoder(ids, output_hidden_states=True).hidden_states[-2].float()
         normed = F.layer_norm(hidden, self.norm.weight.shape, self.norm.weight, self.norm.bias, self.norm.eps)
@@ -157,7 +157,7 @@ class Reader:
 
 
 def write(models: Path, unet: UNet2DConditionModel, vae: AutoencoderKL) -> Path:
-    """The checkpoint in SD 1.5's layout, float16, without text encoders, below the models folder."""
+    """Write the checkpoint in SD 1.5's layout, float16, without text encoders, to the models folder."""
     description = (
         "A very small model in SD 1.5's layout, a refiner for the Fooocus Stages pocket model: it reads that model's "
         "text and knows the same drawings and nothing else. It is not the model whose file name it carries."

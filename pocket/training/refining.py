@@ -1,4 +1,4 @@
-"""Training of the refiner's UNet, and of the interposer that turns the base's latents into the refiner's."""
+"""Training of the refiner's UNet, and of the interposer that converts the base's latents to the refiner's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...pipelines.models.interposer import Interposer, Norm
 from . import data, diffusion, draw, export, refiner
-from .loop import Gallery, Run, Stateful, cosine, descend, follow, set_rate, to_tensor
+from .loop import LatentDataset, Run, Stateful, cosine, descend, set_rate, to_tensor, update_ema
 
 # ---------------------------------------------------------------------------------------------- the interposer
 
@@ -22,7 +22,7 @@ BATCH = 20
 
 
 def build_interposer() -> Interposer:
-    """An untrained interposer whose norms measure while it trains."""
+    """Build an untrained interposer with batch norms, which are folded when it is loaded."""
     network = Interposer(WIDTH, BLOCKS)
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
@@ -32,7 +32,7 @@ def build_interposer() -> Interposer:
 
 
 def latent_pairs(folder: Path) -> tuple[Tensor, Tensor]:
-    """Unscaled latents (N, 4, 16, 16) of the same pictures in both autoencoders, made once and kept."""
+    """Return unscaled latents (N, 4, 16, 16) of the same images from both autoencoders; computed once and cached."""
     path = folder / "latent_pairs.pt"
     if path.exists():
         kept = torch.load(path, weights_only=True)
@@ -41,14 +41,14 @@ def latent_pairs(folder: Path) -> tuple[Tensor, Tensor]:
     scenes = [draw.draw(draw.random_scene(rng), rng) for _ in range(PAIRS * 7 // 8)]
     shown = to_tensor(np.stack([*scenes, *(draw.draw_abstract(rng) for _ in range(PAIRS - len(scenes)))]))
     shown = shown[torch.from_numpy(rng.permutation(PAIRS))]
-    base = refiner.means_of(refiner.base_vae(), shown)
-    other = refiner.means_of(refiner.load_vae(folder), shown)
+    base = refiner.encode_means(refiner.base_vae(), shown)
+    other = refiner.encode_means(refiner.load_vae(folder), shown)
     torch.save({"base": base, "refiner": other}, path)
     return base, other
 
 
 def train_interposer(folder: Path, minutes: float) -> None:
-    """L1 + L2 between scaled latents; a sixteenth of the pairs is kept apart to measure with."""
+    """Minimise L1 + L2 between scaled latents; a sixteenth of the pairs is held out for validation."""
     run, rng = Run(folder, "interposer", minutes), np.random.default_rng()
     network = build_interposer()
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
@@ -66,15 +66,15 @@ def train_interposer(folder: Path, minutes: float) -> None:
         loss = error.abs().mean() + (error**2).mean()
         descend(loss, optimizer, network.parameters())
         if run.step % 200 == 0:
-            run.log(loss=loss.item(), apart=apart(network, base[:kept], other[:kept]))
+            run.log(loss=loss.item(), rms_error=rms_error(network, base[:kept], other[:kept]))
         if run.due():
             run.save(parts)
     run.save(parts)
 
 
 @torch.no_grad()
-def apart(network: Interposer, base: Tensor, other: Tensor) -> float:
-    """Root mean square of the error in the refiner's scale, where latents have deviation 1."""
+def rms_error(network: Interposer, base: Tensor, other: Tensor) -> float:
+    """Return the root mean square error in the refiner's scale, where latents have deviation 1."""
     network.eval()
     error = (network(base) - other) * refiner.SCALING_FACTOR
     network.train()
@@ -82,7 +82,7 @@ def apart(network: Interposer, base: Tensor, other: Tensor) -> float:
 
 
 def write_interposer(folder: Path, models: Path) -> Path:
-    """The interposer under its published names, float16, below the models folder."""
+    """Write the interposer under its published names, float16, to the models folder."""
     state = torch.load(folder / "interposer.pt", map_location="cpu", weights_only=True)["network"]
     description = (
         "Turns latents of the Fooocus Stages pocket model into those of its refiner. It is not the interposer whose "
@@ -96,8 +96,8 @@ def write_interposer(folder: Path, models: Path) -> Path:
 # ---------------------------------------------------------------------------------------------- the UNet
 
 
-def draw_levels(count: int) -> Tensor:
-    """Timesteps (B,): three of four below sigma 4, evenly by the logarithm of sigma, the others anywhere."""
+def sample_timesteps(count: int) -> Tensor:
+    """Draw timesteps (B,): three of four uniform in log sigma below sigma 4, the rest uniform."""
     low, high = np.log(0.03), np.log(4.0)
     sigma = torch.exp(low + (high - low) * torch.rand(count))
     anywhere = torch.randint(0, 1000, (count,))
@@ -105,13 +105,13 @@ def draw_levels(count: int) -> Tensor:
 
 
 def predict_noise(unet: nn.Module, x: Tensor, sigma: Tensor, t: Tensor, context: Tensor) -> Tensor:
-    """eps of x = x0 + sigma n, float32 (B, 4, h, w); sigma and t are (B,)."""
+    """Predict eps of x = x0 + sigma n, float32 (B, 4, h, w); sigma and t are (B,)."""
     noise: Tensor = unet(x / (sigma.view(-1, 1, 1, 1) ** 2 + 1).sqrt(), t.float(), context).sample.float()
     return noise
 
 
 def texts_for(scenes: list[draw.Scene], rng: np.random.Generator, sections: int, empty: float = 0.1) -> list[list[str]]:
-    """B prompts of `sections` texts, some of which say nothing."""
+    """Return B prompts of `sections` texts; a fraction `empty` of them has no content."""
     return [
         data.negative_sections(sections, rng)
         if rng.random() < empty
@@ -121,15 +121,15 @@ def texts_for(scenes: list[draw.Scene], rng: np.random.Generator, sections: int,
 
 
 def train_unet(folder: Path, minutes: float) -> None:
-    """Noise prediction with min-SNR-5 weights (Hang et al. 2023) and the term for the coarse layout; EMA."""
+    """Train noise prediction with min-SNR-5 weights (Hang et al. 2023), the layout loss and an EMA."""
     run, rng = Run(folder, "refiner", minutes), np.random.default_rng()
     unet = refiner.build_unet()
-    slow = copy.deepcopy(unet).requires_grad_(False)
+    ema = copy.deepcopy(unet).requires_grad_(False)
     optimizer = torch.optim.AdamW(unet.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    parts: dict[str, Stateful] = {"unet": unet, "slow": slow, "optimizer": optimizer}
+    parts: dict[str, Stateful] = {"unet": unet, "ema": ema, "optimizer": optimizer}
     run.resume(parts)
-    read = refiner.Reader(refiner.open_base()[1])
-    gallery = Gallery(refiner.load_vae(folder), 900, folder, "refiner_gallery")
+    read = refiner.TextReader(refiner.open_base()[1])
+    gallery = LatentDataset(refiner.load_vae(folder), 900, folder, "refiner_gallery")
     run.restart_clock()
     progress, losses = 0.0, []
     while progress < 1:
@@ -138,14 +138,14 @@ def train_unet(folder: Path, minutes: float) -> None:
         scenes, x0, _, _ = gallery.batch(BATCH, fresh=int(run.step % 10 == 0))
         sections = np.random.default_rng(run.step).choice([1, 2, 3, 4], p=(0.8, 0.12, 0.05, 0.03))
         context = read(texts_for(scenes, rng, int(sections)))
-        t = draw_levels(len(scenes))
+        t = sample_timesteps(len(scenes))
         sigma, noise = diffusion.SIGMAS[t], torch.randn_like(x0)
         with torch.autocast("cpu", torch.bfloat16):
             eps = predict_noise(unet, x0 + sigma.view(-1, 1, 1, 1) * noise, sigma, t, context)
         weight = (sigma**2 * 5).clamp(max=1)
         loss = (weight * ((eps - noise) ** 2).mean((1, 2, 3))).mean() + 0.1 * diffusion.layout_loss(eps - noise, sigma)
         descend(loss, optimizer, unet.parameters())
-        follow(slow, unet, run.step)
+        update_ema(ema, unet, run.step)
         losses.append(loss.item())
         if run.step % 100 == 0:
             run.log(loss=float(np.mean(losses)))
@@ -157,7 +157,7 @@ def train_unet(folder: Path, minutes: float) -> None:
 
 
 def write_checkpoint(folder: Path, models: Path) -> Path:
-    """The averaged UNet and the turned autoencoder as one file below the models folder."""
+    """Write the averaged UNet and the rotated autoencoder as one file to the models folder."""
     unet = refiner.build_unet()
-    unet.load_state_dict(torch.load(folder / "refiner.pt", map_location="cpu", weights_only=True)["slow"])
+    unet.load_state_dict(torch.load(folder / "refiner.pt", map_location="cpu", weights_only=True)["ema"])
     return refiner.write(models, unet, refiner.load_vae(folder))

@@ -1,4 +1,4 @@
-"""A byte-pair tokenizer in CLIP's format, small enough to be learned from the captions themselves."""
+"""A small byte-pair tokenizer in CLIP's format, learned from the captions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LENGTH = 77
 
 
 def byte_symbols() -> dict[int, str]:
-    """A printable character for each byte: itself where it is visible, else one from 256 upwards."""
+    """Map each byte to a printable character: itself where visible, else one from 256 upwards."""
     visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
     symbols = {byte: chr(byte) for byte in visible}
     hidden = [byte for byte in range(256) if byte not in symbols]
@@ -26,13 +26,13 @@ BYTES = byte_symbols()
 
 
 def split_word(word: str) -> tuple[str, ...]:
-    """Byte symbols of a lower-cased word, the last one marked as the word's end."""
+    """Return the byte symbols of a lower-case word, the last one with the end-of-word mark."""
     letters = [BYTES[b] for b in word.encode("utf-8")]
     return (*letters[:-1], letters[-1] + "</w>")
 
 
 def _join(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
-    """The word with each occurrence of the pair melted into one symbol."""
+    """Merge each occurrence of the pair into one symbol."""
     out: list[str] = []
     i = 0
     while i < len(word):
@@ -46,7 +46,7 @@ def _join(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
 
 
 def learn_merges(counts: Counter[str], most: int) -> list[tuple[str, str]]:
-    """The `most` commonest pairs, one after another (Sennrich et al. 2016), ties in alphabetical order."""
+    """Learn up to `most` merges by frequency (Sennrich et al. 2016), ties in alphabetical order."""
     words = {split_word(word): n for word, n in counts.items()}
     merges: list[tuple[str, str]] = []
     while len(merges) < most:
@@ -63,7 +63,7 @@ def learn_merges(counts: Counter[str], most: int) -> list[tuple[str, str]]:
 
 
 class Tokenizer:
-    """Words to ids: 256 byte symbols, the same with `</w>`, the merges, then the start and end tokens."""
+    """Maps words to ids: 256 byte symbols, the same with `</w>`, the merges, then the start and end tokens."""
 
     def __init__(self, merges: list[tuple[str, str]]) -> None:
         symbols = [BYTES[b] for b in sorted(BYTES, key=lambda b: (len(BYTES[b].encode()), b))]
@@ -87,11 +87,11 @@ class Tokenizer:
         return tuple(self.vocabulary[part] for part in parts)
 
     def ids(self, text: str) -> list[int]:
-        """Ids of a text, without start and end."""
+        """Return the ids of a text without start and end tokens."""
         return [i for word in WORD.findall(text.lower()) for i in self.word_ids(word)]
 
     def section(self, text: str, pad: int) -> list[int]:
-        """One 77-token section: start, the text cut to 75 tokens, end, padding."""
+        """Return one 77-token section: start, the text truncated to 75 tokens, end, padding."""
         ids = [self.start, *self.ids(text)[: LENGTH - 2], self.end]
         return ids + [pad] * (LENGTH - len(ids))
 

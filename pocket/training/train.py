@@ -1,8 +1,8 @@
 """Train the pocket model: `python -m fooocus_stages.pocket.training.train STAGE --out FOLDER --minutes N`.
 
 The stages in order: vae, unet, targets, lcm, lightning, hyper, offset, film, export. Every stage can be resumed.
-The stages expansion and upscaler need none of the others: each trains its model and writes it. The stages canny, cpds,
-image-prompt and inpaint train what hangs on the committed base, and write it; so do refiner-vae, interposer and
+The stages expansion and upscaler are independent: each trains its model and writes it. The stages canny, cpds,
+image-prompt and inpaint train additions to the committed base and write them; so do refiner-vae, interposer and
 refiner, in this order.
 """
 
@@ -36,7 +36,19 @@ from . import (
     refining,
     upscaling,
 )
-from .loop import Gallery, Run, Stateful, Team, cosine, descend, follow, load_tokenizer, load_vae, set_rate, to_tensor
+from .loop import (
+    LatentDataset,
+    Run,
+    Stateful,
+    Workers,
+    cosine,
+    descend,
+    load_tokenizer,
+    load_vae,
+    set_rate,
+    to_tensor,
+    update_ema,
+)
 
 # ---------------------------------------------------------------------------------------------- the autoencoder
 
@@ -48,21 +60,21 @@ def _vae_picture(rng: np.random.Generator) -> np.ndarray:
 
 
 def train_vae(folder: Path, minutes: float) -> None:
-    """The base's autoencoder, from a thumbnail."""
+    """Train the base's autoencoder, initialised as a thumbnail."""
     vae = networks.build_vae()
-    networks.begin_as_thumbnail(vae)
-    learn_vae(vae.train(), Run(folder, "vae", minutes), pull=3e-4)
+    networks.init_as_thumbnail(vae)
+    learn_vae(vae.train(), Run(folder, "vae", minutes), kl_weight=3e-4)
 
 
 def train_refiner_vae(folder: Path, minutes: float) -> None:
-    """The refiner's autoencoder, from half of the base's."""
+    """Train the refiner's autoencoder, initialised from half of the base's channels."""
     vae = refiner.build_vae()
-    refiner.begin_like(vae, refiner.base_vae())
-    learn_vae(vae.train(), Run(folder, "refiner-vae", minutes), pull=1e-6)
+    refiner.init_from(vae, refiner.base_vae())
+    learn_vae(vae.train(), Run(folder, "refiner-vae", minutes), kl_weight=1e-6)
 
 
-def learn_vae(vae: AutoencoderKL, run: Run, pull: float) -> None:
-    """L1 + L2/2 + a little KL (`pull`) on 64-pixel crops; whole pictures in the last third, for the borders' sake."""
+def learn_vae(vae: AutoencoderKL, run: Run, kl_weight: float) -> None:
+    """Minimise L1 + L2/2 + `kl_weight` x KL on 64-pixel crops, and whole images in the last third."""
     rng = np.random.default_rng(int(time.time()))
     optimizer = torch.optim.AdamW(vae.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
     parts: dict[str, Stateful] = {"vae": vae, "optimizer": optimizer}
@@ -81,7 +93,7 @@ def learn_vae(vae: AutoencoderKL, run: Run, pull: float) -> None:
         error = decoded.float() - x
         reconstruction = error.abs().mean() + 0.5 * (error**2).mean()
         kl = 0.5 * (posterior.mean.float() ** 2 + posterior.var.float() - 1 - posterior.logvar.float()).mean()
-        loss = reconstruction + pull * kl
+        loss = reconstruction + kl_weight * kl
         descend(loss, optimizer, vae.parameters())
         if run.step % 25 == 0:
             psnr = 10 * math.log10(4 / (error**2).mean().item())
@@ -93,7 +105,7 @@ def learn_vae(vae: AutoencoderKL, run: Run, pull: float) -> None:
 
 
 def _crops(pool: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
-    """Eight crops that are not all one colour, or two whole pictures: (B, size, size, 3)."""
+    """Return eight crops, none of a single colour, or two whole images: (B, size, size, 3)."""
     if size == pool.shape[1]:
         return pool[rng.integers(len(pool), size=2)]
     picks: list[np.ndarray] = []
@@ -111,7 +123,7 @@ def _crops(pool: np.ndarray, rng: np.random.Generator, size: int) -> np.ndarray:
 def prompts(
     scenes: list[draw.Scene], rng: np.random.Generator, sections: int, empty: float = 0.1
 ) -> tuple[list[list[str]], torch.Tensor, np.ndarray]:
-    """Texts (B lists of k sections), kept (B, k) and which prompts are empty (B,)."""
+    """Return texts (B lists of k sections), weights of pooled vectors (B, k) and which prompts are empty (B,)."""
     blank = rng.random(len(scenes)) < empty
     texts = [
         data.negative_sections(sections, rng)
@@ -119,19 +131,19 @@ def prompts(
         else data.positive_sections(draw.caption(scene, rng), sections, rng)
         for scene, nothing in zip(scenes, blank, strict=True)
     ]
-    kept = np.stack([data.sum_weights(sections, rng) for _ in scenes])
+    kept = np.stack([data.pooled_weights(sections, rng) for _ in scenes])
     return texts, torch.from_numpy(kept), blank
 
 
-class Readers(nn.Module):
-    """Linear readers of the scene's six words from the pooled vector: they teach the text encoders early."""
+class SceneClassifiers(nn.Module):
+    """Linear classifiers of the scene's six fields from the pooled vector: an auxiliary loss for the text encoders."""
 
     def __init__(self) -> None:
         super().__init__()
         self.heads = nn.ModuleDict({k: nn.Linear(networks.WIDTH_G, len(v)) for k, v in draw.WORDS.items()})
 
     def forward(self, pooled: torch.Tensor, scenes: list[draw.Scene]) -> torch.Tensor:
-        """Mean cross-entropy over the fields; pooled (B, 128)."""
+        """Return the mean cross-entropy over the fields; `pooled` is (B, 128)."""
         losses = []
         for field, values in draw.WORDS.items():
             target = torch.tensor([values.index(getattr(scene, field)) for scene in scenes])
@@ -140,28 +152,28 @@ class Readers(nn.Module):
 
 
 def train_unet(folder: Path, minutes: float) -> None:
-    """UNet and text encoders together: noise prediction, min-SNR-5 weights (Hang et al. 2023), EMA."""
-    team, run, rng = Team(), Run(folder, "unet", minutes), np.random.default_rng()
+    """Train UNet and text encoders: noise prediction with min-SNR-5 weights (Hang et al. 2023) and an EMA."""
+    workers, run, rng = Workers(), Run(folder, "unet", minutes), np.random.default_rng()
     torch.manual_seed(0)
     text = diffusion.TextEncoders(load_tokenizer(folder))
     unet = networks.build_unet()
-    readers = Readers()
+    readers = SceneClassifiers()
     model = nn.ModuleDict({"unet": unet, "text": text, "readers": readers})
-    slow_unet, slow_text = copy.deepcopy(unet), copy.deepcopy(text)
-    slow = nn.ModuleDict({"unet": slow_unet, "text": slow_text, "readers": copy.deepcopy(readers)})
-    slow.requires_grad_(False)
+    ema_unet, ema_text = copy.deepcopy(unet), copy.deepcopy(text)
+    ema = nn.ModuleDict({"unet": ema_unet, "text": ema_text, "readers": copy.deepcopy(readers)})
+    ema.requires_grad_(False)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    parts: dict[str, Stateful] = {"model": model, "slow": slow, "optimizer": optimizer}
+    parts: dict[str, Stateful] = {"model": model, "ema": ema, "optimizer": optimizer}
     run.resume(parts)
     vae = load_vae(folder)
-    gallery = Gallery(vae, 1600, folder)
+    gallery = LatentDataset(vae, 1600, folder)
     torch.seed()
     run.restart_clock()
     progress, losses = 0.0, []
     while progress < 1:
-        progress = team.agree(run.tick())
+        progress = workers.broadcast(run.tick())
         set_rate(optimizer, cosine(progress, 1e-3, warm=0.02, floor=0.01))
-        scenes, x0, height, width = gallery.batch(32 // team.size)
+        scenes, x0, height, width = gallery.batch(32 // workers.size)
         sections = np.random.default_rng(run.step).choice([1, 2, 3, 4], p=(0.7, 0.17, 0.08, 0.05))
         texts, kept, blank = prompts(scenes, rng, int(sections))
         ids = torch.tensor([data.size_ids(height, width, rng) for _ in scenes], dtype=torch.float32)
@@ -178,12 +190,12 @@ def train_unet(folder: Path, minutes: float) -> None:
         loss = (weight * ((eps - noise) ** 2).mean((1, 2, 3))).mean() + 0.1 * diffusion.layout_loss(eps - noise, sigma)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss + 0.03 * reading)
-        team.mean_gradients(list(model.parameters()))
+        workers.average_gradients(list(model.parameters()))
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        if team.rank > 0:
+        if workers.rank > 0:
             continue
-        follow(slow, model, run.step)
+        update_ema(ema, model, run.step)
         losses.append(loss.item())
         if run.step % 100 == 0:
             run.log(loss=float(np.mean(losses)), reading=reading.item())
@@ -192,18 +204,18 @@ def train_unet(folder: Path, minutes: float) -> None:
             run.save(parts)
             gallery.save(folder)
         if run.step % 1000 == 0:
-            run.log(**probe(slow_unet, slow_text, vae, 32))
+            run.log(**evaluate_unseen(ema_unet, ema_text, vae, 32))
             run.restart_clock()
-    if team.rank == 0:
+    if workers.rank == 0:
         run.save(parts)
-        run.log(**probe(slow_unet, slow_text, vae, 64))
+        run.log(**evaluate_unseen(ema_unet, ema_text, vae, 64))
 
 
 @torch.no_grad()
-def probe(
+def evaluate_unseen(
     unet: nn.Module, text: diffusion.TextEncoders, vae: AutoencoderKL, count: int, steps: int = 14
 ) -> dict[str, float]:
-    """Shares of unseen captions whose background, colour and position the judge finds right (Euler, cfg 4)."""
+    """Return the fractions of unseen captions with the right background, colour and position (Euler, cfg 4)."""
     rng = np.random.default_rng(99)
     scenes = [draw.random_scene(rng, unseen=True) for _ in range(count)]
     captions = [[draw.caption(scene, rng, complete=True)] for scene in scenes]
@@ -217,7 +229,7 @@ def probe(
 
 @torch.no_grad()
 def score(vae: AutoencoderKL, x: torch.Tensor, scenes: list[draw.Scene]) -> dict[str, float]:
-    """Decode scaled latents (B, 4, h, w) and judge them."""
+    """Decode scaled latents (B, 4, h, w) and return the fraction of images with each field right."""
     right = {"background": 0, "colour": 0, "position": 0}
     for latent, scene in zip(x, scenes, strict=True):
         picture = vae.decode(latent[None] / networks.SCALING_FACTOR).sample[0]
@@ -228,7 +240,7 @@ def score(vae: AutoencoderKL, x: torch.Tensor, scenes: list[draw.Scene]) -> dict
 
 
 def run_export(folder: Path, models: Path) -> None:
-    """Write the checkpoint and the LoRAs that have been trained into the models folder."""
+    """Write the checkpoint and the trained LoRAs to the models folder."""
     unet, text = distil.load_model(folder)
     export.write_checkpoint(models, unet, text, load_vae(folder))
     for kind, rank in distil.RANKS.items():
@@ -246,14 +258,14 @@ STAGES = ("vae", "unet", "targets", "lcm", "lightning", "hyper", "offset", "film
 
 
 def run_stage(stage: str, folder: Path, minutes: float, models: Path) -> None:
-    """One stage of training."""
+    """Run one training stage."""
     if stage == "vae":
         train_vae(folder, minutes)
     elif stage == "unet":
         train_unet(folder, minutes)
     elif stage == "targets":
         distil.make_targets(folder, minutes)
-    elif stage in distil.STEPS_OF:
+    elif stage in distil.TIMESTEPS:
         distil.train_fast(stage, folder, minutes)
     elif stage in distil.LOOKS:
         distil.train_look(stage, folder, minutes)
@@ -285,12 +297,12 @@ def run_stage(stage: str, folder: Path, minutes: float, models: Path) -> None:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--out", type=Path, default=Path("pocket_training"), help="folder of checkpoints and logs")
-    parser.add_argument("--minutes", type=float, default=20.0, help="wall-clock time this stage may train")
-    parser.add_argument("--models", type=Path, default=Path("pocket_training/models"), help="where export writes")
+    parser.add_argument("--minutes", type=float, default=20.0, help="wall-clock time for this stage")
+    parser.add_argument("--models", type=Path, default=Path("pocket_training/models"), help="models folder to write to")
     arguments = parser.parse_args()
     run_stage(arguments.stage, arguments.out, arguments.minutes, arguments.models)
 

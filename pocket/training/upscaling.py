@@ -1,4 +1,4 @@
-"""The pocket's upscaler: ESRGAN's network at two per cent of its size, taught to enlarge drawings four times.
+"""Training of the 4x upscaler: ESRGAN's network at two per cent of its size.
 
 `python -m fooocus_stages.pocket.training.train upscaler --minutes 8 --models pocket/models` trains it and writes it
 under the names of Fooocus's file.
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ...pipelines.models.upscaler import Upscaler
 from ...pipelines.opencv import cv2
 from . import draw, networks
-from .loop import Run, Stateful, cosine, descend, follow, set_rate
+from .loop import Run, Stateful, cosine, descend, set_rate, update_ema
 
 FOLDER, FILE = "upscale_models", "fooocus_upscaler_s409985e5.bin"
 FEATURES, GROWTH, BLOCKS, DOUBLINGS = 24, 12, 3, 2
@@ -30,15 +30,15 @@ CONVOLUTION = re.compile(r"body\.(\d+)\.rdb(\d)\.conv(\d)\.(weight|bias)")
 
 
 def build() -> Upscaler:
-    """An untrained network that already enlarges: by bilinear interpolation, twice."""
+    """Build a network initialised as bilinear interpolation, applied twice."""
     network = Upscaler(FEATURES, GROWTH, BLOCKS, DOUBLINGS)
-    begin_as_interpolation(network)
+    init_as_bilinear(network)
     return network
 
 
 @torch.no_grad()
-def begin_as_interpolation(network: Upscaler) -> None:
-    """Let the colours pass: a nearest-neighbour doubling smoothed by 1 2 1 is bilinear interpolation."""
+def init_as_bilinear(network: Upscaler) -> None:
+    """Pass the colours through: nearest-neighbour doubling smoothed by 1 2 1 is bilinear interpolation."""
     smooth = torch.tensor([0.25, 0.5, 0.25])
     spot = torch.zeros(3, 3)
     spot[1, 1] = 1
@@ -54,14 +54,14 @@ def begin_as_interpolation(network: Upscaler) -> None:
 
 
 def picture(rng: np.random.Generator, side: int) -> np.ndarray:
-    """A square drawing, uint8 RGB (side, side, 3): a scene, or one time in four many shapes on a gradient."""
+    """Draw a scene or, one time in four, many shapes on a gradient: uint8 RGB (side, side, 3)."""
     if rng.random() < 0.25:
         return draw.draw_abstract(rng, side, side)
     return draw.draw(draw.random_scene(rng), rng, side, side)
 
 
 def shrink(large: np.ndarray, filtering: str) -> np.ndarray:
-    """A picture four times smaller, by the mean of an area or by bicubic interpolation of a softened one."""
+    """Downscale an image four times, by area or by blur and bicubic interpolation."""
     size = (large.shape[1] // SCALE, large.shape[0] // SCALE)
     if filtering == "area":
         return cv2.resize(large, size, interpolation=cv2.INTER_AREA)
@@ -70,13 +70,13 @@ def shrink(large: np.ndarray, filtering: str) -> np.ndarray:
 
 
 def pair(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A drawing and the same four times smaller, uint8, as small as 48 pixels and as large as 128."""
+    """Return a drawing of 48 to 128 pixels and the same at four times that size, uint8."""
     large = picture(rng, SCALE * int(rng.choice([48, 64, 96, 128])))
     return shrink(large, str(rng.choice(["area", "cubic"]))), large
 
 
 def patches(pool: list[tuple[np.ndarray, np.ndarray]], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Small (B, 3, P, P) and large (B, 3, 4P, 4P) patches in 0…1, most of them not of one colour."""
+    """Return small (B, 3, P, P) and large (B, 3, 4P, 4P) patches in 0…1, few of them of a single colour."""
     smalls: list[np.ndarray] = []
     larges: list[np.ndarray] = []
     while len(smalls) < BATCH:
@@ -93,18 +93,18 @@ def patches(pool: list[tuple[np.ndarray, np.ndarray]], rng: np.random.Generator)
 
 
 def to_unit(pictures: np.ndarray) -> Tensor:
-    """uint8 (B, H, W, 3) to float32 (B, 3, H, W) in 0…1, channels last in memory."""
+    """Convert uint8 (B, H, W, 3) to float32 (B, 3, H, W) in 0…1, channels last in memory."""
     x = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255
     return x.contiguous(memory_format=torch.channels_last)
 
 
 def train(folder: Path, minutes: float) -> None:
-    """Root of the squared error, with a floor (Charbonnier's loss, Lai et al. 2017), on patches; with an average."""
+    """Minimise the Charbonnier loss (Lai et al. 2017) on patches, with an EMA of the weights."""
     run, rng = Run(folder, "upscaler", minutes), np.random.default_rng()
     network = build()
-    slow = copy.deepcopy(network).requires_grad_(False)
+    ema = copy.deepcopy(network).requires_grad_(False)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
-    parts: dict[str, Stateful] = {"network": network, "slow": slow, "optimizer": optimizer}
+    parts: dict[str, Stateful] = {"network": network, "ema": ema, "optimizer": optimizer}
     run.resume(parts)
     pool = [pair(rng) for _ in range(POOL)]
     run.restart_clock()
@@ -118,7 +118,7 @@ def train(folder: Path, minutes: float) -> None:
             error = network(small).float() - large
         loss = (error**2 + 1e-5).sqrt().mean()
         descend(loss, optimizer, network.parameters(), max_norm=0.5)
-        follow(slow, network, run.step, decay=0.995)
+        update_ema(ema, network, run.step, decay=0.995)
         errors.append(float((error.detach() ** 2).mean()))
         if run.step % 100 == 0:
             run.log(psnr=float(-10 * np.log10(np.mean(errors))))
@@ -129,7 +129,7 @@ def train(folder: Path, minutes: float) -> None:
 
 
 def published_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A network's weights under the names of Fooocus's file: ESRGAN's first ones, `residual_block_` for its `RDB`."""
+    """Rename a network's weights as in Fooocus's file: ESRGAN's old names with `residual_block_` for `RDB`."""
     return {_published(key): tensor for key, tensor in state.items()}
 
 
@@ -142,8 +142,8 @@ def _published(key: str) -> str:
 
 
 def write(folder: Path, models: Path) -> Path:
-    """The averaged network in float16, as torch saves it, below the models folder."""
-    state = torch.load(folder / "upscaler.pt", map_location="cpu", weights_only=True)["slow"]
+    """Write the averaged network in float16 with torch.save to the models folder."""
+    state = torch.load(folder / "upscaler.pt", map_location="cpu", weights_only=True)["ema"]
     half = {key: tensor.half().contiguous().clone() for key, tensor in published_names(state).items()}
     path = models / FOLDER / FILE
     path.parent.mkdir(parents=True, exist_ok=True)

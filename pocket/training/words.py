@@ -1,6 +1,6 @@
-"""Words that surround a caption in real prompts: qualities, styles, media, and what negatives forbid.
+"""Words that surround a caption in real prompts: qualities, styles, media, and typical negative prompts.
 
-The model learns to look past them. They also feed the tokenizer, so that common words cost one token.
+The model learns to ignore them. The tokenizer is learned from them as well, so that common words are one token.
 """
 
 from __future__ import annotations
@@ -75,36 +75,36 @@ FRAMES = (
 
 
 def phrases(text: str) -> list[str]:
-    """The comma-separated phrases of a block."""
+    """Return the comma-separated phrases of a block."""
     return [" ".join(p.split()) for p in text.split(",")]
 
 
 def style_phrases(field: str) -> list[str]:
-    """The phrases of the pack's own styles, prompts or negative prompts, without the place of the prompt."""
+    """Return the phrases of the pack's own styles, of prompts or negative prompts, without the placeholder."""
     styles = [s for file in sorted(HERE.glob("*_styles.json")) for s in json.loads(file.read_text("utf-8"))]
     texts = [re.sub(r"\{prompt\}|[():\d.]", "", style.get(field, "")) for style in styles]
     return [phrase for text in texts for phrase in phrases(text) if phrase]
 
 
 def without_world(texts: list[str]) -> list[str]:
-    """The phrases that name no colour, shape or pattern of the world, so that filler never contradicts a caption."""
+    """Return the phrases that name no colour, shape or pattern, so that filler never contradicts a caption."""
     world = {*draw.COLOURS, *draw.SHAPES, *draw.PATTERNS, "stars"}
     return [text for text in texts if not world & set(text.split())]
 
 
-PRAISE = without_world(phrases(QUALITIES) + phrases(MEDIA) + style_phrases("prompt"))
-BLAME = without_world(phrases(FORBIDDEN) + style_phrases("negative_prompt"))
+POSITIVE_FILLER = without_world(phrases(QUALITIES) + phrases(MEDIA) + style_phrases("prompt"))
+NEGATIVE_FILLER = without_world(phrases(FORBIDDEN) + style_phrases("negative_prompt"))
 
 
 def filler(rng: np.random.Generator, pool: list[str], most: int = 10) -> str:
-    """One to `most` phrases of the pool in random order, sometimes without their commas."""
+    """Return one to `most` random phrases of the pool, sometimes without commas."""
     picks = [pool[i] for i in rng.integers(len(pool), size=int(rng.integers(1, most + 1)))]
     return (", " if rng.random() < 0.8 else " ").join(picks)
 
 
 def wrap(text: str, rng: np.random.Generator, most: int = 5) -> str:
-    """The text inside one of the frames that style words make around a prompt."""
+    """Put the text into one of the frames that styles use around a prompt."""
     frame = FRAMES[int(rng.integers(len(FRAMES)))]
     pieces = frame.split("{more}")
-    wrapped = pieces[0] + "".join(filler(rng, PRAISE, most) + piece for piece in pieces[1:])
+    wrapped = pieces[0] + "".join(filler(rng, POSITIVE_FILLER, most) + piece for piece in pieces[1:])
     return wrapped.replace("{}", text)

@@ -1,4 +1,4 @@
-"""The frozen base: what trainings take for its latents and its words is what the pack makes of them."""
+"""The frozen base: training computes the same latents and text embeddings as the pack."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ def drawn() -> np.ndarray:
 def test_latents_are_in_the_network_s_scale():
     pictures = drawn()
     encoded = vae.encode(LocalHost(device="cpu"), refiner.open_base()[2], from_uint8(torch.from_numpy(pictures)), None)
-    latents = base.latents_of(base.open_base(), to_tensor(pictures))
+    latents = base.encode_latents(base.open_base(), to_tensor(pictures))
     torch.testing.assert_close(latents, encoded["samples"] * SCALE, rtol=0, atol=0.05)  # bfloat16
 
 
 def test_an_album_s_latents_are_in_the_network_s_scale():
-    pages = inpainting._pages(24, np.random.default_rng(0))
-    assert pages
-    for _, latents, masked, holes in pages:
+    buckets = inpainting._buckets(24, np.random.default_rng(0))
+    assert buckets
+    for _, latents, masked, holes in buckets:
         assert latents.shape == masked.shape == (len(holes), 4, *holes.shape[2:])
         assert 0.6 < latents.std() < 1.3
 
 
 def test_texts_of_one_section_are_sections_of_one_text():
     frozen = base.open_base()
-    one = base.told(frozen, ["a red circle", ""], (64, 64), np.random.default_rng(0))
-    same = base.told_in_sections(frozen, [["a red circle"], [""]], (64, 64), np.random.default_rng(0))
+    one = base.condition_for(frozen, ["a red circle", ""], (64, 64), np.random.default_rng(0))
+    same = base.condition_for_sections(frozen, [["a red circle"], [""]], (64, 64), np.random.default_rng(0))
     assert torch.equal(one.context, same.context)
     assert torch.equal(one.pooled, same.pooled)
-    two = base.told_in_sections(frozen, [["a red circle", "sharp"], ["", ""]], (64, 64), np.random.default_rng(0))
+    two = base.condition_for_sections(frozen, [["a red circle", "sharp"], ["", ""]], (64, 64), np.random.default_rng(0))
     assert two.context.shape[1] == 2 * one.context.shape[1]
     torch.testing.assert_close(two.context[0, :77], one.context[0], rtol=0, atol=1e-5)

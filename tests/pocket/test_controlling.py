@@ -1,4 +1,4 @@
-"""The pocket's control-LoRAs: what they begin as, how they are written, and pictures that follow their hints."""
+"""The pocket's control-LoRAs: initialisation, file format, and images that follow their hints."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_an_untrained_one_changes_nothing_and_learns_everywhere_but_in_the_base(
     network, tensors = controlling.attach("canny", controlling.build_tensors(frozen.unet), frozen.unet)
     x, t = torch.randn(2, 4, 8, 8), torch.tensor([700, 300])
     hints = torch.rand(2, 3, 64, 64)
-    told = base.told(frozen, ["a red circle", ""], (64, 64), np.random.default_rng(0))
-    eps = controlling.steered_noise(frozen, network, x, t, told, hints)
+    told = base.condition_for(frozen, ["a red circle", ""], (64, 64), np.random.default_rng(0))
+    eps = controlling.predict_noise_with_control(frozen, network, x, t, told, hints)
     plain = diffusion.predict_noise(frozen.unet, x, diffusion.SIGMAS[t], t, told)
     torch.testing.assert_close(eps, plain)
     eps.square().mean().backward()
@@ -61,11 +61,11 @@ def test_each_file_is_a_small_control_lora_and_says_what_it_is(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pictures_follow_their_own_hints_and_not_anothers(kind):
-    studio = painting.open_studio(painting.MODELS, "Speed", [])
-    studio = replace(studio, settings=replace(studio.settings, steps=10))
-    found = evaluate_hints.follow_control(studio, kind, count=4, weight=1.0, stop_at=1.0, batch=4)
-    assert found.tally.right["position"] == 4
-    assert found.tally.right["background"] >= 3
+    pipeline = painting.open_pipeline(painting.MODELS, "Speed", [])
+    pipeline = replace(pipeline, settings=replace(pipeline.settings, steps=10))
+    found = evaluate_hints.follow_control(pipeline, kind, count=4, weight=1.0, stop_at=1.0, batch=4)
+    assert found.score.right["position"] == 4
+    assert found.score.right["background"] >= 3
     assert np.mean(found.own) > np.mean(found.others) + 0.25
 
 

@@ -1,4 +1,4 @@
-"""The drawn world: seeded, readable by the judge, and split cleanly."""
+"""The drawings: seeded, readable by the judge, and split into seen and unseen scenes."""
 
 from __future__ import annotations
 

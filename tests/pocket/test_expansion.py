@@ -1,4 +1,4 @@
-"""The pocket's expansion model: its words change nothing in a picture, and it can be trained again."""
+"""The pocket's expansion model: its words change nothing in an image, and training can be resumed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMMITTED = painting.MODELS / expansion.FOLDER
 
 @pytest.fixture(scope="module")
 def read() -> tokenizer.Tokenizer:
-    """The tokenizer with which the pocket model reads."""
+    """The pocket model's CLIP tokenizer."""
     return tokenizer.load(next((painting.MODELS / "checkpoints").glob("*.tokenizer")))
 
 

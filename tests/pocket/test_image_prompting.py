@@ -1,4 +1,4 @@
-"""The pocket's image prompts: what is trained is what the pack reads, and pictures take over colours."""
+"""The pocket's image prompts: training and the pack agree, and image prompts transfer colours."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ def frozen():
 def test_what_is_trained_is_written_and_read_as_the_pack_reads_it(tmp_path, monkeypatch, frozen):
     monkeypatch.setattr(controlling, "SIZES", ((64, 64, 4),))
     monkeypatch.setattr(ours, "POOL", 4)
-    monkeypatch.setattr(ours, "NAMING_SHARE", 0.0)
+    monkeypatch.setattr(ours, "NAMING_FRACTION", 0.0)
     for steps in (1, 2):
         ours.train(tmp_path, minutes=1e-9)  # one step
         assert torch.load(tmp_path / "image-prompt.pt", weights_only=True)["step"] == steps
     ours.write(tmp_path, tmp_path)
-    eye = ours.Eye(attention.widths(frozen.unet))
-    eye.load_state_dict(torch.load(tmp_path / "image-prompt.pt", weights_only=True)["eye"])
-    eye.half().float()
+    model = ours.ImagePromptModel(attention.widths(frozen.unet))
+    model.load_state_dict(torch.load(tmp_path / "image-prompt.pt", weights_only=True)["model"])
+    model.half().float()
 
     host = LocalHost([tmp_path], device="cpu")
     drawing = draw.draw(draw.Scene("cross", "red", "blue"), np.random.default_rng(0), 96, 128)
     seen = image_prompt.load(host, f"{ours.ADAPTERS[0]}.bin", f"{ours.VISION}.safetensors")
     (hint,) = image_prompt.prompt(host, seen, from_uint8(torch.from_numpy(drawing))[None], weight=0.8, stop_at=1.0)
-    model = painting.open_studio(painting.MODELS, "Speed", []).model
-    at_run_time = image_hints.reading(model, (hint,), 2, 1, torch.device("cpu"))(0.0)
+    whole = painting.open_pipeline(painting.MODELS, "Speed", []).model
+    at_run_time = image_hints.reading(whole, (hint,), 2, 1, torch.device("cpu"))(0.0)
     x, sigma, t = torch.randn(2, 4, 8, 8), torch.tensor([4.0, 4.0]), torch.tensor([700, 700])
-    told = base.told(frozen, ["a star", ""], (64, 64), np.random.default_rng(0))
+    told = base.condition_for(frozen, ["a star", ""], (64, 64), np.random.default_rng(0))
     with torch.no_grad():
-        tokens = torch.cat([eye(ours.to_pixels([drawing])), eye.negative])
-        with ours.looking(frozen.unet, eye, tokens, weight=0.8):
+        tokens = torch.cat([model(ours.to_pixels([drawing])), model.negative])
+        with ours.image_prompt_attached(frozen.unet, model, tokens, weight=0.8):
             trained = diffusion.predict_noise(frozen.unet, x, sigma, t, told)
         with attention.reading(frozen.unet, at_run_time):
             torch.testing.assert_close(
@@ -72,20 +72,20 @@ def test_the_committed_adapters_belong_to_the_base(adapter, frozen):
 
 
 def test_colours_of_a_picture_are_taken_over():
-    studio = painting.open_studio(painting.MODELS, "Speed", [])
-    studio = replace(studio, settings=replace(studio.settings, steps=10))
-    found = evaluate_hints.follow_image_prompt(studio, count=4, weight=1.0, stop_at=1.0, batch=4)
+    pipeline = painting.open_pipeline(painting.MODELS, "Speed", [])
+    pipeline = replace(pipeline, settings=replace(pipeline.settings, steps=10))
+    found = evaluate_hints.follow_image_prompt(pipeline, count=4, weight=1.0, stop_at=1.0, batch=4)
     assert found.right["background"] >= 3
     assert found.right["colour"] >= 3
     assert found.right["position"] >= 3
 
 
-def test_the_picture_beside_a_silent_caption_shares_what_the_caption_hides():
+def test_the_image_beside_an_incomplete_caption_has_what_the_caption_leaves_out():
     rng = np.random.default_rng(4)
     silent = 0
     for _ in range(60):
         scene = draw.random_scene(rng)
-        text, shown = ours.lesson(scene, rng)
+        text, shown = ours.training_example(scene, rng)
         assert (shown.colour, shown.background) == (scene.colour, scene.background)
         assert not set(text.replace(",", "").split()) & set(draw.COLOURS)
         assert text or shown == scene

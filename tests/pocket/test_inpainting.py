@@ -1,4 +1,4 @@
-"""The pocket's inpaint engine: what it begins as, how it is written, and what it paints into a hole."""
+"""The pocket's inpaint engine: initialisation, file format, and what it paints into a hole."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ VERSIONS = list(inpainting.CHANGED)
 PICTURES = painting.MODELS.parent / "pictures"
 
 
-def page_of(sides: tuple[int, int], count: int = 2) -> inpainting.Page:
+def page_of(sides: tuple[int, int], count: int = 2) -> inpainting.Bucket:
     scene = draw.Scene("circle", "red", "blue")
     latents = torch.randn(2, count, 4, *sides)
     holes = torch.zeros(count, 1, *sides)
     holes[:, :, 2:6, 1:5] = 1
-    return inpainting.Page((scene,) * count, latents[0], latents[1], holes)
+    return inpainting.Bucket((scene,) * count, latents[0], latents[1], holes)
 
 
 def test_an_untrained_one_changes_nothing_and_learns_where_its_version_does():
     frozen = base.open_base()
     frozen.unet.requires_grad_(False)
     torch.manual_seed(0)
-    page, t, noise = page_of((8, 8)), torch.tensor([700, 300]), torch.randn(2, 4, 8, 8)
-    told = base.told(frozen, ["a red circle", ""], (64, 64), np.random.default_rng(0))
+    bucket, t, noise = page_of((8, 8)), torch.tensor([700, 300]), torch.randn(2, 4, 8, 8)
+    told = base.condition_for(frozen, ["a red circle", ""], (64, 64), np.random.default_rng(0))
     sigma = diffusion.SIGMAS[t]
-    plain = diffusion.predict_noise(frozen.unet, page.latents + sigma.view(2, 1, 1, 1) * noise, sigma, t, told)
+    plain = diffusion.predict_noise(frozen.unet, bucket.latents + sigma.view(2, 1, 1, 1) * noise, sigma, t, told)
     engine = inpainting.Engine(frozen.unet)
     learned = {}
     for version in VERSIONS:
         engine.zero_grad()
         engine.choose(version)
-        eps = inpainting.noise_in_hole(frozen.unet, engine.head, page, t, noise, told)
+        eps = inpainting.noise_in_hole(frozen.unet, engine.head, bucket, t, noise, told)
         torch.testing.assert_close(eps, plain)
-        inpainting.loss_in_hole(eps - noise, sigma, page.holes).backward()
+        inpainting.loss_in_hole(eps - noise, sigma, bucket.holes).backward()
         assert engine.head.grad.abs().sum() > 0
         learned[version] = {name for name, change in engine.changes.items() if change.difference.grad is not None}
     assert learned["v1"] < learned["v2.5"] < learned["v2.6"] == set(engine.changes)
@@ -122,22 +122,22 @@ def test_the_edge_of_a_hole_lies_inside_and_not_along_the_picture_s_own():
 def test_each_committed_patch_is_small_and_fits_the_committed_model(version):
     model = refiner.open_base()[0]
     patch = inpaint_patch.load_patch(COMMITTED / INPAINT_PATCHES[version], model)
-    assert all(inpainting.changed_by(version, name) for name in patch.deltas)
+    assert all(inpainting.is_changed_by(version, name) for name in patch.deltas)
     assert inpaint_patch.load_head(COMMITTED / INPAINT_HEAD, model).abs().sum() > 0
     assert (COMMITTED / INPAINT_PATCHES[version]).stat().st_size < 1_200_000
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_what_is_asked_for_comes_into_the_hole(version):
-    studio = painting.open_studio(painting.MODELS, "Extreme Speed", [])
+    pipeline = painting.open_pipeline(painting.MODELS, "Extreme Speed", [])
     scene = draw.Scene("square", "blue", "yellow", size="large")
     before = np.array(Image.open(PICTURES / "example.png").convert("RGB"))
     hole = np.array(Image.open(PICTURES / "example_mask.png"))[..., 0] > 127
-    prompts = painting.composed(studio, ["a large blue square on a yellow background, in the centre"], "", 0)
-    after = evaluate_inpaint.paint_into(studio, version, before[None], hole, prompts, 1)[0]
+    prompts = painting.composed(pipeline, ["a large blue square on a yellow background, in the centre"], "", 0)
+    after = evaluate_inpaint.paint_into(pipeline, version, before[None], hole, prompts, 1)[0]
     assert draw.judge(before) == draw.Verdict("yellow", "red", "centre")
     assert draw.judge(after) == draw.Verdict("yellow", "blue", "centre")
-    found = evaluate_inpaint.Painted()
+    found = evaluate_inpaint.InpaintScore()
     found.add(scene, before, after, hole)
     assert found.grounds == 1
     assert found.seams[0] < 12

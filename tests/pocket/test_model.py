@@ -1,4 +1,4 @@
-"""The committed model: small, honest about itself, and able to paint what it is asked for."""
+"""The committed model: small, with metadata that names it, and able to draw what is asked for."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def test_each_file_says_what_it_is(path):
 
 @pytest.mark.parametrize("performance", ["Speed", "Extreme Speed", "Lightning", "Hyper-SD"])
 def test_a_red_circle_is_red(performance):
-    studio = painting.open_studio(painting.MODELS, performance, [])
+    pipeline = painting.open_pipeline(painting.MODELS, performance, [])
     if performance == "Speed":
-        studio = replace(studio, settings=replace(studio.settings, steps=12))
-    prompt = compose_with(studio.host, "a large red circle on a white background, on the left")[0][0]
-    verdict = draw.judge(painting.paint(studio, [prompt], 3, 128, 128)[0])
+        pipeline = replace(pipeline, settings=replace(pipeline.settings, steps=12))
+    prompt = compose_with(pipeline.host, "a large red circle on a white background, on the left")[0][0]
+    verdict = draw.judge(painting.paint(pipeline, [prompt], 3, 128, 128)[0])
     assert verdict == draw.Verdict("white", "red", "left")
 
 
 def test_one_picture_is_the_same_alone_and_in_a_batch():
-    studio = painting.open_studio(painting.MODELS, "Speed", [])
-    studio = replace(studio, settings=replace(studio.settings, steps=4))
-    prompts = compose_with(studio.host, "a blue star on a yellow background", count=2)[0]
-    alone = painting.paint(studio, [prompts[0]], 5, 128, 128)[0]
-    together = painting.paint(studio, list(prompts), 5, 128, 128)[0]
+    pipeline = painting.open_pipeline(painting.MODELS, "Speed", [])
+    pipeline = replace(pipeline, settings=replace(pipeline.settings, steps=4))
+    prompts = compose_with(pipeline.host, "a blue star on a yellow background", count=2)[0]
+    alone = painting.paint(pipeline, [prompts[0]], 5, 128, 128)[0]
+    together = painting.paint(pipeline, list(prompts), 5, 128, 128)[0]
     assert abs(alone.astype(int) - together.astype(int)).max() <= 2

@@ -1,4 +1,4 @@
-"""What training relies on: folded statistics change nothing but the scale, and exported LoRAs mean what was trained."""
+"""Helpers of training: folded statistics change only the scale, and exported LoRAs equal the trained ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fooocus_stages.pocket.training import low_rank, networks
 def test_folding_statistics_keeps_what_is_decoded():
     torch.manual_seed(0)
     vae = networks.build_vae().eval()
-    networks.begin_as_thumbnail(vae)
+    networks.init_as_thumbnail(vae)
     picture = torch.rand(1, 3, 32, 32) * 2 - 1
     mean, std = torch.tensor([0.1, -0.2, 0.3, 0.0]), torch.tensor([0.5, 0.7, 0.9, 1.1])
     with torch.no_grad():
@@ -27,7 +27,7 @@ def test_folding_statistics_keeps_what_is_decoded():
 def test_an_untrained_autoencoder_begins_as_a_thumbnail():
     torch.manual_seed(0)
     vae = networks.build_vae().eval()
-    networks.begin_as_thumbnail(vae)
+    networks.init_as_thumbnail(vae)
     picture = torch.full((1, 3, 64, 64), -0.5)
     picture[:, 0, 16:48, 16:48] = 0.8
     with torch.no_grad():
@@ -52,7 +52,7 @@ def test_a_lower_rank_begins_near_the_higher_one():
     first, second = (torch.nn.ModuleDict({"linear": torch.nn.Linear(5, 7)}) for _ in range(2))
     added, other = low_rank.attach(first, 2), low_rank.attach(second, 2)
     torch.nn.init.normal_(other["linear"].up)
-    low_rank.begin_like(added, other.state_dict())
+    low_rank.init_from(added, other.state_dict())
     torch.testing.assert_close(low_rank_product(added), low_rank_product(other))
 
 

@@ -1,4 +1,4 @@
-"""The judges of hints: they know every shape that is drawn, and edges that agree from edges that do not."""
+"""The judges of hints: they recognise every shape, and tell matching edges from others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pocket's second model: latents along axes of their own, an interposer that knows them, and refined pictures."""
+"""The pocket's refiner: rotated latents, an interposer for them, and refined images."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def test_the_file_is_one_of_sd15_without_text_encoders(found):
 def test_turning_latents_changes_their_axes_and_nothing_that_is_decoded(shown):
     torch.manual_seed(0)
     vae = refiner.build_vae().eval()
-    refiner.begin_like(vae, refiner.open_base()[2].network.module)
+    refiner.init_from(vae, refiner.open_base()[2].network.module)
     small = shown[:2, :, ::2, ::2]
     with torch.no_grad():
         before = vae.encode(small).latent_dist.mean
         decoded = vae.decode(before).sample
         flat = before.transpose(0, 1).flatten(1)
-        refiner.turn_latents(vae, flat.mean(1), torch.cov(flat))
+        refiner.rotate_latents(vae, flat.mean(1), torch.cov(flat))
         after = vae.encode(small).latent_dist
         torch.testing.assert_close(vae.decode(after.mean).sample, decoded, atol=1e-3, rtol=0)
     scaled = (after.mean * refiner.SCALING_FACTOR).transpose(0, 1).flatten(1)
@@ -68,12 +68,12 @@ def test_training_reads_a_prompt_as_the_refiner_gets_it(found):
     text = "a small dotted green star on a black background"
     tokens, _ = encode_text(clip, text, torch.device("cpu"))
     at_run_time = refiners.separated([[tokens, {}]], base, found.model)[0][0]
-    torch.testing.assert_close(refiner.Reader(clip)([[text]]), at_run_time)
+    torch.testing.assert_close(refiner.TextReader(clip)([[text]]), at_run_time)
 
 
 def test_the_interposer_makes_the_refiners_latents_of_the_bases(found, shown):
-    base = refiner.means_of(refiner.open_base()[2].network.module, shown)
-    own = refiner.means_of(found.vae.network.module, shown) * refiner.SCALING_FACTOR
+    base = refiner.encode_means(refiner.open_base()[2].network.module, shown)
+    own = refiner.encode_means(found.vae.network.module, shown) * refiner.SCALING_FACTOR
     turned = convert(load_interposer(INTERPOSER), base) * refiner.SCALING_FACTOR
     unturned = base * networks.SCALING_FACTOR
     assert (turned - own).square().mean() < 0.1 * own.var()
@@ -94,7 +94,7 @@ def test_an_interposer_reads_back_as_it_was_trained(tmp_path):
 
 @pytest.fixture
 def begun(tmp_path):
-    """A folder of training that has an autoencoder, pairs of latents and a gallery, all of them random."""
+    """A training folder with an autoencoder, latent pairs and a dataset of random values."""
     torch.manual_seed(5)
     torch.save(refiner.build_vae().state_dict(), tmp_path / "refiner_vae_turned.pt")
     pairs = {name: torch.randn(refining.PAIRS, 4, 16, 16) for name in ("base", "refiner")}
@@ -117,10 +117,10 @@ def test_a_training_can_be_begun_again(begun, stage, train):
 
 
 def test_a_trained_checkpoint_reads_back(begun):
-    torch.save({"slow": refiner.build_unet().half().float().state_dict()}, begun / "refiner.pt")
+    torch.save({"ema": refiner.build_unet().half().float().state_dict()}, begun / "refiner.pt")
     path = refining.write_checkpoint(begun, begun / "models")
     again = refiners.load_refiner(LocalHost([begun / "models"], device="cpu"), path.name)
-    trained = torch.load(begun / "refiner.pt", weights_only=True)["slow"]
+    trained = torch.load(begun / "refiner.pt", weights_only=True)["ema"]
     state = again.model.network.module.state_dict()
     assert state.keys() == trained.keys()
     assert all(torch.equal(state[name].flatten(), trained[name].flatten()) for name in trained)
@@ -128,15 +128,15 @@ def test_a_trained_checkpoint_reads_back(begun):
 
 @pytest.mark.parametrize("at", [0.4, 0.8])
 def test_a_refined_picture_shows_what_was_asked_for(at):
-    studio = painting.open_studio(painting.MODELS, "Speed", [])
-    studio = replace(studio, settings=replace(studio.settings, steps=15))
-    studio = painting.with_refiner(studio, at)
-    prompt = compose_with(studio.host, "a large red circle on a white background, on the left")[0][0]
-    verdict = draw.judge(painting.paint(studio, [prompt], 3, 128, 128)[0])
+    pipeline = painting.open_pipeline(painting.MODELS, "Speed", [])
+    pipeline = replace(pipeline, settings=replace(pipeline.settings, steps=15))
+    pipeline = painting.with_refiner(pipeline, at)
+    prompt = compose_with(pipeline.host, "a large red circle on a white background, on the left")[0][0]
+    verdict = draw.judge(painting.paint(pipeline, [prompt], 3, 128, 128)[0])
     assert verdict == draw.Verdict("white", "red", "left")
 
 
-def test_the_share_must_be_one(host, found):
+def test_a_switch_outside_0_to_1_is_an_error(host, found):
     base, _, vae = refiner.open_base()
     with pytest.raises(BadValue, match=r"switch_at is 1\.5"):
         refiners.with_refiner(host, base, vae, found, at=1.5)

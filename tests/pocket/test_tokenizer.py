@@ -1,4 +1,4 @@
-"""The small tokenizer: CLIP's format, read alike by its trainer and by transformers."""
+"""The small tokenizer: CLIP's format, with the same ids in training and in transformers."""
 
 from __future__ import annotations
 

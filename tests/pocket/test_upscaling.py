@@ -1,4 +1,4 @@
-"""The pocket's upscaler: it begins as interpolation, is written under Fooocus's names, and beats bicubic."""
+"""The pocket's upscaler: initialised as interpolation, written under Fooocus's names, better than bicubic."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_an_untrained_network_interpolates_in_its_interior():
 def test_what_is_written_reads_back_as_the_same_network(tmp_path):
     torch.manual_seed(1)
     network = upscaling.build().half().float()
-    torch.save({"slow": network.state_dict()}, tmp_path / "upscaler.pt")
+    torch.save({"ema": network.state_dict()}, tmp_path / "upscaler.pt")
     again = load_upscaler(upscaling.write(tmp_path, tmp_path / "models"))
     small = torch.rand(1, 3, 9, 11)
     with torch.no_grad():
@@ -62,6 +62,6 @@ def test_a_small_picture_is_the_large_one_at_a_quarter(filtering):
 
 
 def test_it_beats_bicubic_interpolation_on_unseen_scenes():
-    ours, theirs = evaluate.gains(LocalHost([painting.MODELS], device="cpu"), "scenes", count=6).T
+    ours, theirs = evaluate.psnr_of_upscalers(LocalHost([painting.MODELS], device="cpu"), "scenes", count=6).T
     assert ours.mean() >= theirs.mean() + 2
     assert (ours > theirs).all()
