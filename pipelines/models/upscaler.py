@@ -1,4 +1,4 @@
-"""Super-resolution by ESRGAN's RRDB network (Wang et al. 2018), in any of the layouts that its files come in.
+"""Super-resolution by ESRGAN's RRDB network (Wang et al. 2018) and ESRGAN+, in every layout of their files.
 
 Fooocus modules/upscaler.py; its own file writes `residual_block_` for the `RDB` of the first ESRGAN files.
 """
@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad, pixel_unshuffle
 
 from ..errors import BadFile
+from .upscaler_kinds import architecture_of
 from .weights.files import Weights, read_content
 from .weights.filling import build, explained, fill, to_dtype
 from .weights.key_names import Part
 
 CONVOLUTIONS = 5
 DENSE_BLOCKS = 3
-WRAPPERS = ("params_ema", "params", "state_dict", "model")
+WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
+PREFIX = re.compile(r"^(?:module\.|netG\.)+")
 REACH = 2  # how far the convolutions behind the trunk look, in its cells
 HEAD_BYTES = 1 << 28  # activations at full size that the head keeps at once
 
@@ -29,29 +31,37 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 class DenseBlock(nn.Module):
-    """Five convolutions, each reading the input and all before it; the last is added to the input at 0.2."""
+    """Five convolutions, each reading the input and all before it; the last is added to the input at 0.2.
 
-    def __init__(self, features: int, growth: int) -> None:
+    `plus`: the residuals of ESRGAN+ (Rakotonirina and Rasoanaivo 2020, arXiv 2001.08073, figure 3) inside the block: a
+    1×1 convolution of the input is added to the second output, and that sum to the fourth.
+    """
+
+    def __init__(self, features: int, growth: int, plus: bool = False) -> None:
         super().__init__()
+        self.conv1x1 = nn.Conv2d(features, growth, 1, bias=False) if plus else None
         for k in range(CONVOLUTIONS):
             out = growth if k < CONVOLUTIONS - 1 else features
             self.add_module(f"conv{k + 1}", nn.Conv2d(features + k * growth, out, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
-        known = x
+        known, residual = x, None if self.conv1x1 is None else self.conv1x1(x)
         for k in range(1, CONVOLUTIONS):
-            known = torch.cat([known, _leaky(self.get_submodule(f"conv{k}")(known))], dim=1)
+            output = _leaky(self.get_submodule(f"conv{k}")(known))
+            if residual is not None and k % 2 == 0:
+                output = residual = output + residual
+            known = torch.cat([known, output], dim=1)
         return x + 0.2 * cast(Tensor, self.get_submodule(f"conv{CONVOLUTIONS}")(known))
 
 
 class ResidualDense(nn.Module):
     """Three dense blocks, added to the input at 0.2."""
 
-    def __init__(self, features: int, growth: int) -> None:
+    def __init__(self, features: int, growth: int, plus: bool = False) -> None:
         super().__init__()
         self.blocks = [f"rdb{j + 1}" for j in range(DENSE_BLOCKS)]
         for name in self.blocks:
-            self.add_module(name, DenseBlock(features, growth))
+            self.add_module(name, DenseBlock(features, growth, plus))
 
     def forward(self, x: Tensor) -> Tensor:
         y = x
@@ -61,18 +71,20 @@ class ResidualDense(nn.Module):
 
 
 class Upscaler(nn.Module):
-    """Pictures (B, 3, H, W) in 0…1 to (B, 3, k·H, k·W), about 0…1, not clamped.
+    """Images (B, 3, H, W) in 0…1 to (B, 3, k·H, k·W), about 0…1, not clamped.
 
-    `doublings` nearest-neighbour enlargements behind the trunk; `unshuffle` is how many times smaller the trunk sees
-    the picture (Real-ESRGAN's ×2 and ×1 networks), so k = 2^doublings / unshuffle.
+    `doublings` nearest-neighbour enlargements follow the trunk, which sees the image `unshuffle` times smaller
+    (Real-ESRGAN's ×2 and ×1 networks), so k = 2^doublings / unshuffle. `plus`: the blocks are those of ESRGAN+.
     """
 
-    def __init__(self, features: int, growth: int, blocks: int, doublings: int, unshuffle: int = 1) -> None:
+    def __init__(
+        self, features: int, growth: int, blocks: int, doublings: int, unshuffle: int = 1, plus: bool = False
+    ) -> None:
         super().__init__()
         self.unshuffle = unshuffle
         self.enlarged: int = 2**doublings
         self.conv_first = nn.Conv2d(3 * unshuffle**2, features, 3, padding=1)
-        self.body = nn.Sequential(*(ResidualDense(features, growth) for _ in range(blocks)))
+        self.body = nn.Sequential(*(ResidualDense(features, growth, plus) for _ in range(blocks)))
         self.conv_body = nn.Conv2d(features, features, 3, padding=1)
         self.ups = nn.ModuleList(nn.Conv2d(features, features, 3, padding=1) for _ in range(doublings))
         self.conv_hr = nn.Conv2d(features, features, 3, padding=1)
@@ -118,19 +130,20 @@ class Upscaler(nn.Module):
 def load_upscaler(path: Path) -> Upscaler:
     """The network of a .bin, .pth or .safetensors file, float32 on the CPU; its size is derived from its tensors.
 
-    Raises MissingFile, and BadFile for a file that is damaged or of another architecture.
+    Raises MissingFile, and BadFile for a file that is damaged or of another architecture, which it names if it can.
     """
     state = _unwrapped(read_content(path))
     renamed = {key: _our_name(key, state) for key in state}
     parts = {new: Part(old) for old, new in renamed.items() if new}
-    if not parts or any(new is None for new in renamed.values()):
+    if not parts or len(parts) < len(renamed):  # a key of no known layout, or two keys for one parameter
         raise BadFile(
-            f"{path.name} is no upscaler of the ESRGAN family (RRDB): choose such a file, or load this one with "
-            "ComfyUI's Load Upscale Model and wire that in"
+            f"{path.name} is {architecture_of(state)}, not an upscaler of the ESRGAN family (RRDB): choose one of it, "
+            "or load this one with ComfyUI's Load Upscale Model and connect that"
         )
     weights = Weights(path, {key: tuple(tensor.shape) for key, tensor in state.items()}, state.__getitem__)
+    plus = any(".conv1x1." in name for name in parts)
     settings = explained(path, _settings, {new: weights.shapes[part.key] for new, part in parts.items()})
-    return fill(build(lambda: Upscaler(**settings)), weights, parts, to_dtype(torch.float32), "the upscaler")
+    return fill(build(lambda: Upscaler(**settings, plus=plus)), weights, parts, to_dtype(torch.float32), "the upscaler")
 
 
 def bytes_per_cell(upscaler: Upscaler) -> int:
@@ -149,14 +162,16 @@ def _unwrapped(content: Any) -> dict[str, Tensor]:
         content = inner
     if not isinstance(content, dict):
         return {}
-    return {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    named = ((key, value) for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor))
+    return {PREFIX.sub("", key, count=1): value for key, value in named}
 
 
 def _settings(shapes: Shapes) -> dict[str, int]:
+    """Arguments of Upscaler for weights of those names and shapes. Raises BadFile."""
     features, inputs = shapes["conv_first.weight"][:2]
     unshuffle = {3: 1, 12: 2, 48: 4}.get(inputs)
     if unshuffle is None:
-        raise BadFile(f"it reads {inputs} channels, a picture has 3")
+        raise BadFile(f"the upscaler reads {inputs} channels and an image has 3: choose an upscaler for color images")
     return {
         "features": features,
         "growth": shapes["body.0.rdb1.conv1.weight"][0],
@@ -172,18 +187,18 @@ _PLAIN = {
     "upconv1": "ups.0", "upconv2": "ups.1", "conv_up1": "ups.0", "conv_up2": "ups.1",
 }  # fmt: skip
 _BLOCK = re.compile(
-    r"(?:model\.1\.sub|RRDB_trunk|body)\.(\d+)\.(?:RDB|rdb|residual_block_)(\d)\.conv(\d)(?:\.0)?\.(weight|bias)"
+    r"(?:model\.1\.sub|RRDB_trunk|body)\.(?:(\d+)\.)?(?:RDB|rdb|residual_block_)(\d)\.conv(\d|1x1)(?:\.0)?\.(weight|bias)"
 )
 _NUMBERED = re.compile(r"model\.(\d+)\.(weight|bias)")
 _TRUNK_END = re.compile(r"model\.1\.sub\.\d+\.(weight|bias)")
 
 
 def _our_name(key: str, state: Mapping[str, Tensor]) -> str | None:
-    """The parameter that a file's key means, None for a key of no layout that we know."""
+    """The parameter that a key names, None for a key of no known layout. A block without a number is the first."""
     module, _, leaf = key.rpartition(".")
     if found := _BLOCK.fullmatch(key):
         block, dense, convolution, leaf = found.groups()
-        return f"body.{block}.rdb{dense}.conv{convolution}.{leaf}"
+        return f"body.{block or 0}.rdb{dense}.conv{convolution}.{leaf}"
     if module in _PLAIN:
         return f"{_PLAIN[module]}.{leaf}"
     if found := _TRUNK_END.fullmatch(key):

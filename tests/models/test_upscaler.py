@@ -16,18 +16,19 @@ from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, leaky_relu
 
 State = dict[str, Tensor]
-BLOCK = re.compile(r"body\.(\d)\.rdb(\d)\.conv(\d)\.(\w+)")
+BLOCK = re.compile(r"body\.(\d)\.rdb(\d)\.conv(\d|1x1)\.(\w+)")
 
 
-def network(doublings: int = 2, unshuffle: int = 1) -> Upscaler:
+def network(doublings: int = 2, unshuffle: int = 1, plus: bool = False) -> Upscaler:
     torch.manual_seed(3)
-    return Upscaler(6, 4, 2, doublings, unshuffle).eval().requires_grad_(False)
+    return Upscaler(6, 4, 2, doublings, unshuffle, plus).eval().requires_grad_(False)
 
 
 def esrgan(key: str, doublings: int = 2) -> str:
     """A parameter's name in ESRGAN's first files: layers counted through, activations and resizes included."""
     if found := BLOCK.fullmatch(key):
-        return "model.1.sub.{}.RDB{}.conv{}.0.{}".format(*found.groups())
+        name = "model.1.sub.{}.RDB{}.conv{}.0.{}".format(*found.groups())
+        return name.replace("conv1x1.0", "conv1x1")
     module, leaf = key.rsplit(".", 1)
     places = {"conv_first": "0", "conv_body": "1.sub.2", "conv_hr": str(3 * doublings + 2)}
     places |= {f"ups.{i}": str(3 * i + 3) for i in range(doublings)} | {"conv_last": str(3 * doublings + 4)}
@@ -55,7 +56,7 @@ def real_esrgan(key: str) -> str:
 
 
 def by_hand(state: State, x: Tensor, blocks: int = 2, doublings: int = 2) -> Tensor:
-    """ESRGAN written out."""
+    """ESRGAN written out; with the residuals of ESRGAN+ where there are weights for them."""
 
     def conv(name: str, value: Tensor) -> Tensor:
         return conv2d(value, state[f"{name}.weight"], state[f"{name}.bias"], padding=1)
@@ -68,6 +69,8 @@ def by_hand(state: State, x: Tensor, blocks: int = 2, doublings: int = 2) -> Ten
             known = [y]
             for k in (1, 2, 3, 4):
                 known.append(leaky_relu(conv(f"body.{i}.rdb{j}.conv{k}", torch.cat(known, 1)), 0.2))
+                if (skip := state.get(f"body.{i}.rdb{j}.conv1x1.weight")) is not None and k in (2, 4):
+                    known[k] = known[k] + (conv2d(y, skip) if k == 2 else known[2])
             y = y + 0.2 * conv(f"body.{i}.rdb{j}.conv5", torch.cat(known, 1))
         y = into + 0.2 * y
     y = first + conv("conv_body", y)
@@ -78,9 +81,13 @@ def by_hand(state: State, x: Tensor, blocks: int = 2, doublings: int = 2) -> Ten
 
 @pytest.mark.parametrize("name", [esrgan, fooocus, basicsr, real_esrgan])
 @pytest.mark.parametrize("wrapped", ["", "params_ema", "params", "state_dict"])
-def test_every_layout_is_the_same_network(name: Callable[[str], str], wrapped: str, tmp_path: Path) -> None:
-    made = network()
-    state = {name(key): tensor.half() for key, tensor in made.state_dict().items()}
+@pytest.mark.parametrize("plus", [False, True])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_every_layout_is_the_same_network(
+    name: Callable[[str], str], wrapped: str, plus: bool, prefix: str, tmp_path: Path
+) -> None:
+    made = network(plus=plus)
+    state = {prefix + name(key): tensor.half() for key, tensor in made.state_dict().items()}
     torch.save({wrapped: state} if wrapped else state, tmp_path / "a.pth")
     loaded = load_upscaler(tmp_path / "a.pth")
     x = torch.rand(1, 3, 9, 7)
@@ -118,18 +125,49 @@ def test_strips_make_no_seam(bytes_at_once: int, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"conv.weight": torch.zeros(3, 3)}, "a.pth is no upscaler of the ESRGAN family"),
-        ({}, "a.pth is no upscaler of the ESRGAN family"),
-        ({"params": [1, 2]}, "a.pth is no upscaler of the ESRGAN family"),
-        ({**network().state_dict(), "attention.weight": torch.zeros(2)}, "a.pth is no upscaler of the ESRGAN family"),
+        ({"conv.weight": torch.zeros(3, 3)}, "not an upscaler of the ESRGAN family"),
+        ({}, "not an upscaler of the ESRGAN family"),
+        ({"params": [1, 2]}, "not an upscaler of the ESRGAN family"),
+        ({**network().state_dict(), "attention.weight": torch.zeros(2)}, "not an upscaler of the ESRGAN family"),
         (
             {**network().state_dict(), "conv_first.weight": torch.zeros(6, 5, 3, 3)},
-            "a.pth: it reads 5 channels, a picture has 3",
+            "a.pth: the upscaler reads 5 channels",
         ),
         ({k: t for k, t in network().state_dict().items() if "rdb2" not in k}, "a.pth is not complete"),
+        (
+            {k: t for k, t in network(plus=True).state_dict().items() if k != "body.1.rdb3.conv1x1.weight"},
+            "a.pth is not complete",
+        ),
+        ({f"body.rdb1.conv{i}.weight": torch.zeros(4, 6, 3, 3) for i in range(1, 6)}, "a.pth is not complete"),
+        ({"body.0.rdb1.conv1.weight": torch.zeros(1), "body.rdb1.conv1.weight": torch.zeros(1)}, "not an upscaler"),
     ],
 )
 def test_other_files_are_refused(state: State, message: str, tmp_path: Path) -> None:
     torch.save({real_esrgan(key): value for key, value in state.items()}, tmp_path / "a.pth")
     with pytest.raises(BadFile, match=re.escape(message)):
+        load_upscaler(tmp_path / "a.pth")
+
+
+OTHERS = {
+    "body.0.weight": "Real-ESRGAN Compact",
+    "f_HR_conv1.0.weight": "SPSR",
+    "layers.0.residual_group.blocks.0.attn.qkv.weight": "SwinIR",
+    "layers.0.residual_group.blocks.0.attn.logit_scale": "Swin2SR",
+    "layers.0.residual_group.overlap_attn.qkv.weight": "HAT",
+    "layers.0.blocks.0.attn.dwconv.0.weight": "DAT",
+    "residual_layer.0.residual_layer.0.layer.0.fn.0.weight": "OmniSR",
+    "block_1.c1_r.sk.weight": "SPAN",
+    "body.0.body.0.weight": "EDSR",
+    "feats.0.weight": "PLKSR",
+    "stylegan_decoder.constant_input.weight": "CodeFormer or GFPGAN",
+    "model.diffusion_model.input_blocks.0.0.weight": "a checkpoint",
+    "lora_unet_mid_block.lora_up.weight": "a LoRA",
+    "something.weight": "of an unknown architecture",
+}
+
+
+@pytest.mark.parametrize("key", OTHERS)
+def test_other_architectures_are_named(key: str, tmp_path: Path) -> None:
+    torch.save({"params": {key: torch.zeros(2, 2)}}, tmp_path / "a.pth")
+    with pytest.raises(BadFile, match=f"a.pth is {OTHERS[key]}.* not an upscaler of the ESRGAN family"):
         load_upscaler(tmp_path / "a.pth")
