@@ -1,4 +1,4 @@
-"""A graph on a running ComfyUI: its pictures sent there, the run followed, what it saved fetched."""
+"""Runs a graph on a ComfyUI server: uploads its images, follows the run, and fetches the saved files."""
 
 from __future__ import annotations
 
@@ -12,57 +12,57 @@ from ..engine.graph import ApiGraph
 from ..engine.overrides import Graph
 from ..engine.results import Results
 from .files import Output, fetch_files, upload_images
-from .loop_thread import Background
+from .loop_thread import LoopThread
 from .protocol import declared_by, read_address
 from .routes import ComfyServer
 from .run import RemoteRun
 
 
 class Remote:
-    """A ComfyUI that answers. Made by `connected`."""
+    """A connection to a ComfyUI server, made by `connected`."""
 
-    def __init__(self, background: Background, server: ComfyServer) -> None:
-        self._background = background
+    def __init__(self, loop: LoopThread, server: ComfyServer) -> None:
+        self._loop = loop
         self._server = server
-        self.results = Results()  # of the last run, as far as it came
+        self.results = Results()  # of the latest run so far
 
     def declarations(self, graph: ApiGraph, known: Collection[str]) -> dict[str, type[Any]]:
-        """Classes that declare the graph's nodes that are not known here, as far as the server has them."""
-        return self._background.do(_declarations(self._server, graph, known))
+        """Return classes with the server's declarations of those nodes of the graph that are not in `known`."""
+        return self._loop.run(_declarations(self._server, graph, known))
 
     def upload(self, graph: Graph, folder: Path) -> None:
-        """Send the pictures of the folder that the graph names; names of none are left to the server."""
-        self._background.do(upload_images(self._server, graph, folder))
+        """Upload the images of the folder that the graph names; other names are left to the server."""
+        self._loop.run(upload_images(self._server, graph, folder))
 
     def run(self, graph: ApiGraph, console: Console) -> Results:
-        """Run the graph; its nodes, steps, notices and place in the queue go to the console.
+        """Run the graph and show its progress, notices and place in the queue on the console.
 
-        A signal takes the run back from the server before it goes on. Raises Refused, NodeError, RunError, Interrupted.
+        A signal cancels the run on the server first. Raises Refused, NodeError, RunError and Interrupted.
         """
         run = RemoteRun(self._server, graph, console)
         self.results = run.results
-        return self._background.do(run.run())
+        return self._loop.run(run.run())
 
     def fetch(self, results: Results, graph: ApiGraph, folder: Path) -> list[Output]:
-        """What the nodes have to show: files, fetched into the folder, with their paths, texts as they are."""
-        return self._background.do(fetch_files(self._server, shown(results, graph), folder))
+        """Return the UI outputs of the nodes; files are fetched into the folder and given by their paths."""
+        return self._loop.run(fetch_files(self._server, shown(results, graph), folder))
 
 
 @contextmanager
 def connected(address: str) -> Iterator[Remote]:
-    """The ComfyUI at an address. Raises BadValue for what is no address, Unreachable where no ComfyUI answers."""
+    """Connect to the ComfyUI at an address. Raises BadValue for an invalid address and Unreachable."""
     read = read_address(address)
-    with Background() as background:
-        server = background.do(_server(read))
+    with LoopThread() as loop:
+        server = loop.run(_server(read))
         try:
-            background.do(server.check())
-            yield Remote(background, server)
+            loop.run(server.check())
+            yield Remote(loop, server)
         finally:
-            background.do(server.close())
+            loop.run(server.close())
 
 
 def shown(results: Results, graph: ApiGraph) -> list[Output]:
-    """What the nodes show, one by one: node, class, and `file` (as /view wants it) or a value under its kind."""
+    """List the UI outputs of the nodes: node, class, and `file` (as /view expects it) or a value under its kind."""
     listed: list[Output] = []
     for node_id, ui in results.ui.items():
         node = {"node": node_id, "class": graph.get(node_id, {}).get("class_type", "")}

@@ -1,4 +1,4 @@
-"""What the history of a ComfyUI server keeps of a run that has ended: what it shows, how it failed, what has run."""
+"""Reads the history entry of a finished run on a ComfyUI server: its outputs, failure and executed nodes."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from .protocol import Answer, mapping
 OUR_ERRORS = ".pipelines.errors."
 
 
-class TracebackThere(Exception):
-    """Where on the server a node failed."""
+class RemoteTraceback(Exception):
+    """The traceback of a node that failed on the server."""
 
 
 def messages(entry: Answer, kind: str) -> list[Answer]:
-    """The data of the messages of a kind that the history keeps of a run, in order."""
+    """Return the data of a run's messages of one kind, in order."""
     kept = mapping(entry.get("status")).get("messages") or []
     return [m[1] for m in kept if isinstance(m, list) and len(m) == 2 and m[0] == kind and isinstance(m[1], dict)]
 
 
 def shown_by(entry: Answer, graph: ApiGraph) -> dict[str, dict[str, list[Any]]]:
-    """What the nodes have to show, in the order of the graph; nodes from expansions come last."""
+    """Return the UI outputs in the order of the graph; nodes from expansions come last."""
     order = {node_id: number for number, node_id in enumerate(graph)}
     outputs = mapping(entry.get("outputs"))
     ids = sorted(outputs, key=lambda node_id: order.get(node_id, len(order)))
@@ -30,7 +30,7 @@ def shown_by(entry: Answer, graph: ApiGraph) -> dict[str, dict[str, list[Any]]]:
 
 
 def failure_in(entry: Answer, results: Results) -> RunError | None:
-    """How the run failed; None when it did not. What our own errors tell is for the user to mend."""
+    """Return the failure of the run, or None. This pack's own errors are those that the user can fix."""
     if not (failures := messages(entry, "execution_error")):
         failed = mapping(entry.get("status")).get("status_str") == "error"
         return RunError("the run failed on the server, which does not say why; its log may") if failed else None
@@ -40,12 +40,12 @@ def failure_in(entry: Answer, results: Results) -> RunError | None:
     sentence = ": ".join(filter(None, words)) or "the server does not say why"
     cls = NodeUserError if OUR_ERRORS in kind else NodeError
     failure = cls(str(data.get("node_id")), str(data.get("node_type")), sentence, results)
-    failure.__cause__ = TracebackThere("\n" + "".join(map(str, data.get("traceback") or [])))
+    failure.__cause__ = RemoteTraceback("\n" + "".join(map(str, data.get("traceback") or [])))
     return failure
 
 
 def ran(entry: Answer, graph: ApiGraph, results: Results) -> list[str]:
-    """The nodes that ran, where not all was told: those told, and what else the targets need and the cache lacked."""
+    """Return the executed nodes when messages were missed: the known ones, and uncached dependencies of the targets."""
     queued = entry.get("prompt")
     targets = queued[4] if isinstance(queued, list) and len(queued) > 4 else None
     needed: set[str] = set()

@@ -1,4 +1,4 @@
-"""Asynchronous work in a thread of its own: a signal reaches the caller at once, and the work ends in good order."""
+"""Runs coroutines in a thread of their own, so that a signal reaches the caller at once and cancels them cleanly."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-GLANCE = 0.2  # seconds between two looks at the signals, where waiting for a lock does not notice them
+SIGNAL_INTERVAL = 0.2  # seconds; on Windows, waiting for a lock does not notice signals
 
 
-class Background:
-    """An event loop in a thread, for the time of a `with`."""
+class LoopThread:
+    """An asyncio event loop in a thread, for the duration of a `with` block."""
 
-    def __enter__(self) -> Background:
+    def __enter__(self) -> LoopThread:
         ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(ready)), daemon=True)
         self._thread.start()
@@ -22,15 +22,15 @@ class Background:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
+        self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 
-    def do(self, work: Coroutine[Any, Any, T]) -> T:
-        """What the work gives or raises. Broken off by a signal, it is cancelled, and waited for until it has ended."""
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine and return its result. After a signal it is cancelled, and awaited until it has ended."""
         ended = threading.Event()
-        task: asyncio.Task[T] = asyncio.run_coroutine_threadsafe(_begun(work, ended), self._loop).result()
+        task: asyncio.Task[T] = asyncio.run_coroutine_threadsafe(_create_task(work, ended), self._loop).result()
         try:
-            while not ended.wait(GLANCE):
+            while not ended.wait(SIGNAL_INTERVAL):
                 pass
         except BaseException:
             self._loop.call_soon_threadsafe(task.cancel)
@@ -40,12 +40,12 @@ class Background:
         return task.result()
 
     async def _serve(self, ready: threading.Event) -> None:
-        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         ready.set()
-        await self._over.wait()
+        await self._stop.wait()
 
 
-async def _begun(work: Coroutine[Any, Any, T], ended: threading.Event) -> asyncio.Task[T]:
+async def _create_task(work: Coroutine[Any, Any, T], ended: threading.Event) -> asyncio.Task[T]:
     task = asyncio.ensure_future(work)
     task.add_done_callback(lambda _: ended.set())
     return task

@@ -1,4 +1,4 @@
-"""What a ComfyUI server is told and tells, as data: its address, its frames, its queue and its refusals."""
+"""Reads the data of a ComfyUI server: addresses, websocket frames, the queue, and validation errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Answer = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Address:
-    """Where a ComfyUI answers. `base`: without user, password and last slash; it can be shown."""
+    """The address of a ComfyUI. `base` has no user, password or trailing slash, so it can be shown."""
 
     base: str
     user: str = ""
@@ -30,41 +30,43 @@ class Address:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What each request says of the user (RFC 7617)."""
+        """The header of basic authentication (RFC 7617)."""
         if not self.user and not self.password:
             return {}
         return {"Authorization": "Basic " + b64encode(f"{self.user}:{self.password}".encode()).decode()}
 
 
 def read_address(text: str) -> Address:
-    """The address that a person wrote, http or https, with or without user and path. Raises BadValue."""
+    """Parse an http or https address, with or without user and path. Raises BadValue."""
     shown = re.sub(r"//[^/]*@", "//", text)
     try:
         parts = urlsplit(text.strip())
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError as error:
-        raise BadValue(f"--comfyui {shown!r} is no address ({error}); {EXAMPLE}") from error
+        raise BadValue(f"--comfyui {shown!r} is not an address ({error}); {EXAMPLE}") from error
     if not usable or re.search(r"\s", parts.netloc):
-        raise BadValue(f"--comfyui {shown!r} is no address of the web; {EXAMPLE}")
+        raise BadValue(f"--comfyui {shown!r} is not an http or https address; {EXAMPLE}")
     if parts.query or parts.fragment:
-        raise BadValue(f"--comfyui {shown!r} has more than an address; leave out what begins with ? or #")
+        raise BadValue(f"--comfyui {shown!r} has a query or fragment; leave out what follows ? or #")
     user = unquote(parts.username or "")
     if ":" in user:
-        raise BadValue("the user's name in the address of --comfyui has a colon, which HTTP has no way to send")
+        raise BadValue(
+            "the user name in the address of --comfyui contains a colon, which basic authentication can't send"
+        )
     host = parts.netloc.rpartition("@")[2]
     return Address(f"{parts.scheme}://{host}{parts.path.rstrip('/')}", user, unquote(parts.password or ""))
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One message of the websocket."""
+    """A message of the websocket."""
 
     type: str
     data: Mapping[str, Any]
 
 
 def read_frame(payload: str | bytes) -> Frame | None:
-    """The frame in a message; None for a preview and for what is none. A node's text is of the type `text`."""
+    """Parse a message; None for a preview or an invalid message. A node's text has the type `text`."""
     if isinstance(payload, bytes):
         return _read_text(payload)
     try:
@@ -76,7 +78,7 @@ def read_frame(payload: str | bytes) -> Frame | None:
 
 
 def _read_text(payload: bytes) -> Frame | None:
-    """Kind, length of the node's id, id, text; the numbers are big-endian and have 32 bits."""
+    """Parse kind, length of the node id, node id and text; the numbers are 32-bit big-endian."""
     if len(payload) < 8:
         return None
     kind, length = struct.unpack_from(">II", payload)
@@ -88,14 +90,14 @@ def _read_text(payload: bytes) -> Frame | None:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run is in the server's queue: running, or with so many runs before it."""
+    """The place of a run in the server's queue: running, or with `before` runs ahead of it."""
 
     running: bool
     before: int = 0
 
 
 def place_in(queue: Answer, prompt_id: str) -> Place | None:
-    """The place of a run in what /queue tells: items begin with a number, the smallest first, and the run's id."""
+    """Return the place of a run in the answer of /queue, whose items begin with a priority number and the run's id."""
     running, pending = _items(queue, "queue_running"), _items(queue, "queue_pending")
     if any(item[1] == prompt_id for item in running):
         return Place(running=True)
@@ -111,7 +113,7 @@ def _items(queue: Answer, name: str) -> list[Sequence[Any]]:
 
 
 class Refused(BadGraph):
-    """A workflow that the server does not take, with a sentence for each reason."""
+    """A workflow that the server refuses, with a sentence for each reason."""
 
     def __init__(self, sentences: Sequence[str]) -> None:
         many = "\n".join([f"the server finds {len(sentences)} problems:", *(f"- {s}" for s in sentences)])
@@ -119,7 +121,7 @@ class Refused(BadGraph):
 
 
 def refusals(answer: Answer, graph: ApiGraph) -> list[str]:
-    """A sentence for each error in the answer to /prompt, told with node, title and input."""
+    """Return a sentence with node, title and input for each error in the answer of /prompt."""
     told = []
     for node_id, about in mapping(answer.get("node_errors")).items():
         for reason in _reasons(mapping(about).get("errors", [])):
@@ -129,7 +131,7 @@ def refusals(answer: Answer, graph: ApiGraph) -> list[str]:
 
 
 def named(node_id: str, graph: ApiGraph) -> str:
-    """A node as it is told of: its id, its class, and its title where it has one of its own."""
+    """Return the id of a node with its class, and its title if the user gave it one."""
     node = graph.get(node_id, {})
     name, title = str(node.get("class_type", "")), title_of(node)
     words = [word for word in (name, repr(title) if title and title != name else "") if word]
@@ -137,7 +139,7 @@ def named(node_id: str, graph: ApiGraph) -> str:
 
 
 def _reasons(errors: Any) -> Iterator[str]:
-    """What is wrong at a node, each thing once: what a node's own check says comes once per input that it looked at."""
+    """Yield the problems of a node, each once; the server repeats those of VALIDATE_INPUTS for each of its inputs."""
     seen = set()
     for error in errors if isinstance(errors, list) else []:
         name = str(mapping(error.get("extra_info")).get("input_name") or "")
@@ -159,7 +161,7 @@ def _whole(error: Answer) -> str:
 
 
 def declared_by(name: str, info: Answer) -> type[Any]:
-    """A class that declares what /object_info tells of a node."""
+    """Build a class with the declaration that /object_info returns for a node."""
     inputs = {group: specs for group, specs in mapping(info.get("input")).items() if isinstance(specs, dict)}
     members = {
         "INPUT_TYPES": classmethod(lambda cls: inputs),
@@ -171,5 +173,5 @@ def declared_by(name: str, info: Answer) -> type[Any]:
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """A mapping as it is; anything else as an empty one."""
+    """Return a mapping unchanged, and an empty one for anything else."""
     return value if isinstance(value, Mapping) else {}

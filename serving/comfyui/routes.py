@@ -1,4 +1,4 @@
-"""The routes of a ComfyUI server over HTTP; what goes wrong on the way is told in a sentence."""
+"""The HTTP routes of a ComfyUI server; every failure is raised as one sentence."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ LARGEST_FRAME = 2**28
 
 
 class Unreachable(UserError):
-    """No answer, or none that a ComfyUI gives."""
+    """The server does not answer, or not as ComfyUI does."""
 
 
 class Missing(Unreachable):
-    """The server has nothing at that path."""
+    """The server has no such path (404)."""
 
 
 class NoSocket(UserError):
-    """The server answers, but has no websocket for us."""
+    """The server answers but refuses the websocket."""
 
 
 class ComfyServer:
-    """A ComfyUI at an address. Made, used and closed inside one event loop."""
+    """A ComfyUI at an address; create, use and close it in one event loop."""
 
     def __init__(self, address: Address) -> None:
         try:
             import aiohttp
         except ImportError as error:
             raise MissingFile("--comfyui needs aiohttp; install it: pip install aiohttp") from error
-        patience = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS)
+        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS)
         self.base = address.base
-        self._session = aiohttp.ClientSession(headers=address.headers, timeout=patience)
+        self._session = aiohttp.ClientSession(headers=address.headers, timeout=timeout)
 
     async def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         await self._session.close()
 
     async def check(self) -> None:
-        """Make sure that a ComfyUI answers. Raises Unreachable."""
+        """Check that a ComfyUI answers. Raises Unreachable."""
         try:
             told = await self.ask("/system_stats")
         except Missing as error:
@@ -60,12 +60,12 @@ class ComfyServer:
             raise Unreachable(f"{self.base} answers, but not as ComfyUI does; name the address of a ComfyUI")
 
     async def ask(self, path: str, **parameters: str) -> Any:
-        """The JSON that a GET gives."""
+        """Return the JSON of a GET request."""
         async with self.request("GET", path, params=parameters) as response:
             return await self._json(response)
 
     async def declaration(self, class_type: str) -> Answer | None:
-        """What the server declares of a node; None when it has none of that class."""
+        """Return the server's declaration of a node class; None if it has no such class."""
         try:
             known = await self.ask(f"/object_info/{quote(class_type, safe='')}")
         except Missing:
@@ -74,18 +74,18 @@ class ComfyServer:
         return info if isinstance(info, dict) else None
 
     async def tell(self, path: str, body: Answer) -> None:
-        """Send JSON to a route that has nothing to say."""
+        """Post JSON to a route without an answer."""
         async with self.request("POST", path, json=body):
             pass
 
     async def submit(self, body: Answer) -> tuple[bool, Answer]:
-        """Send a prompt; whether the server takes it, and its answer."""
+        """Submit a prompt; return whether the server accepted it, and its answer."""
         async with self.request("POST", "/prompt", refusal=400, json=body) as response:
             answer = await self._json(response)
             return response.status == 200, answer if isinstance(answer, dict) else {}
 
     async def upload(self, file: Path, subfolder: str) -> str:
-        """Send a picture to the input folder; the name that it has there, which is another where one is taken."""
+        """Upload an image to the input folder and return its name there, which differs if the name was taken."""
         import aiohttp
 
         form = aiohttp.FormData({"type": "input", "subfolder": subfolder}, quote_fields=False)
@@ -96,11 +96,11 @@ class ComfyServer:
         async with self.request("POST", "/upload/image", data=form) as response:
             kept = await self._json(response)
         if not isinstance(kept, dict) or not kept.get("name"):
-            raise Unreachable(f"{self.base} does not say under which name it keeps {file}")
+            raise Unreachable(f"{self.base} did not return the name of the uploaded {file}")
         return "/".join(filter(None, (str(kept.get("subfolder") or ""), str(kept["name"]))))
 
     async def listen(self, client_id: str) -> aiohttp.ClientWebSocketResponse[bool]:
-        """The websocket of a client. Raises NoSocket when the server has none to give."""
+        """Open the websocket of a client. Raises NoSocket if the server refuses it."""
         import aiohttp
 
         try:
@@ -111,7 +111,7 @@ class ComfyServer:
                 max_msg_size=LARGEST_FRAME,
             )
         except aiohttp.WSServerHandshakeError as error:
-            raise NoSocket(f"{self.base}/ws gives no websocket ({error.status} {error.message})") from error
+            raise NoSocket(f"{self.base}/ws refuses the websocket ({error.status} {error.message})") from error
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
             raise Unreachable(self._why(error)) from error
 
@@ -119,7 +119,7 @@ class ComfyServer:
     async def request(
         self, method: str, path: str, refusal: int = 200, **about: Any
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer to a request; any status but 200 and `refusal` is an error, and so is a connection that breaks."""
+        """Send a request. Any status but 200 and `refusal`, and a lost connection, raise an error."""
         import aiohttp
 
         try:
@@ -137,37 +137,37 @@ class ComfyServer:
             return json.loads(await response.read())
         except (ValueError, RecursionError) as error:
             told = f"{response.method} {response.url.path}"
-            raise Unreachable(f"{self.base} answers {told} with no JSON; name the address of a ComfyUI") from error
+            raise Unreachable(f"{self.base} answers {told} without JSON; name the address of a ComfyUI") from error
 
     def _refused(self, path: str, response: aiohttp.ClientResponse) -> UserError:
         status, reason = response.status, response.reason or ""
         told = f"{self.base}{path} answers {status} {reason}".rstrip()
         if 300 <= status < 400:
             return Unreachable(
-                f"{told} and leads to {response.headers.get('Location', 'nowhere')}; name the address there"
+                f"{told} and redirects to {response.headers.get('Location', 'nowhere')}; name the address there"
             )
         if status in (401, 407):
-            return Unreachable(f"{told}: it asks for a user; write http://USER:PASSWORD@… with the right ones")
+            return Unreachable(f"{told}: it requires a user and password; write http://USER:PASSWORD@…")
         if status == 403:
-            return Unreachable(f"{told}: it, or what is before it, does not let this program in")
+            return Unreachable(f"{told}: it, or a proxy before it, denies access")
         if status == 413:
-            return BadFile(f"{told}: more than it takes in one upload (ComfyUI's --max-upload-size)")
+            return BadFile(f"{told}: the upload is too large (ComfyUI's --max-upload-size)")
         return Missing(told) if status == 404 else Unreachable(told)
 
     def _why(self, error: BaseException) -> str:
-        """A sentence for what an HTTP client tells."""
+        """Return a sentence for an error of the HTTP client."""
         import aiohttp
 
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             cause = f"its certificate is not trusted: {error.certificate_error}; SSL_CERT_FILE can name one to trust"
         elif isinstance(error, aiohttp.ClientSSLError):
-            cause = f"it does not speak TLS as it should ({error.strerror or error}); without TLS write http://…"
+            cause = f"the TLS handshake failed ({error.strerror or error}); without TLS write http://…"
         elif isinstance(error, aiohttp.ClientConnectorError):
             cause = f"no server answers there ({error.strerror or error}); start ComfyUI, or name where it runs"
         elif isinstance(error, asyncio.TimeoutError):
             cause = "it does not answer in time"
         elif isinstance(error, aiohttp.InvalidURL):
-            cause = "it is no address"
+            cause = "the address is invalid"
         else:
-            cause = f"the connection broke ({error or type(error).__name__})"
+            cause = f"the connection was lost ({error or type(error).__name__})"
         return f"ComfyUI at {self.base} can't be reached: {cause}"

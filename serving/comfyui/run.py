@@ -1,4 +1,4 @@
-"""One run on a ComfyUI server: queued, followed on the websocket, read from the history, taken back when broken off."""
+"""One run on a ComfyUI server: submitted, followed on the websocket, read from the history, cancelled on a signal."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ BLOCKED = "Execution Blocked: "
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How long what is waited for, in seconds."""
+class Timeouts:
+    """Timeouts and intervals, in seconds."""
 
-    silence: float = 2.0  # of the websocket, before the server is asked
-    blind: float = 0.5  # between two questions without a websocket
-    retries: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0)  # before each further try to reach a server that has gone
-    farewell: float = 5.0  # for the server to say that it has stopped
-    glance: float = 0.1  # between two looks at whether it has; and for the last frames of a run
+    websocket_idle: float = 2.0  # before the history is polled
+    poll_interval: float = 0.5  # between two polls without a websocket
+    retry_delays: tuple[float, ...] = (0.2, 0.5, 1.0, 2.0)  # while the server can't be reached
+    cancel: float = 5.0  # for the server to confirm that the run has stopped
+    last_frames: float = 0.1  # for the last frames of a run, and between two polls of a cancelled one
 
 
-PATIENCE = Patience()
+TIMEOUTS = Timeouts()
 
 
 class RemoteRun:
-    """A graph on its way through a server's queue."""
+    """A graph that is run through a server's queue."""
 
     def __init__(self, server: ComfyServer, graph: ApiGraph, console: Console) -> None:
         self.server, self.graph, self.console = server, graph, console
-        self.patience = PATIENCE
+        self.timeouts = TIMEOUTS
         self.prompt_id, self.client_id = str(uuid.uuid4()), uuid.uuid4().hex
         self.results = Results()
         self.begun = self.ended = False
@@ -51,23 +51,23 @@ class RemoteRun:
         self.current = ""
         self.noticed: set[str] = set()
         self.missed = False
-        self.tries = len(self.patience.retries)
+        self.tries = len(self.timeouts.retry_delays)
         self.socket: aiohttp.ClientWebSocketResponse[bool] | None = None
         self.message: asyncio.Future[Any] | None = None
 
     async def run(self) -> Results:
-        """What the run gives. Cancelled, it is taken out of the queue or interrupted before this ends.
+        """Run the graph and return its results. If this task is cancelled, the run is cancelled on the server first.
 
-        Raises Refused, NodeError, Interrupted when somebody stops it on the server, RunError when the server is lost.
+        Raises Refused, NodeError, Interrupted if the run is stopped on the server, and RunError if the server is lost.
         """
         try:
             await self._connect()
             await self._submit()
-            return self._read(await self._follow())
+            return self._completed_results(await self._follow())
         except (UserError, RunError, Interrupted):
             raise
         except BaseException:
-            await self._take_back()
+            await self._cancel()
             raise
         finally:
             await self._disconnect()
@@ -77,56 +77,57 @@ class RemoteRun:
         posting = asyncio.ensure_future(self.server.submit(body))
         try:
             taken, answer = await asyncio.shield(posting)
-        except asyncio.CancelledError:  # a prompt on its way can only be taken back when it has arrived
-            await asyncio.wait([posting], timeout=self.patience.farewell)
+        except asyncio.CancelledError:  # a prompt can only be cancelled once it has arrived
+            await asyncio.wait([posting], timeout=self.timeouts.cancel)
             raise
         self.prompt_id = str(answer.get("prompt_id", self.prompt_id))
         if not taken:
-            lacking = [] if answer.get("node_errors") else await self._missing_classes()
-            raise Refused(lacking or refusals(answer, self.graph))
-        if answer.get("node_errors"):  # the server would run the rest
-            await self._take_back()
+            missing = [] if answer.get("node_errors") else await self._missing_classes()
+            raise Refused(missing or refusals(answer, self.graph))
+        if answer.get("node_errors"):  # the server would run the rest of the graph
+            await self._cancel()
             raise Refused(refusals(answer, self.graph))
 
     async def _missing_classes(self) -> list[str]:
-        """A sentence for each node whose class the server lacks."""
+        """Return a sentence for each node whose class the server does not have."""
         names = dict.fromkeys(str(node["class_type"]) for node in self.graph.values() if node.get("class_type"))
-        lacking = [name for name in names if await self.server.declaration(name) is None]
+        missing = [name for name in names if await self.server.declaration(name) is None]
         return [
             f"{named(node_id, self.graph)}: the server has no node of this class; install the pack that has it there"
             for node_id, node in self.graph.items()
-            if node.get("class_type") in lacking
+            if node.get("class_type") in missing
         ]
 
     async def _follow(self) -> Answer:
-        """What the history has of the run when it has ended."""
-        while (entry := await self._insist()) is None:
-            await self._listen()
-        await self._hear_out()
+        """Follow the run until it has ended; return its history entry."""
+        while (entry := await self._poll_with_retries()) is None:
+            await self._receive_until_poll()
+        await self._receive_remaining()
         return entry
 
-    async def _insist(self) -> Answer | None:
-        """Ask how far the run is, several times while the server can't be reached."""
-        for pause in self.patience.retries:
+    async def _poll_with_retries(self) -> Answer | None:
+        """Poll the run, with retries while the server can't be reached."""
+        for pause in self.timeouts.retry_delays:
             try:
-                return await self._ask()
+                return await self._poll()
             except Unreachable:
                 await asyncio.sleep(pause)
         try:
-            return await self._ask()
+            return await self._poll()
         except Unreachable as error:
             raise RunError(f"the server was lost during the run: {error}") from error
 
-    async def _ask(self) -> Answer | None:
-        """The history's entry; None before the run has ended. Raises RunError when the server knows nothing of it."""
-        if entry := await self._entry():
+    async def _poll(self) -> Answer | None:
+        """Return the history entry; None before the run has ended. Raises RunError if the server lost the run."""
+        if entry := await self._history_entry():
             return entry
         place = place_in(await self.server.ask("/queue"), self.prompt_id)
         if place is None:
-            if entry := await self._entry():  # it may have ended between the two questions
+            if entry := await self._history_entry():  # it may have ended between the two requests
                 return entry
             raise RunError(
-                "the server has lost the run: it was started anew, or someone took the run from its queue; run it again"
+                "the server does not know the run any more: it was restarted, or the run was deleted from its queue; "
+                "run it again"
             )
         if place.before not in (0, self.before):
             self.console.line(f"waiting: {place.before} before this one in the queue")
@@ -134,18 +135,18 @@ class RemoteRun:
         self.begun = self.begun or place.running
         return None
 
-    async def _entry(self) -> Answer | None:
+    async def _history_entry(self) -> Answer | None:
         known = await self.server.ask(f"/history/{self.prompt_id}")
         entry = known.get(self.prompt_id) if isinstance(known, dict) else None
         return entry if isinstance(entry, dict) else None
 
-    async def _listen(self) -> None:
-        """Show what the websocket tells, until it is worth asking how far the run is."""
+    async def _receive_until_poll(self) -> None:
+        """Show the frames of the websocket until it is time to poll."""
         if self.socket is None:
-            await asyncio.sleep(self.patience.blind)
+            await asyncio.sleep(self.timeouts.poll_interval)
             await self._connect()
             return
-        while (message := await self._next_message(self.socket, self.patience.silence)) is not None:
+        while (message := await self._next_message(self.socket, self.timeouts.websocket_idle)) is not None:
             if not isinstance(message.data, str | bytes):
                 await self._disconnect()
                 await self._connect()
@@ -153,16 +154,16 @@ class RemoteRun:
             if self._show(message.data):
                 return
 
-    async def _hear_out(self) -> None:
-        """Show what of an ended run is still on its way."""
+    async def _receive_remaining(self) -> None:
+        """Show the remaining frames of a run that has ended."""
         while self.socket is not None and not self.ended:
-            message = await self._next_message(self.socket, self.patience.glance)
+            message = await self._next_message(self.socket, self.timeouts.last_frames)
             if message is None or not isinstance(message.data, str | bytes):
                 return
             self._show(message.data)
 
     async def _next_message(self, socket: aiohttp.ClientWebSocketResponse[bool], seconds: float) -> Any:
-        """The next message; None when none comes in time."""
+        """Return the next message; None after `seconds` without one."""
         self.message = self.message or asyncio.ensure_future(socket.receive())
         done, _ = await asyncio.wait([self.message], timeout=seconds)
         if not done:
@@ -171,7 +172,7 @@ class RemoteRun:
         return message
 
     async def _connect(self) -> None:
-        """Open the websocket, if need be without success: then the history is asked again and again."""
+        """Open the websocket; without one the history is polled."""
         if self.socket is not None or self.tries == 0:
             return
         self.tries -= 1
@@ -194,7 +195,7 @@ class RemoteRun:
                 await socket.close()
 
     def _show(self, payload: str | bytes) -> bool:
-        """Take note of a frame; whether it is worth asking how far the run is."""
+        """Show a frame; return whether it is time to poll."""
         frame = read_frame(payload)
         if frame is None:
             return False
@@ -204,7 +205,7 @@ class RemoteRun:
         if frame.type == "text":
             self._notice(data["node"], html.unescape(data["text"]))
         elif data.get("prompt_id", self.prompt_id) == self.prompt_id and frame.type in SHOWN:
-            self.begun, self.tries = True, len(self.patience.retries)
+            self.begun, self.tries = True, len(self.timeouts.retry_delays)
             self.ended = frame.type == "executing" and data.get("node") is None
             SHOWN[frame.type](self, data)
         return self.ended
@@ -244,13 +245,13 @@ class RemoteRun:
             self.console.event(Event("blocked", node_id, *self._shown_at(data), text.removeprefix(BLOCKED)))
 
     def _shown_at(self, data: Mapping[str, Any]) -> tuple[str, str]:
-        """The class of the node that a frame tells of, and the node that it is shown at."""
+        """Return the class of a frame's node, and the node at which it is shown."""
         shown = str(data.get("display_node") or data.get("node") or data.get("node_id"))
         shown = shown if shown in self.graph else shown.partition(".")[0]
         return str(self.graph.get(shown, {}).get("class_type", "")), shown
 
-    def _read(self, entry: Answer) -> Results:
-        """The results that the history tells, and why there are none."""
+    def _completed_results(self, entry: Answer) -> Results:
+        """Complete the results from the history entry. Raises Interrupted and the failure of the run."""
         results = self.results
         results.ui = shown_by(entry, self.graph)
         for cached in messages(entry, "execution_cached"):
@@ -265,22 +266,22 @@ class RemoteRun:
             results.executed = ran(entry, self.graph, results)
         return results
 
-    async def _take_back(self) -> None:
-        """Take the run out of the queue, or interrupt it, until the server has it no more."""
+    async def _cancel(self) -> None:
+        """Delete the run from the queue or interrupt it, and wait until the server has stopped it."""
         try:
-            await asyncio.wait_for(self._until_gone(), self.patience.farewell)
+            await asyncio.wait_for(self._cancel_until_gone(), self.timeouts.cancel)
         except asyncio.TimeoutError:
             self.console.notice("the server was asked to stop the run, and has not confirmed it yet")
         except Unreachable as error:
-            self.console.notice(f"the server can't be asked to stop the run: {error}")
+            self.console.notice(f"the run can't be cancelled on the server: {error}")
 
-    async def _until_gone(self) -> None:
+    async def _cancel_until_gone(self) -> None:
         while (place := place_in(await self.server.ask("/queue"), self.prompt_id)) is not None:
             if place.running:
                 await self.server.tell("/interrupt", {"prompt_id": self.prompt_id})
             else:
                 await self.server.tell("/queue", {"delete": [self.prompt_id]})
-            await asyncio.sleep(self.patience.glance)
+            await asyncio.sleep(self.timeouts.last_frames)
 
 
 SHOWN = {

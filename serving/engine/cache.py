@@ -1,4 +1,4 @@
-"""What is kept between runs: results by signature, and the instance of each node."""
+"""Caches the results of nodes by signature, and their instances, between runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .calls import Waiting, call_now, is_blocker
+from .calls import TaskLoop, call_and_wait, is_blocker
 from .declarations import Declaration, Registry, constants_of
 from .graph import GrowingGraph, Node, links_of
 
@@ -26,20 +26,20 @@ class Entry:
 
 
 class Signatures:
-    """What each node's result depends on, as a digest: class, constants, IS_CHANGED and the signatures of its sources.
+    """Digests of everything that a node's result depends on: class, constants, IS_CHANGED and its sources' signatures.
 
-    Node ids do not enter, so equal sub-graphs share results. None: never equal to anything. Each node is hashed
-    once, from the digests of its sources, so that a long chain costs no more per node than a short one.
+    Node ids are left out, so equal sub-graphs share results. The signature None equals no other. Each node is hashed
+    once, from the digests of its sources, so the cost per node does not grow with the length of a chain.
     """
 
-    def __init__(self, graph: GrowingGraph, registry: Registry, waiting: Waiting) -> None:
+    def __init__(self, graph: GrowingGraph, registry: Registry, loop: TaskLoop) -> None:
         self._graph = graph
         self._registry = registry
-        self._waiting = waiting
+        self._loop = loop
         self._known: dict[str, Signature] = {}
 
     def of(self, node_id: str) -> Signature:
-        """The signature of a node; a node in a circle or behind a missing one has none."""
+        """Return the signature of a node; None for a node in a cycle or behind a missing one."""
         stack, entered = [node_id], set[str]()
         while stack:
             here = stack[-1]
@@ -87,7 +87,7 @@ class Signatures:
         if function is None:
             return False
         inputs = constants_of(node, node_id, declared)
-        values = call_now(function, inputs, declared.takes_lists, self._waiting)
+        values = call_and_wait(function, inputs, declared.takes_lists, self._loop)
         return [None if is_blocker(value) else value for value in values]
 
 
@@ -99,14 +99,14 @@ def _bytes(value: Any) -> str:
 
 @dataclass
 class Cache:
-    """Results and instances from one run to the next: what the latest graph contains stays, the rest goes."""
+    """Results and instances kept from one run to the next, as long as the latest graph contains their nodes."""
 
     _entries: dict[bytes, Entry] = field(default_factory=dict)
     _instances: dict[tuple[str, str], Any] = field(default_factory=dict)
     _parts: dict[tuple[str, str], dict[tuple[str, str], Signature]] = field(default_factory=dict)
 
     def keep(self, nodes: Mapping[tuple[str, str], Signature]) -> None:
-        """Drop what belongs neither to these nodes, by (id, class), nor to what they once expanded into."""
+        """Drop everything except what belongs to these nodes, by (id, class), and to what they expanded into."""
         alive = dict(nodes)
         queue = list(nodes)
         while queue:
@@ -119,21 +119,21 @@ class Cache:
         self._parts = {node: parts for node, parts in self._parts.items() if node in alive}
 
     def get(self, key: Signature) -> Entry | None:
-        """The result of that signature, if there is one."""
+        """Return the result for a signature; None without one."""
         return self._entries.get(key) if key is not None else None
 
     def put(self, key: Signature, entry: Entry) -> None:
-        """Keep a result, if it has a signature."""
+        """Store a result unless its signature is None."""
         if key is not None:
             self._entries[key] = entry
 
     def instance(self, node_id: str, declared: Declaration) -> Any:
-        """The node's instance, made on first use."""
+        """Return the node's instance, created on first use."""
         node = (node_id, declared.name)
         if node not in self._instances:
             self._instances[node] = declared.cls()
         return self._instances[node]
 
     def expanded(self, parent: tuple[str, str], parts: Iterable[tuple[tuple[str, str], Signature]]) -> None:
-        """Remember what a node expanded into, in place of what it expanded into before."""
+        """Record the nodes that a node expanded into, replacing those of its previous expansion."""
         self._parts[parent] = dict(parts)

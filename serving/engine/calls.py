@@ -1,4 +1,4 @@
-"""Calling a node: once per slice of its lists, round blockers, and awaiting what is asynchronous."""
+"""Calls a node: once per slice of its lists, skipping blocked calls and awaiting coroutines."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ Inputs = Mapping[str, Sequence[Any]]
 
 
 class ExecutionBlocker:
-    """A value that stops every call it goes into. `message` is told once; None blocks in silence."""
+    """A value that blocks every call that receives it. `message` is reported once; None blocks silently."""
 
     def __init__(self, message: str | None = None) -> None:
         self.message = message
 
 
 def is_blocker(value: Any) -> bool:
-    """Whether a value blocks; classes of that name from elsewhere count."""
+    """Return whether a value is a blocker; classes named ExecutionBlocker from other packs count."""
     return isinstance(value, ExecutionBlocker) or type(value).__name__ == "ExecutionBlocker"
 
 
 def slices(inputs: Inputs, takes_lists: bool) -> Iterator[dict[str, Any]]:
-    """The keyword arguments of each call: as many calls as the longest list has values; short ones repeat their last.
+    """Yield the keyword arguments of each call: as many as the longest list has values; shorter ones repeat their last.
 
-    A node that takes lists is called once with all of them; without any value there is one call with no arguments.
+    A node that takes lists is called once with whole lists. Without any inputs there is one call without arguments.
+    Raises ValueError for an empty list beside others with values.
     """
     if takes_lists:
         yield dict(inputs)
@@ -38,13 +39,13 @@ def slices(inputs: Inputs, takes_lists: bool) -> Iterator[dict[str, Any]]:
         yield {}
     for name, values in inputs.items():
         if count and not values:
-            raise ValueError(f"input {name!r} got an empty list, while others have values")
+            raise ValueError(f"input {name!r} received an empty list while other inputs have values")
     for i in range(count):
         yield {name: values[min(i, len(values) - 1)] for name, values in inputs.items()}
 
 
 def blocker_in(arguments: Mapping[str, Any], takes_lists: bool) -> Any:
-    """The first blocker among the arguments, looked for inside them when they are lists; None without one."""
+    """Return the first blocker among the arguments, or inside them if they are lists; None without one."""
     for value in arguments.values():
         for one in value if takes_lists else (value,):
             if is_blocker(one):
@@ -56,70 +57,70 @@ def call(
     function: Callable[..., Any],
     inputs: Inputs,
     takes_lists: bool,
-    waiting: Waiting,
-    before: Callable[[int], None] = lambda index: None,
-    blocked: Callable[[Any], Any] = lambda blocker: blocker,
+    loop: TaskLoop,
+    on_call: Callable[[int], None] = lambda index: None,
+    on_blocked: Callable[[Any], Any] = lambda blocker: blocker,
     into: list[Any] | None = None,
 ) -> list[Any]:
-    """What each call returns: a value, a task still under way, or what `blocked` makes of a blocker in its way.
+    """Call a function once per slice and return the results: values, asyncio tasks, or what `on_blocked` returns.
 
-    It is put into the list `into` as it comes, so that a call that fails does not take the earlier ones with it.
+    Results are appended to the list `into` as they arrive, so that a call that fails leaves the earlier ones there.
     """
     returned: list[Any] = [] if into is None else into
     for index, arguments in enumerate(slices(inputs, takes_lists)):
         blocker = blocker_in(arguments, takes_lists)
         if blocker is not None:
-            returned.append(blocked(blocker))
+            returned.append(on_blocked(blocker))
             continue
-        before(index)
+        on_call(index)
         value = function(**arguments)
-        returned.append(waiting.start(value) if inspect.iscoroutine(value) else value)
+        returned.append(loop.create_task(value) if inspect.iscoroutine(value) else value)
     return returned
 
 
-def call_now(function: Callable[..., Any], inputs: Inputs, takes_lists: bool, waiting: Waiting) -> list[Any]:
-    """The same, with tasks awaited."""
-    returned = call(function, inputs, takes_lists, waiting)
-    waiting.finish(returned)
-    return results_of(returned)
+def call_and_wait(function: Callable[..., Any], inputs: Inputs, takes_lists: bool, loop: TaskLoop) -> list[Any]:
+    """Call a function once per slice and return the values, with all tasks awaited."""
+    returned = call(function, inputs, takes_lists, loop)
+    loop.wait_all(returned)
+    return task_results(returned)
 
 
-def results_of(returned: Sequence[Any]) -> list[Any]:
-    """Returned values with finished tasks replaced by their results; a failed task raises."""
+def task_results(returned: Sequence[Any]) -> list[Any]:
+    """Replace finished tasks by their results; a failed task raises its exception."""
     return [r.result() if isinstance(r, asyncio.Task) else r for r in returned]
 
 
-def under_way(returned: Sequence[Any]) -> list[asyncio.Task[Any]]:
-    """The tasks among returned values that have not ended."""
+def pending_tasks(returned: Sequence[Any]) -> list[asyncio.Task[Any]]:
+    """Return the asyncio tasks among returned values that are not done."""
     return [r for r in returned if isinstance(r, asyncio.Task) and not r.done()]
 
 
-class Waiting:
-    """The event loop of one run, made when the first asynchronous function is called."""
+class TaskLoop:
+    """The asyncio event loop of one run, created when the first coroutine function is called."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def start(self, coroutine: Any) -> asyncio.Task[Any]:
-        """Begin a coroutine: it runs to its first wait."""
+    def create_task(self, coroutine: Any) -> asyncio.Task[Any]:
+        """Create a task for a coroutine and run it to its first await."""
         if self._loop is None:
             self._loop = asyncio.new_event_loop()
         task = self._loop.create_task(coroutine)
         self._loop.run_until_complete(asyncio.sleep(0))
         return task
 
-    def any_of(self, tasks: Sequence[asyncio.Task[Any]]) -> None:
-        """Wait until one of the tasks has ended."""
+    def wait_any(self, tasks: Sequence[asyncio.Task[Any]]) -> None:
+        """Wait until at least one of the tasks is done."""
         if self._loop is not None and tasks:
             self._loop.run_until_complete(asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED))
 
-    def finish(self, returned: Sequence[Any]) -> None:
-        """Wait until none of the returned values is under way."""
-        while tasks := under_way(returned):
-            self.any_of(tasks)
+    def wait_all(self, returned: Sequence[Any]) -> None:
+        """Wait until all tasks among the returned values are done."""
+        while tasks := pending_tasks(returned):
+            self.wait_any(tasks)
 
     def close(self) -> None:
-        """Cancel what is still under way."""
+        """Cancel the remaining tasks and close the loop."""
         if self._loop is None:
             return
         tasks = asyncio.all_tasks(self._loop)
@@ -132,7 +133,7 @@ class Waiting:
 
 
 class Returned:
-    """What the calls of one node returned, sorted: UI output, and results with the graphs they stand for."""
+    """The results of the calls of one node: UI outputs, and output values with the graphs that they expand into."""
 
     def __init__(self, values: Sequence[Any], declared: Declaration) -> None:
         self.ui: dict[str, list[Any]] = {}
@@ -164,11 +165,11 @@ class Returned:
 
     @property
     def links(self) -> list[tuple[str, int]]:
-        """The outputs of those graphs that stand for outputs of the node."""
+        """The (node id, slot) of the expanded graphs that the node's outputs are taken from."""
         return [(r[0], int(r[1])) for graph, results in self.parts if graph is not None for r in results if is_link(r)]
 
     def outputs(self, output_of: Callable[[str, int], Sequence[Any]]) -> list[list[Any]]:
-        """Every output as one list over the calls: appended, or extended where the class declares a list."""
+        """Merge the calls into one list per output; outputs declared as lists are concatenated."""
         count = len(self.parts[0][1]) if self.parts else 0
         merged: list[list[Any]] = [[] for _ in range(count)]
         lists = self._declared.list_outputs

@@ -1,4 +1,4 @@
-"""What a node class says of itself: its inputs, its outputs, and how it wants to be called."""
+"""Reads node classes in ComfyUI's V1 form: their inputs, outputs and calling convention."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Group = Literal["required", "optional", "hidden"]
 
 @dataclass(frozen=True)
 class Input:
-    """One declared input: `type` is a socket name or a list of choices; for a hidden input, what it asks for."""
+    """A declared input. `type` is a socket name or a list of choices; for a hidden input, the value it requests."""
 
     name: str
     type: Any
@@ -24,19 +24,19 @@ class Input:
 
     @property
     def choices(self) -> Sequence[Any] | None:
-        """The values that a combo can take; None when they are not told."""
+        """The choices of a combo; None for other types or unknown choices."""
         if isinstance(self.type, list):
             return self.type
         return self.options.get("options") if self.type == "COMBO" else None
 
     @property
     def lazy(self) -> bool:
-        """Whether the node may do without what the input is linked to."""
+        """Whether the linked node runs only if this one requests it."""
         return bool(self.options.get("lazy"))
 
 
 class Declaration:
-    """A node class as the server reads it. INPUT_TYPES is asked once."""
+    """A node class as the server reads it. INPUT_TYPES is called once."""
 
     def __init__(self, name: str, cls: type[Any]) -> None:
         self.name = name
@@ -62,7 +62,7 @@ class Declaration:
 
     @cached_property
     def hidden(self) -> dict[str, str]:
-        """What each hidden input asks for."""
+        """The value that each hidden input requests."""
         return {i.name: i.type for i in self.inputs.values() if i.group == "hidden"}
 
     @property
@@ -72,32 +72,32 @@ class Declaration:
 
     @property
     def takes_lists(self) -> bool:
-        """Whether one call gets every input as a list."""
+        """Whether a single call receives every input as a list."""
         return bool(getattr(self.cls, "INPUT_IS_LIST", False))
 
     @property
     def list_outputs(self) -> Sequence[bool]:
-        """Which outputs give a list of values each time."""
+        """Whether each output is a list of values."""
         return getattr(self.cls, "OUTPUT_IS_LIST", ()) or ()
 
     @property
     def is_output(self) -> bool:
-        """Whether a run of the whole workflow is for nodes like this one."""
+        """Whether it is an output node, which a run of the whole workflow executes."""
         return getattr(self.cls, "OUTPUT_NODE", False) is True
 
     @property
     def is_async(self) -> bool:
-        """Whether other nodes may run while this one waits."""
+        """Whether its function is a coroutine function, so that other nodes can run while it awaits."""
         return inspect.iscoroutinefunction(getattr(self.cls, self.cls.FUNCTION, None))
 
     @property
     def keeps_identity(self) -> bool:
-        """Whether two nodes alike must not share one result."""
+        """Whether equal nodes must not share one result."""
         return bool(getattr(self.cls, "NOT_IDEMPOTENT", False)) or "UNIQUE_ID" in self.hidden.values()
 
 
 class Registry:
-    """The declarations of a mapping of node classes, each read at most once."""
+    """The declarations of a mapping of node classes, each read once on first use."""
 
     def __init__(self, classes: Mapping[str, type[Any]]) -> None:
         self.classes = classes
@@ -115,7 +115,7 @@ class Registry:
 def constants_of(
     node: Node, node_id: str, declared: Declaration, graph: Any = None, extra_pnginfo: Any = None
 ) -> dict[str, list[Any]]:
-    """What is known of a node's inputs before anything has run, each as a list of one; a link counts as None."""
+    """Return the inputs that are known before anything runs, each as a list of one value; None stands for a link."""
     inputs: dict[str, list[Any]] = {}
     linked = {link.name for link in links_of(node)}
     for name, value in node.get("inputs", {}).items():

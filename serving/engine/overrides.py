@@ -1,4 +1,4 @@
-"""Values set from outside on a graph: NODE.input=value, and every input of a name."""
+"""Sets inputs of a graph from the command line: NODE.input=value, and every input of one name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ Graph = dict[str, dict[str, Any]]
 
 
 def set_input(graph: Graph, registry: Registry, setting: str) -> None:
-    """Set one input from 'NODE.input=value'. NODE: an id, a title, or a class that only one node has."""
+    """Set one input from 'NODE.input=value', where NODE is an id, a title, or a class that only one node has.
+
+    Raises BadValue, UnknownName, and BadGraph for a name that several nodes have.
+    """
     place, equals, text = setting.partition("=")
     node_name, dot, name = place.strip().rpartition(".")
     if not equals or not dot or not node_name or not name:
@@ -22,7 +25,7 @@ def set_input(graph: Graph, registry: Registry, setting: str) -> None:
     node_id = find_node(graph, node_name)
     node = graph[node_id]
     if node.get("class_type") not in registry:
-        return  # the whole workflow will be refused for it
+        return  # validation refuses the whole workflow
     declared = registry[node["class_type"]].inputs
     info = declared.get(name)
     if info is None or info.group == "hidden":
@@ -32,7 +35,7 @@ def set_input(graph: Graph, registry: Registry, setting: str) -> None:
 
 
 def find_node(graph: Mapping[str, Mapping[str, Any]], name: str) -> str:
-    """The id of the node that `name` means."""
+    """Return the id of the node with this id, title or class. Raises UnknownName and BadGraph."""
     if name in graph:
         return name
     ways = {
@@ -50,15 +53,15 @@ def find_node(graph: Mapping[str, Mapping[str, Any]], name: str) -> str:
 
 
 def title_of(node: Mapping[str, Any]) -> str:
-    """The title that a person gave the node; '' without one."""
+    """Return the title of the node on the canvas; '' without one."""
     meta = node.get("_meta")
     return str(meta.get("title", "")) if isinstance(meta, Mapping) else ""
 
 
 def read_value(text: str, info: Input) -> Any:
-    """The value that a text means for an input: itself where a text or that choice is wanted, else as JSON.
+    """Read a value for an input: the text itself for a string or a choice, else its value as JSON.
 
-    Raises BadValue for a word that is neither true nor false where one of them is wanted.
+    Raises BadValue for a boolean that is neither true nor false.
     """
     if info.type == "STRING":
         text = typed_text(text)
@@ -69,7 +72,7 @@ def read_value(text: str, info: Input) -> Any:
         value = json.loads(text)
     except (ValueError, RecursionError):
         if info.type == "BOOLEAN":
-            raise BadValue(f"input {info.name!r} is to be true or false, not {text!r}") from None
+            raise BadValue(f"input {info.name!r} must be true or false, not {text!r}") from None
         return text
     if is_link(value):
         return value
@@ -79,7 +82,7 @@ def read_value(text: str, info: Input) -> Any:
 
 
 def set_everywhere(graph: Graph, name: str, value: Any) -> None:
-    """Set every input of that name which is not linked; BadGraph when there is none."""
+    """Set every input of that name that is not linked. Raises BadGraph if there is none."""
     free = [node for node in graph.values() if name in node.get("inputs", {}) and not is_link(node["inputs"][name])]
     for node in free:
         node["inputs"][name] = value

@@ -1,4 +1,4 @@
-"""What a run tells while it goes, what it gives, and how a node fails."""
+"""Events, results and errors of a run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ EventKind = Literal["cached", "start", "call", "done", "blocked"]
 
 @dataclass(frozen=True)
 class Event:
-    """What happens to a node: found in the cache, begun, about to be called, done (with its UI output), blocked.
+    """An event of a node: found in the cache, started, about to be called, done or blocked.
 
-    `shown_at`: the node of the workflow that a node from an expansion is shown at. `detail`: the number of the call,
-    the UI output, or why it is blocked.
+    `shown_at`: the node of the workflow at which a node from an expansion is shown. `detail`: the number of the call,
+    the UI output of a node that is done, or the reason for a block.
     """
 
     kind: EventKind
@@ -27,7 +27,11 @@ class Event:
 
 @dataclass
 class Results:
-    """What a run gave: UI outputs by node, the outputs asked for, which nodes ran and which were found in the cache."""
+    """The results of a run.
+
+    UI outputs by node; the requested output values; the nodes that were executed and found in the cache; the reason for
+    each block; and the notices, which whoever serves the run must pass on to the user.
+    """
 
     ui: dict[str, dict[str, list[Any]]] = field(default_factory=dict)
     outputs: dict[str, list[list[Any]]] = field(default_factory=dict)
@@ -38,11 +42,11 @@ class Results:
 
 
 class RunError(Exception):
-    """A run that failed, through no wish of the user; the message is one sentence."""
+    """A run that failed without the user's doing; the message is one sentence."""
 
 
 class NodeError(RunError):
-    """A node that failed; `__cause__` is why, `results` what the nodes before it gave."""
+    """A node that failed. `__cause__` is its exception, `results` what the nodes before it returned."""
 
     def __init__(self, node_id: str, class_type: str, sentence: str, results: Results) -> None:
         super().__init__(f"node {node_id} ({class_type}): {sentence}")
@@ -52,8 +56,8 @@ class NodeError(RunError):
 
 
 class NodeUserError(NodeError, UserError):
-    """A node that failed for something that the user can mend."""
+    """A node that failed for a reason that the user can fix."""
 
 
 class CircularExpansion(Exception):
-    """Nodes that an expansion has made wait for one another."""
+    """An expansion whose nodes depend on one another in a cycle."""

@@ -1,4 +1,4 @@
-"""Runs graphs in API form without ComfyUI, with its rules for order, lists, lazy inputs, blockers and caching."""
+"""Runs graphs in API form without ComfyUI, by its rules for order, lists, lazy inputs, blockers and caching."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from ...pipelines.errors import Interrupted, UserError
 from .cache import Cache, Entry, Signatures
-from .calls import Returned, Waiting, call, call_now, results_of, under_way
+from .calls import Returned, TaskLoop, call, call_and_wait, pending_tasks, task_results
 from .declarations import Declaration, Registry, constants_of
 from .graph import ApiGraph, GrowingGraph, links_of
 from .results import CircularExpansion, Event, EventKind, NodeError, NodeUserError, Results
@@ -19,10 +19,10 @@ from .values import comfyui_module, error_text
 
 
 class Runner:
-    """Runs graphs over a mapping of node classes, and keeps results and instances from one run to the next.
+    """Runs graphs of the node classes in `registry`, and caches results and instances between runs.
 
-    `on_event` is told what happens; an exception from it ends the run, and `Interrupted` comes through as it is.
-    `results` is what the latest run has given so far, also when it has failed.
+    `on_event` is called with every event; its exceptions end the run, and `Interrupted` is passed through.
+    `results` are those of the latest run so far, also after a failure.
     """
 
     def __init__(self, registry: Mapping[str, type[Any]], on_event: Callable[[Event], None] | None = None) -> None:
@@ -38,9 +38,10 @@ class Runner:
         extra_pnginfo: Mapping[str, Any] | None = None,
         outputs: Collection[str] = (),
     ) -> Results:
-        """Run what the targets need (default: all output nodes). `outputs`: nodes whose output values are wanted.
+        """Run the targets (default: all output nodes) and what they depend on; the graph itself is not changed.
 
-        BadGraph names every wrong input before anything runs. The given graph is left as it is.
+        `outputs`: ids of the nodes whose output values `Results.outputs` shall hold. Raises BadGraph with every invalid
+        input before anything runs, NodeError, and NodeUserError for an error that the user can fix.
         """
         registry = Registry(self.classes)
         self.results = Results()
@@ -53,7 +54,7 @@ class Runner:
 
 
 class _Run:
-    """One run: the graph as it grows, the schedule, and what is done."""
+    """The state of one run: the growing graph, the schedule, and the finished nodes."""
 
     def __init__(
         self,
@@ -69,11 +70,11 @@ class _Run:
         self.graph = GrowingGraph(graph)
         self.extra_pnginfo = extra_pnginfo
         self.wanted = wanted
-        self.waiting = Waiting()
-        self.signatures = Signatures(self.graph, registry, self.waiting)
+        self.loop = TaskLoop()
+        self.signatures = Signatures(self.graph, registry, self.loop)
         self.schedule = Schedule()
         self.finished: dict[str, Entry] = {}
-        self.under_way: dict[str, list[Any]] = {}
+        self.running: dict[str, list[Any]] = {}
         self.expanding: dict[str, Returned] = {}
         self.cached: dict[str, bool] = {}
         self.results = runner.results
@@ -81,18 +82,18 @@ class _Run:
     def run(self, targets: Sequence[str]) -> Results:
         try:
             with _inference_mode():
-                self._look_into_cache()
+                self._find_cached()
                 for target in targets:
-                    self._demand(target, 0)
+                    self._schedule(target, 0)
             while self.schedule:
                 self._advance()
         finally:
-            self._note_unfinished()
+            self._record_unfinished()
             self.results.cached = list(self.cached)
-            self.waiting.close()
+            self.loop.close()
         return self.results
 
-    def _look_into_cache(self) -> None:
+    def _find_cached(self) -> None:
         nodes = self.graph.original
         keys = {(node_id, node["class_type"]): self.signatures.of(node_id) for node_id, node in nodes.items()}
         self.cache.keep(keys)
@@ -105,16 +106,16 @@ class _Run:
             raise UserError(f"the expansion has a link to node {node_id!r}, which is not in the workflow")
         name = self.graph.get_node(node_id)["class_type"]
         if name not in self.registry:
-            raise UserError(f"the expansion asks for a node {name!r}, which is not there")
+            raise UserError(f"the expansion contains a node {name!r}, which does not exist")
         return self.registry[name]
 
-    def _demand(self, target: str, rank: int) -> None:
-        """Put a node and what it can't do without into the schedule, unless it is done or found in the cache."""
+    def _schedule(self, target: str, rank: int) -> None:
+        """Schedule a node and its dependencies, except those that are finished or cached."""
         added: list[str] = []
         stack = [(target, rank)]
         while stack:
             node_id, rank = stack.pop()
-            if node_id in self.finished or node_id in self.schedule or self._take_cached(node_id):
+            if node_id in self.finished or node_id in self.schedule or self._use_cached(node_id):
                 continue
             declared = self._declared(node_id)
             first = 0 if declared.is_output or declared.is_async else rank
@@ -130,30 +131,30 @@ class _Run:
         lazy = {info.name for info in declared.visible if info.lazy}
         return [link.source for link in links if link.name not in lazy]
 
-    def _take_cached(self, node_id: str) -> bool:
+    def _use_cached(self, node_id: str) -> bool:
         entry = self.cache.get(self.signatures.of(node_id))
         if entry is None:
             return False
         self.cached[node_id] = True
-        self._tell("cached", node_id)
-        self._note(node_id, entry)
+        self._emit("cached", node_id)
+        self._record(node_id, entry)
         return True
 
     def _advance(self) -> None:
         node_id = self.schedule.take()
         if node_id is not None:
-            self._attempt(self._step, node_id)
-        elif self.under_way:
-            self.waiting.any_of([task for returned in self.under_way.values() for task in under_way(returned)])
+            self._with_node_error(self._start, node_id)
+        elif self.running:
+            self.loop.wait_any([task for returned in self.running.values() for task in pending_tasks(returned)])
         else:
-            circle = self.schedule.circle()
-            blamed = next((node for node in circle if self.graph.get_parent_node_id(node)), circle[0])
-            self._attempt(self._refuse_circle, blamed)
-        for ended in [node for node, returned in self.under_way.items() if not under_way(returned)]:
-            self._attempt(self._collect, ended)
+            cycle = self.schedule.cycle()
+            blamed = next((node for node in cycle if self.graph.get_parent_node_id(node)), cycle[0])
+            self._with_node_error(self._raise_cycle, blamed)
+        for ended in [node for node, returned in self.running.items() if not pending_tasks(returned)]:
+            self._with_node_error(self._collect, ended)
 
-    def _attempt(self, act: Callable[[str], None], node_id: str) -> None:
-        """Do something for a node; what goes wrong is told with the node's id and class."""
+    def _with_node_error(self, act: Callable[[str], None], node_id: str) -> None:
+        """Act on a node; any exception becomes a NodeError with the node's id and class."""
         try:
             with _inference_mode():
                 act(node_id)
@@ -168,38 +169,38 @@ class _Run:
                 sentence = f"in its part {node_id} ({self.graph.get_node(node_id)['class_type']}): {sentence}"
             raise kind(real, self.graph.get_node(real)["class_type"], sentence, self.results) from error
 
-    def _refuse_circle(self, node_id: str) -> None:
-        raise CircularExpansion("nodes wait for one another: " + " → ".join(self.schedule.circle()))
+    def _raise_cycle(self, node_id: str) -> None:
+        raise CircularExpansion("nodes wait for one another: " + " → ".join(self.schedule.cycle()))
 
-    def _step(self, node_id: str) -> None:
+    def _start(self, node_id: str) -> None:
         if node_id in self.expanding:
             self._finish(node_id, self.expanding.pop(node_id))
             return
-        if self._take_cached(node_id):
+        if self._use_cached(node_id):
             self.schedule.done(node_id)
             return
         declared = self._declared(node_id)
-        inputs, missing = self._gather(node_id, declared)
+        inputs, missing = self._gather_inputs(node_id, declared)
         instance = self.cache.instance(node_id, declared)
-        asked = self._lazily_needed(instance, inputs, missing, declared)
-        if asked:
-            self._wait_for(node_id, [self._source(node_id, name) for name in asked])
+        requested = self._requested_inputs(instance, inputs, missing, declared)
+        if requested:
+            self._wait_for(node_id, [self._source(node_id, name) for name in requested])
             return
-        self._tell("start", node_id)
+        self._emit("start", node_id)
         self.results.executed.append(node_id)
-        self.under_way[node_id] = []
+        self.running[node_id] = []
         call(
             getattr(instance, declared.cls.FUNCTION),
             inputs,
             declared.takes_lists,
-            self.waiting,
-            before=lambda index: self._tell("call", node_id, index),
-            blocked=lambda blocker: self._blocked(node_id, blocker),
-            into=self.under_way[node_id],
+            self.loop,
+            on_call=lambda index: self._emit("call", node_id, index),
+            on_blocked=lambda blocker: self._blocked(node_id, blocker),
+            into=self.running[node_id],
         )
 
-    def _gather(self, node_id: str, declared: Declaration) -> tuple[dict[str, Sequence[Any]], set[str]]:
-        """Every input as a list of values, and the names of those not known yet, which are None."""
+    def _gather_inputs(self, node_id: str, declared: Declaration) -> tuple[dict[str, Sequence[Any]], set[str]]:
+        """Return every input as a list of values, and the names of those that are not known yet and hold None."""
         node = self.graph.get_node(node_id)
         inputs: dict[str, Sequence[Any]] = {}
         inputs.update(constants_of(node, node_id, declared, self.graph, self.extra_pnginfo))
@@ -215,13 +216,13 @@ class _Run:
                 inputs[link.name] = entry.outputs[link.slot]
         return inputs, missing
 
-    def _lazily_needed(
+    def _requested_inputs(
         self, instance: Any, inputs: Mapping[str, Sequence[Any]], missing: set[str], declared: Declaration
     ) -> list[str]:
         function = getattr(instance, "check_lazy_status", None)
         if function is None:
             return []
-        answers = call_now(function, inputs, declared.takes_lists, self.waiting)
+        answers = call_and_wait(function, inputs, declared.takes_lists, self.loop)
         names = [name for answer in answers if isinstance(answer, list) for name in answer]
         return list(dict.fromkeys(n for n in names if isinstance(n, str) and (n not in inputs or n in missing)))
 
@@ -229,23 +230,23 @@ class _Run:
         for link in links_of(self.graph.get_node(node_id)):
             if link.name == name:
                 return link.source
-        raise UserError(f"check_lazy_status() asks for input {name!r}, which is not linked; link it")
+        raise UserError(f"check_lazy_status() requests input {name!r}, which is not linked; link it")
 
     def _wait_for(self, node_id: str, sources: Sequence[str]) -> None:
         for source in sources:
-            self._demand(source, FAR)
+            self._schedule(source, FAR)
         self.schedule.wait(node_id, [source for source in sources if source in self.schedule])
 
     def _blocked(self, node_id: str, blocker: Any) -> Any:
         if blocker.message is None:
             return blocker
         self.results.blocked[node_id] = blocker.message
-        self._tell("blocked", node_id, blocker.message)
+        self._emit("blocked", node_id, blocker.message)
         return type(blocker)(None)
 
     def _collect(self, node_id: str) -> None:
-        """All calls of a node have ended: finish it, or put what it expands into on the schedule."""
-        returned = Returned(results_of(self.under_way.pop(node_id)), self._declared(node_id))
+        """Finish a node whose calls have all returned, or schedule the nodes that it expands into."""
+        returned = Returned(task_results(self.running.pop(node_id)), self._declared(node_id))
         if not returned.graphs:
             self._finish(node_id, returned)
             return
@@ -257,7 +258,7 @@ class _Run:
         self.cache.expanded((node_id, self._declared(node_id).name), signed)
         for part in parts:
             if self._declared(part).is_output:
-                self._demand(part, 0)
+                self._schedule(part, 0)
         self.expanding[node_id] = returned
         self._wait_for(node_id, [source for source, _ in returned.links])
 
@@ -266,19 +267,19 @@ class _Run:
         entry = Entry(outputs, returned.ui)
         self.cache.put(self.signatures.of(node_id), entry)
         self.schedule.done(node_id)
-        self._note(node_id, entry)
-        self._tell("done", node_id, entry.ui)
+        self._record(node_id, entry)
+        self._emit("done", node_id, entry.ui)
 
-    def _note(self, node_id: str, entry: Entry) -> None:
+    def _record(self, node_id: str, entry: Entry) -> None:
         self.finished[node_id] = entry
         if entry.ui:
             self.results.ui[node_id] = entry.ui
         if node_id in self.wanted:
             self.results.outputs[node_id] = entry.outputs
 
-    def _note_unfinished(self) -> None:
-        """Keep what the finished calls of nodes that did not finish have to show."""
-        for node_id, values in self.under_way.items():
+    def _record_unfinished(self) -> None:
+        """Record the UI outputs of finished calls of nodes that did not finish."""
+        for node_id, values in self.running.items():
             shown: dict[str, list[Any]] = {}
             for ui in (value["ui"] for value in values if isinstance(value, dict) and "ui" in value):
                 for key, more in ui.items():
@@ -286,13 +287,13 @@ class _Run:
             if shown:
                 self.results.ui[node_id] = shown
 
-    def _tell(self, kind: EventKind, node_id: str, detail: Any = None) -> None:
+    def _emit(self, kind: EventKind, node_id: str, detail: Any = None) -> None:
         if self.on_event is not None:
             class_type = self.graph.get_node(node_id)["class_type"]
             self.on_event(Event(kind, node_id, class_type, self.graph.get_display_node_id(node_id), detail))
 
 
 def _inference_mode() -> AbstractContextManager[Any]:
-    """torch.inference_mode() once something has imported torch; the runner itself does without."""
+    """Return torch.inference_mode() if torch is imported; the runner itself never imports it."""
     torch = sys.modules.get("torch")
     return torch.inference_mode() if torch is not None else nullcontext()

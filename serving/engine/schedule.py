@@ -1,4 +1,4 @@
-"""Which node runs next: dependencies first; then outputs and what is nearest to them."""
+"""Orders nodes: dependencies first, then output nodes and what is nearest to them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ FAR = 3
 
 
 class Schedule:
-    """The nodes still to finish and what each waits for."""
+    """The unfinished nodes and the dependencies that each waits for."""
 
     def __init__(self) -> None:
         self._ranks: dict[str, tuple[int, int]] = {}
@@ -24,12 +24,12 @@ class Schedule:
         return len(self._needs)
 
     def add(self, node: str, rank: int) -> None:
-        """Add a node; a low rank goes first among those that are ready. It is not ready before `wait`."""
+        """Add a node; among ready nodes the lowest rank runs first. It is not ready until `wait` is called."""
         self._ranks[node] = (min(rank, FAR), len(self._ranks))
         self._needs[node] = set()
 
     def wait(self, node: str, needs: Iterable[str] = ()) -> None:
-        """Let a node wait for others that are in the schedule; it becomes ready when they are done."""
+        """Make a node wait for others in the schedule; it is ready once they are done."""
         for need in needs:
             if need not in self._needs[node]:
                 self._needs[node].add(need)
@@ -38,19 +38,19 @@ class Schedule:
             heapq.heappush(self._ready, (*self._ranks[node], node))
 
     def take(self) -> str | None:
-        """The next node that is ready; it stays in the schedule until it is done. None when all wait."""
+        """Return the next ready node, which stays in the schedule until `done`; None if all wait."""
         return heapq.heappop(self._ready)[2] if self._ready else None
 
     def done(self, node: str) -> None:
-        """Take a node out and free those that waited for it."""
+        """Remove a node and release those that waited for it."""
         del self._needs[node]
         for follower in self._followers.pop(node, ()):
             self._needs[follower].discard(node)
             if not self._needs[follower]:
                 heapq.heappush(self._ready, (*self._ranks[follower], follower))
 
-    def circle(self) -> list[str]:
-        """Nodes that wait for one another, in order; [] when there are none."""
+    def cycle(self) -> list[str]:
+        """Return nodes that wait for one another in a cycle, in order; [] without one."""
         for start in self._needs:
             path, place = [start], {start: 0}
             while needs := self._needs[path[-1]]:

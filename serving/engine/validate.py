@@ -1,4 +1,4 @@
-"""Checks a graph before anything runs: one sentence for each wrong input, all of them in one error."""
+"""Validates a graph before anything runs: one error with a sentence for each invalid input."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...pipelines.errors import BadGraph, did_you_mean
-from .calls import Waiting, call_now, is_blocker
+from .calls import TaskLoop, call_and_wait, is_blocker
 from .declarations import Declaration, Input, Registry, constants_of
 from .graph import ApiGraph, links_of
 from .values import InvalidInput, check_value, convert, error_text, expected
@@ -18,7 +18,7 @@ NodeCopy = dict[str, Any]
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong, at one input of one node where there is one, in a full sentence."""
+    """One problem as a full sentence, with the node and input where there is one."""
 
     sentence: str
     node_id: str = ""
@@ -49,19 +49,20 @@ class Checked:
 
 
 def validate(graph: ApiGraph, registry: Registry, targets: Collection[str] | None = None) -> Checked:
-    """The graph with its constants converted, and its targets (default: all output nodes).
+    """Return the graph with its constants converted, and its targets (default: all output nodes).
 
-    Only what the targets need is checked, but every class must be there. InvalidGraph tells all problems at once.
+    Only nodes that the targets depend on are validated, but every class must exist. Raises InvalidGraph with all
+    problems at once.
     """
     copies = _copied(graph, registry)
     chosen = _targets(copies, registry, targets)
-    waiting = Waiting()
+    loop = TaskLoop()
     try:
-        check = _Check(copies, registry, waiting)
+        check = _Check(copies, registry, loop)
         problems = [p for node_id in _reached(copies, chosen) for p in check.node(node_id)]
-        problems += _circle(copies, chosen)
+        problems += _cycle(copies, chosen)
     finally:
-        waiting.close()
+        loop.close()
     if problems:
         raise InvalidGraph(problems)
     return Checked(copies, chosen)
@@ -81,7 +82,7 @@ def _copied(graph: ApiGraph, registry: Registry) -> dict[str, NodeCopy]:
             way_out = "run this workflow in ComfyUI with the pack that has it, or load that pack with --nodes FOLDER"
             problems.append(Problem(f"{class_type!r} is not part of this pack{near}; {way_out}", node_id))
         elif not isinstance(node.get("inputs", {}), Mapping):
-            problems.append(Problem("its inputs are no mapping of names to values", node_id, class_type))
+            problems.append(Problem("its inputs are not a mapping of names to values", node_id, class_type))
         else:
             copies[node_id] = {**node, "inputs": dict(node.get("inputs", {}))}
     if problems:
@@ -106,7 +107,7 @@ def _targets(graph: ApiGraph, registry: Registry, targets: Collection[str] | Non
 
 
 def _reached(graph: ApiGraph, targets: Sequence[str]) -> list[str]:
-    """The targets and all that they are linked to, in the order of the graph."""
+    """Return the targets and everything that they depend on, in the order of the graph."""
     reached = set(targets)
     stack = list(targets)
     while stack:
@@ -117,8 +118,8 @@ def _reached(graph: ApiGraph, targets: Sequence[str]) -> list[str]:
     return [node_id for node_id in graph if node_id in reached]
 
 
-def _circle(graph: ApiGraph, targets: Sequence[str]) -> list[Problem]:
-    """The first circle of links that the targets lead into."""
+def _cycle(graph: ApiGraph, targets: Sequence[str]) -> list[Problem]:
+    """Return the first cycle of links that the targets depend on."""
     finished: set[str] = set()
     for target in targets:
         path: dict[str, list[str]] = {target: _sources(graph, target)}
@@ -131,9 +132,9 @@ def _circle(graph: ApiGraph, targets: Sequence[str]) -> list[Problem]:
             source = sources.pop()
             if source in path:
                 ids = list(path)
-                circle = [*ids[ids.index(source) :], source]
-                names = " → ".join(f"{node_id} ({graph[node_id]['class_type']})" for node_id in reversed(circle))
-                return [Problem(f"the workflow goes in a circle: {names}; cut one of these links")]
+                cycle = [*ids[ids.index(source) :], source]
+                names = " → ".join(f"{node_id} ({graph[node_id]['class_type']})" for node_id in reversed(cycle))
+                return [Problem(f"the workflow contains a cycle: {names}; cut one of these links")]
             if source not in finished:
                 path[source] = _sources(graph, source)
     return []
@@ -146,19 +147,19 @@ def _sources(graph: ApiGraph, node_id: str) -> list[str]:
 class _Check:
     """The checks of single nodes, in one graph."""
 
-    def __init__(self, graph: dict[str, NodeCopy], registry: Registry, waiting: Waiting) -> None:
+    def __init__(self, graph: dict[str, NodeCopy], registry: Registry, loop: TaskLoop) -> None:
         self.graph = graph
         self.registry = registry
-        self.waiting = waiting
+        self.loop = loop
 
     def node(self, node_id: str) -> list[Problem]:
-        """The problems of one node; its constants are converted in place."""
+        """Return the problems of one node; its constants are converted in place."""
         name = self.graph[node_id]["class_type"]
         declared = self.registry[name]
         try:
             visible = declared.visible
         except Exception as error:
-            return [Problem(f"its inputs can't be declared: {error_text(error)}", node_id, name)]
+            return [Problem(f"INPUT_TYPES failed: {error_text(error)}", node_id, name)]
         own, keywords = _parameters(declared)
         received: dict[str, Any] = {}
         problems = []
@@ -191,10 +192,10 @@ class _Check:
                 check_value(info, inputs[info.name])
 
     def _link(self, info: Input, value: list[Any], any_type: bool) -> Any:
-        """The type that a linked input receives."""
+        """Return the type that a linked input receives."""
         if len(value) != 2 or not isinstance(value[0], str) or type(value[1]) is not int:
             raise InvalidInput(
-                f'input {info.name!r} = {value!r} is no link; a link is written ["node id", output number], '
+                f'input {info.name!r} = {value!r} is not a link; a link is written ["node id", output number], '
                 'a list as a value {"__value__": […]}'
             )
         source, slot = value
@@ -224,22 +225,22 @@ class _Check:
     def _own_check(
         self, node_id: str, declared: Declaration, own: Collection[str], keywords: bool, received: dict[str, Any]
     ) -> list[Problem]:
-        """What the class's VALIDATE_INPUTS says; it gets constants, and None for what is linked."""
+        """Call the class's VALIDATE_INPUTS with the constants, and None for linked inputs."""
         known = constants_of(self.graph[node_id], node_id, declared)
         inputs = {name: values for name, values in known.items() if keywords or name in own}
         if "input_types" in own:
             inputs["input_types"] = [received]
         try:
-            answers = call_now(declared.cls.VALIDATE_INPUTS, inputs, declared.takes_lists, self.waiting)
+            answers = call_and_wait(declared.cls.VALIDATE_INPUTS, inputs, declared.takes_lists, self.loop)
         except Exception as error:
-            return [Problem(f"its own check of its inputs failed: {error_text(error)}", node_id, declared.name)]
+            return [Problem(f"VALIDATE_INPUTS failed: {error_text(error)}", node_id, declared.name)]
         wrong = [answer for answer in answers if answer is not True and not is_blocker(answer)]
         told = dict.fromkeys(str(a) if a is not False else _refused(inputs) for a in wrong)
         return [Problem(sentence, node_id, declared.name) for sentence in told]
 
 
 def _parameters(declared: Declaration) -> tuple[Collection[str], bool]:
-    """The names that the class's VALIDATE_INPUTS takes, and whether it takes any."""
+    """Return the parameter names of the class's VALIDATE_INPUTS, and whether it takes any keyword."""
     function = getattr(declared.cls, "VALIDATE_INPUTS", None)
     if function is None:
         return (), False
@@ -259,9 +260,9 @@ def did_you_mean_one_of(name: str, others: Collection[str]) -> str:
 
 
 def types_match(given: Any, declared: Any) -> bool:
-    """Whether an output of one type may go into an input of another: equal, or a shared name between commas.
+    """Return whether an output of one type can be linked to an input of another: equal, or one name in common.
 
-    Asks `!=`, which wildcard types override.
+    Uses `!=`, which wildcard types override.
     """
     if given != declared:
         if not isinstance(given, str) or not isinstance(declared, str):

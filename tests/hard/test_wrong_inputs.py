@@ -288,7 +288,7 @@ ROWS = [
         (),
         options=("-n", "0"),
     ),
-    Row("a wrong truth", "input 'tiled' is to be true or false, not 'maybe'", ("decode.tiled=maybe",)),
+    Row("a wrong truth", "input 'tiled' must be true or false, not 'maybe'", ("decode.tiled=maybe",)),
     Row(
         "a setting without a value",
         "'nonsense' sets nothing; write NODE.input=value, for example FooocusPrompt.seed=7",
@@ -329,7 +329,7 @@ ROWS = [
     ),
     Row(
         "a number as picture",
-        SAVE + ("input 'images' = 5 can't be written into a workflow; link it to an output of type IMAGE"),
+        SAVE + ("input 'images' = 5 must be a link; link it to an output of type IMAGE"),
         ("save.images=5",),
     ),
     Row(
@@ -348,7 +348,7 @@ ROWS = [
     ),
     Row(
         "a circle",
-        "the workflow goes in a circle: decode (FooocusVaeDecode) → encode (FooocusVaeEncode)"
+        "the workflow contains a cycle: decode (FooocusVaeDecode) → encode (FooocusVaeEncode)"
         " → decode (FooocusVaeDecode); cut one of these links",
         ('encode.image=["decode",0]',),
         graph=VARY,
@@ -545,13 +545,13 @@ ROWS = [
     Row(
         "a node of nobody",
         "node 1: 'KSampler' is not part of this pack (did you mean 'FooocusSampler'?); run "
-        "this workflow in ComfyUI with the pack that has it, or replace the node",
+        "this workflow in ComfyUI with the pack that has it, or load that pack with --nodes FOLDER",
         graph={"1": node("KSampler")},
     ),
     Row(
         "a node nearly of ours",
         "node 1: 'FooocusSamplr' is not part of this pack (did you mean 'FooocusSampler'<…>);"
-        " run this workflow in ComfyUI with the pack that has it, or replace the node",
+        " run this workflow in ComfyUI with the pack that has it, or load that pack with --nodes FOLDER",
         graph={"1": node("FooocusSamplr")},
     ),
     Row(

@@ -55,8 +55,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "w.json").write_text(json.dumps(GRAPH))
     (tmp_path / "a.png").write_bytes(b"a")
     monkeypatch.chdir(tmp_path)
-    quick = replace(runs.PATIENCE, silence=0.1, blind=0.02, retries=(0.02, 0.05, 0.1), farewell=0.3)
-    monkeypatch.setattr(runs, "PATIENCE", quick)
+    quick = replace(runs.TIMEOUTS, websocket_idle=0.1, poll_interval=0.02, retry_delays=(0.02, 0.05, 0.1), cancel=0.3)
+    monkeypatch.setattr(runs, "TIMEOUTS", quick)
     before = signal.getsignal(signal.SIGTERM)
     yield tmp_path
     signal.signal(signal.SIGTERM, before)
@@ -113,7 +113,7 @@ def test_without_a_good_websocket_the_run_is_followed_all_the_same(
     report = json.loads(out)
     assert (report.pop("seconds") > 0, "sharp & clear" in report["notices"]) == (True, socket == "closes")
     assert {**report, "notices": []} == REPORT
-    assert ("gives no websocket (403" in err) == (socket == "refused")
+    assert ("refuses the websocket (403" in err) == (socket == "refused")
     assert server.connections == {"refused": 0, "closes": 2, "silent": 1}.get(socket, server.connections)
 
 
@@ -133,7 +133,7 @@ def test_a_blocked_node_is_told_and_no_failure(start: Start, capsys: pytest.Capt
     assert "note: node 1 (LoadImage) is blocked: no face" in err
 
 
-LOST = "error: the server has lost the run: it was started anew, or someone took the run from its queue; run it again"
+LOST = "error: the server does not know the run any more"
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_what_the_server_had_saved_before_a_failure_is_fetched(
 
 def test_where_a_node_failed_on_the_server(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(start(ending="error"), "--debug") == 1
-    assert "TracebackThere: \nhere" in capsys.readouterr().err
+    assert "RemoteTraceback: \nhere" in capsys.readouterr().err
 
 
 def error(kind: str, message: str, details: str, name: str = "") -> dict[str, Any]:
@@ -231,12 +231,12 @@ def test_a_run_of_which_the_server_drops_a_part_is_taken_back(start: Start, caps
 @pytest.mark.parametrize(
     ("front", "message"),
     [
-        ("html", "answers GET /system_stats with no JSON; name the address of a ComfyUI"),
+        ("html", "answers GET /system_stats without JSON; name the address of a ComfyUI"),
         ("404", "/system_stats answers 404 Not Found); is the path right?"),
-        ("403", "/system_stats answers 403 Forbidden: it, or what is before it, does not let this program in"),
+        ("403", "/system_stats answers 403 Forbidden: it, or a proxy before it, denies access"),
         ("502", "/system_stats answers 502 Bad Gateway"),
-        ("login", "answers 401 Unauthorized: it asks for a user; write http://USER:PASSWORD@… with the right ones"),
-        ("moved", "answers 308 Permanent Redirect and leads to https://elsewhere.example/; name the address there"),
+        ("login", "answers 401 Unauthorized: it requires a user and password; write http://USER:PASSWORD@…"),
+        ("moved", "answers 308 Permanent Redirect and redirects to https://elsewhere.example/; name the address there"),
     ],
 )
 def test_what_stands_before_a_server(
@@ -254,7 +254,7 @@ def test_where_no_server_is(start: Start, capsys: pytest.CaptureFixture[str]) ->
     assert run(url) == 2
     assert last_line(capsys).startswith(f"error: ComfyUI at {url} can't be reached: no server answers there (")
     assert run(start().url.replace("http", "https")) == 2
-    assert "it does not speak TLS as it should" in last_line(capsys)
+    assert "the TLS handshake failed" in last_line(capsys)
 
 
 def test_a_path_and_a_user_in_the_address(start: Start, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ import signal
 import threading
 
 import pytest
-from fooocus_stages.serving.comfyui.loop_thread import Background
+from fooocus_stages.serving.comfyui.loop_thread import LoopThread
 
 
 async def give(value: int) -> int:
@@ -17,11 +17,11 @@ async def give(value: int) -> int:
 
 
 def test_results_and_errors_come_back() -> None:
-    with Background() as background:
-        assert [background.do(give(value)) for value in (1, 2)] == [1, 2]
+    with LoopThread() as loop:
+        assert [loop.run(give(value)) for value in (1, 2)] == [1, 2]
         with pytest.raises(ValueError, match="negative"):
-            background.do(give(-1))
-        assert background.do(give(3)) == 3
+            loop.run(give(-1))
+        assert loop.run(give(3)) == 3
 
 
 def test_a_signal_breaks_off_and_waits_for_the_end() -> None:
@@ -41,7 +41,7 @@ def test_a_signal_breaks_off_and_waits_for_the_end() -> None:
 
     finger = threading.Thread(target=press)
     finger.start()
-    with Background() as background, pytest.raises(KeyboardInterrupt):
-        background.do(work())
+    with LoopThread() as loop, pytest.raises(KeyboardInterrupt):
+        loop.run(work())
     assert told == ["tidied up"]
     finger.join()

@@ -39,17 +39,17 @@ def test_addresses(text: str, address: Address) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("127.0.0.1:8188", "is no address of the web; write for example http://127.0.0.1:8188"),
-        ("localhost:8188", "is no address of the web"),
-        ("ftp://host", "is no address of the web"),
-        ("", "is no address of the web"),
-        ("http://", "is no address of the web"),
-        ("http://a b/", "is no address of the web"),
-        ("http://host:99999", "is no address (Port out of range"),
-        ("http://host:x", "is no address ("),
-        ("http://[::1", "is no address ("),
-        ("http://host/?token=1", "leave out what begins with ? or #"),
-        ("http://a%3Ab@host", "has a colon"),
+        ("127.0.0.1:8188", "is not an http or https address; write for example http://127.0.0.1:8188"),
+        ("localhost:8188", "is not an http or https address"),
+        ("ftp://host", "is not an http or https address"),
+        ("", "is not an http or https address"),
+        ("http://", "is not an http or https address"),
+        ("http://a b/", "is not an http or https address"),
+        ("http://host:99999", "is not an address (Port out of range"),
+        ("http://host:x", "is not an address ("),
+        ("http://[::1", "is not an address ("),
+        ("http://host/?token=1", "leave out what follows ? or #"),
+        ("http://a%3Ab@host", "contains a colon"),
     ],
 )
 def test_what_is_no_address(text: str, message: str) -> None:

@@ -60,7 +60,7 @@ def test_lists(out: Graph, expected: list[Any]) -> None:
 
 
 def test_an_empty_list_beside_values_is_told() -> None:
-    with pytest.raises(NodeError, match="input 'a' got an empty list"):
+    with pytest.raises(NodeError, match="input 'a' received an empty list"):
         one(range=node("Range", count=0), out=node("Add", a=["range", 0], b=1))
 
 
@@ -161,9 +161,13 @@ def test_output_nodes_of_an_expansion_run() -> None:
 @pytest.mark.parametrize(
     ("parts", "result", "message"),
     [
-        ({"x": {"class_type": "Nix", "inputs": {}}}, ["x", 0], "the expansion asks for a node 'Nix', which is not"),
+        (
+            {"x": {"class_type": "Nix", "inputs": {}}},
+            ["x", 0],
+            "the expansion contains a node 'Nix', which does not exist",
+        ),
         ({"x": node("Num", value=1)}, ["y", 0], "has a link to node 'y', which is not in the workflow"),
-        ({"e": node("Num", value=1)}, ["e", 0], "adds a node 'e', which is there already"),
+        ({"e": node("Num", value=1)}, ["e", 0], "adds a node 'e', which exists already"),
         ({"x": node("Add", a=["y", 0], b=1), "y": node("Add", a=["x", 0], b=1)}, ["x", 0], "x → y|y → x"),
         ({"x": node("Add", a=["e", 0], b=1)}, ["x", 0], "e → x|x → e"),
         (

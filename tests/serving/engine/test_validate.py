@@ -12,7 +12,7 @@ from ..fakes import ANY, CLASSES, node
 
 Graph = dict[str, Any]
 MIXED = {"count": 1, "share": 0.5, "text": "a", "on": True, "mode": "fast"}
-NO_LINK = 'is no link; a link is written ["node id", output number], a list as a value {"__value__": […]}'
+NO_LINK = 'is not a link; a link is written ["node id", output number], a list as a value {"__value__": […]}'
 
 
 def check(graph: Any, targets: Any = None) -> Checked:
@@ -92,18 +92,18 @@ def test_a_missing_input_is_told(inputs: Graph, sentence: str) -> None:
         ([], None, "the workflow is empty; it maps node ids to nodes"),
         ({"1": {}}, None, "node 1: it has no class_type; every node of an API workflow names its class"),
         ({"1": 5}, None, "node 1: it has no class_type; every node of an API workflow names its class"),
-        ({"1": node("Num") | {"inputs": []}}, None, "node 1 (Num): its inputs are no mapping of names to values"),
+        ({"1": node("Num") | {"inputs": []}}, None, "node 1 (Num): its inputs are not a mapping of names to values"),
         (
             {"1": node("KSampler")},
             None,
             "node 1: 'KSampler' is not part of this pack; run this workflow in ComfyUI with the pack that has it, or "
-            "replace the node",
+            "load that pack with --nodes FOLDER",
         ),
         (
             {"1": node("Shwo")},
             None,
             "node 1: 'Shwo' is not part of this pack (did you mean 'Show'?); run this workflow in ComfyUI with the "
-            "pack that has it, or replace the node",
+            "pack that has it, or load that pack with --nodes FOLDER",
         ),
         (
             {"1": node("Num", value=1)},
@@ -115,12 +115,12 @@ def test_a_missing_input_is_told(inputs: Graph, sentence: str) -> None:
         (
             show(x=node("Add", a=["y", 0], b=1), y=node("Add", a=["x", 0], b=["x", 0])),
             None,
-            "the workflow goes in a circle: x (Add) → y (Add) → x (Add); cut one of these links",
+            "the workflow contains a cycle: x (Add) → y (Add) → x (Add); cut one of these links",
         ),
         (
             {"x": node("Show", value=1, more=["x", 0])},
             None,
-            "the workflow goes in a circle: x (Show) → x (Show); cut one of these links",
+            "the workflow contains a cycle: x (Show) → x (Show); cut one of these links",
         ),
     ],
 )
@@ -184,8 +184,8 @@ def test_constants_are_converted(name: str, given: Any, expected: Any) -> None:
         ({"value": 11}, None),
         ({"value": 13}, "13 is unlucky"),
         ({"value": 14}, "it refuses its inputs (value = 14, input_types = {}); see the node's help for what it takes"),
-        ({"value": 6}, "its own check of its inputs failed: six is taken"),
-        ({"value": 7}, "its own check of its inputs failed: KeyError: 'seven'"),
+        ({"value": 6}, "VALIDATE_INPUTS failed: six is taken"),
+        ({"value": 7}, "VALIDATE_INPUTS failed: KeyError: 'seven'"),
         ({"value": 5, "other": ["n", 0]}, None),
         ({"value": 5, "other": ["p", 0]}, "pictures are not added"),
         ({"value": ["n", 0]}, None),
@@ -216,7 +216,7 @@ def test_a_declaration_that_fails_is_told() -> None:
 
     with pytest.raises(BadGraph) as caught:
         validate(show(x=node("Broken")), Registry({**CLASSES, "Broken": Broken}))
-    assert str(caught.value) == "node x (Broken): its inputs can't be declared: OSError: no folder"
+    assert str(caught.value) == "node x (Broken): INPUT_TYPES failed: OSError: no folder"
 
 
 @pytest.mark.parametrize(
