@@ -1,1 +1,1 @@
-"""Files that the pack does not contain: what they are, which are missing, and fetching them."""
+"""The catalogue of files that the pack does not contain, their search on the disk, and their download."""

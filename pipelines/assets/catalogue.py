@@ -1,4 +1,4 @@
-"""The files of others that stages need: what they are called, where they come from, what needs them (assets.json)."""
+"""The third-party files that stages need: their names, sources and uses (assets.json)."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ..errors import UnknownName
 
 ALL = "all"
 HUB_CACHE = "hub"
-"""The kind of files that stay in the Hugging Face cache, where other programs find them too."""
+"""The kind of files that stay in the Hugging Face cache, shared with other programs."""
 
 
 @dataclass(frozen=True)
 class Asset:
-    """One file: `kind` is its folder among the models, `name` its name there.
+    """A file: `kind` is its folder among the models, `name` its name in it.
 
-    It comes from `file` of the repository `repo` on the Hugging Face hub, or from the address `url`. `size` (bytes)
-    and `sha256` are known for some; `also` and `also_in` are other names and folders that it is found under.
+    Its source is `file` in the repository `repo` of the Hugging Face hub, or the address `url`. `size` (bytes) and
+    `sha256` are known for some files; `also` and `also_in` are further names and folders that it is found under.
     """
 
     id: str
@@ -39,7 +39,7 @@ class Asset:
 
     @property
     def source(self) -> str:
-        """Where it comes from, for people."""
+        """The source, for display."""
         return self.url or f"{self.repo}: {self.file}"
 
     @property
@@ -49,13 +49,13 @@ class Asset:
 
     @property
     def places(self) -> tuple[tuple[str, str], ...]:
-        """Every (kind, name) that it may be found under, the proper one first."""
+        """Every (kind, name) that it may be found under, the default first."""
         return tuple((kind, name) for kind in (self.kind, *self.also_in) for name in (self.name, *self.also))
 
 
 @dataclass(frozen=True)
 class Group:
-    """Files that are of use together. `optional`: what happens without them, when the rest works all the same."""
+    """Files that are used together. `optional`: the fallback without them; '' if they are required."""
 
     name: str
     title: str
@@ -64,7 +64,7 @@ class Group:
 
 
 class Catalogue:
-    """All files, the groups of them, and what each mode of the endpoints needs."""
+    """All files, their groups, and what each mode of the endpoints needs."""
 
     def __init__(self, data: Mapping[str, Any] | None = None) -> None:
         read = data if data is not None else json.loads(Path(__file__).with_name("assets.json").read_text("utf-8"))
@@ -74,18 +74,18 @@ class Catalogue:
 
     @property
     def groups(self) -> tuple[Group, ...]:
-        """The groups, the smaller ones first where one holds another."""
+        """The groups; a group that is part of another comes before it."""
         return tuple(self.group(name) for name in self._groups)
 
     def group(self, name: str) -> Group:
-        """The group of that name."""
+        """Return the group with that name. Raises KeyError."""
         entry = self._groups[name]
         return Group(name, entry["title"], tuple(self._flat([name])), entry.get("optional", ""))
 
     def of(self, name: str) -> tuple[Asset, ...]:
-        """The files that a name means: `all`, a mode, a group, or one file by id, file name or stem; any letter case.
+        """Return the files that a name stands for, in any letter case.
 
-        Raises UnknownName.
+        A name is `all`, a mode, a group, or the id, file name or stem of one file. Raises UnknownName.
         """
         folded = name.casefold()
         if folded == ALL:
@@ -100,22 +100,22 @@ class Catalogue:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What can be asked for as a whole."""
+        """The names that stand for several files."""
         return (ALL, *self._groups, *self.modes)
 
     def optional(self, asset: Asset, needs: Sequence[str]) -> str:
-        """What happens without the file in a mode that needs these; '' when it must be there."""
+        """Return the fallback without the file in a mode with these needs; '' if the file is required."""
         for name in self._inside(needs):
             if name in self._groups and (group := self.group(name)).optional and asset in group.assets:
                 return group.optional
         return ""
 
     def needed_by(self, asset: Asset) -> list[str]:
-        """The groups and then the modes that need the file."""
+        """Return the groups, then the modes, that need the file."""
         return [name for name in (*self._groups, *self.modes) if asset in self.of(name)]
 
     def known(self, kind: str, name: str) -> Asset | None:
-        """The file that a stage asks for by kind and name, path or stem; None when it is not one of these."""
+        """Return the file that a stage requests by kind and name, path or stem; None if it is not in the catalogue."""
         asked = name.replace("\\", "/").rsplit("/", 1)[-1].casefold()
         for asset in self.assets.values():
             for at, file in asset.places:
@@ -124,9 +124,9 @@ class Catalogue:
         return None
 
     def word_for(self, asset: Asset) -> str:
-        """The least that can be asked for to get a file of use: the first group around it, or its own name.
+        """Return the name that fetches the file with what it needs to be useful: its first group, or its own name.
 
-        A checkpoint is asked for alone: nobody who lacks one wants to wait for all that goes with it.
+        A checkpoint is fetched alone, since the rest of its group is seldom missing too.
         """
         if asset.kind == "checkpoints":
             return Path(asset.name).stem
@@ -140,12 +140,12 @@ class Catalogue:
         return None
 
     def _flat(self, needs: Iterable[str]) -> list[Asset]:
-        """The files behind names of groups and files, each once, in the catalogue's order."""
+        """Return the files that names of groups and files stand for, each once, in the order of the catalogue."""
         wanted = set(self._inside(needs))
         return [asset for name, asset in self.assets.items() if name in wanted]
 
     def _inside(self, needs: Iterable[str]) -> Iterator[str]:
-        """The names, and those inside the groups among them."""
+        """Yield the names, and those inside the groups among them."""
         for name in needs:
             yield name
             if name in self._groups:
@@ -154,7 +154,7 @@ class Catalogue:
 
 @cache
 def catalogue() -> Catalogue:
-    """The catalogue that comes with the pack."""
+    """Return the catalogue of the pack."""
     return Catalogue()
 
 

@@ -1,7 +1,7 @@
-"""One file from the network to the disk: under a temporary name until it is whole, and going on where it stopped.
+"""Downloads one file, under a temporary name until it is complete, and resumes an interrupted download.
 
-The Hugging Face library says where a file of the hub lies, by which mirror and with which token; the bytes are read
-here, because newer versions of it throw a half-fetched file away when they stop.
+The Hugging Face library resolves the address of a file on the hub, with its mirror and token. The bytes are read here,
+because recent versions of the library discard a partial file when they are interrupted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from .catalogue import Asset
-from .http import Connection, DownloadFailed, Elsewhere, Stopped, answer_of, network
+from .http import Connection, DownloadFailed, Redirected, Stopped, answer_of, network
 
 CHUNK = 1 << 20
 MOST_REDIRECTS = 5
@@ -29,12 +29,12 @@ WEB_PAGE = (b"<!doctype html", b"<html")
 
 T = TypeVar("T")
 Told = Callable[[int], None]
-"""Called with the number of bytes that came; negative when some are thrown away."""
+"""Called with the number of received bytes; negative when some are discarded."""
 
 
 @dataclass(frozen=True)
 class Remote:
-    """What a server says of a file: its size and sha256 as far as it does, and a mark that changes with its content."""
+    """What a server reports about a file: size and sha256 if known, and a `mark` that changes with the content."""
 
     url: str
     headers: Mapping[str, str]
@@ -44,23 +44,23 @@ class Remote:
 
 
 def look_up(asset: Asset, connection: Connection) -> Remote:
-    """Ask for a file's size and mark. Raises DownloadFailed and Stopped."""
+    """Request a file's size and mark. Raises DownloadFailed and Stopped."""
     return _tried(connection, lambda: _head(*_address(asset, connection), connection))
 
 
 def download(asset: Asset, remote: Remote, target: Path, connection: Connection, told: Told) -> None:
-    """Fetch the file to `target`, which comes to be only when it is whole.
+    """Download the file to `target`, which is created only once the file is complete.
 
-    What an earlier fetch left beside it is gone on with. Raises DownloadFailed, Stopped and OSError.
+    A partial file of an earlier download is resumed. Raises DownloadFailed, Stopped and OSError.
     """
     if asset.sha256 and remote.sha256 and asset.sha256 != remote.sha256:
-        raise DownloadFailed(f"the file at {remote.url} is another one now: its sha256 is {remote.sha256}")
+        raise DownloadFailed(f"the file at {remote.url} has changed: its sha256 is {remote.sha256}")
     size = remote.size if remote.size is not None else asset.size
     if asset.size is not None and size != asset.size:
-        raise DownloadFailed(f"the file at {remote.url} is another one now: {size:,} bytes instead of {asset.size:,}")
+        raise DownloadFailed(f"the file at {remote.url} has changed: {size:,} bytes instead of {asset.size:,}")
     target.parent.mkdir(parents=True, exist_ok=True)
     part = part_of(target, remote)
-    with _alone(part):
+    with _locked(part):
         if part.exists():
             told(part.stat().st_size)
         if not _from_cache(asset, remote, part, told):
@@ -70,13 +70,13 @@ def download(asset: Asset, remote: Remote, target: Path, connection: Connection,
 
 
 def part_of(target: Path, remote: Remote) -> Path:
-    """The temporary name: another one when the file's content has changed since."""
+    """Return the temporary name, which differs if the content on the server has changed."""
     mark = hashlib.sha256(f"{remote.mark or remote.url}".encode()).hexdigest()[:12]
     return target.with_name(f"{target.name}.{mark}.part")
 
 
 def _tried(connection: Connection, act: Callable[[], T], reached: Callable[[], int] = lambda: 0) -> T:
-    """What `act` gives, tried again while that may help; a try that reaches further than ever counts as the first."""
+    """Call `act`, with retries while they may help; one that gets further than all before resets the count."""
     failures, best = 0, reached()
     while True:
         try:
@@ -90,7 +90,7 @@ def _tried(connection: Connection, act: Callable[[], T], reached: Callable[[], i
 
 
 def _address(asset: Asset, connection: Connection) -> tuple[str, dict[str, str]]:
-    """Where the file is asked for, and with which headers."""
+    """Return the address and the headers of the request."""
     if asset.url:
         return asset.url, {"User-Agent": "fooocus-stages"}
     from huggingface_hub import hf_hub_url
@@ -101,7 +101,7 @@ def _address(asset: Asset, connection: Connection) -> tuple[str, dict[str, str]]
 
 
 def _head(url: str, headers: Mapping[str, str], connection: Connection) -> Remote:
-    """What the server says without sending the file. The hub tells of a linked file before it leads there."""
+    """Request only the headers. The hub describes a linked file before it redirects to it."""
     own = at = url
     for _ in range(MOST_REDIRECTS):
         same = urllib.parse.urlsplit(at).netloc == urllib.parse.urlsplit(url).netloc
@@ -109,17 +109,17 @@ def _head(url: str, headers: Mapping[str, str], connection: Connection) -> Remot
         try:
             with answer_of(at, headers if same else {}, connection, method="HEAD") as answer:
                 return _remote(own, headers, answer.headers, whole=True)
-        except Elsewhere as there:
+        except Redirected as there:
             if "X-Linked-Size" in there.headers:
                 return _remote(own, headers, there.headers, whole=False)
             at = urllib.parse.urljoin(at, there.headers.get("Location", ""))
             if not at.startswith(("https://", "http://")):
-                raise DownloadFailed(f"{url} leads to {at}") from there
+                raise DownloadFailed(f"{url} redirects to {at}") from there
         except DownloadFailed as failed:
             if failed.status in NOT_FOR_HEAD:
                 return Remote(own, headers)
             raise
-    raise DownloadFailed(f"{url} leads in a circle")
+    raise DownloadFailed(f"{url} redirects in a loop")
 
 
 def _remote(url: str, headers: Mapping[str, str], told: Message[str, str], whole: bool) -> Remote:
@@ -139,7 +139,7 @@ def _bare(etag: str | None) -> str:
 
 
 def _receive(remote: Remote, size: int | None, part: Path, connection: Connection, told: Told) -> None:
-    """Read what still lacks of the file. Raises DownloadFailed when it is not whole then."""
+    """Download the rest of the file. Raises DownloadFailed if it is not complete afterwards."""
     have = _size(part)
     if size is not None and have > size:
         have = _drop(part, told)
@@ -150,11 +150,11 @@ def _receive(remote: Remote, size: int | None, part: Path, connection: Connectio
         with answer_of(remote.url, wanted, connection) as answer:
             start, whole = _extent(answer)
             if whole is not None and size is not None and whole != size:
-                raise DownloadFailed(f"{remote.url} has {size:,} bytes by one answer, and {whole:,} by another")
+                raise DownloadFailed(f"{remote.url} has {size:,} bytes in one response and {whole:,} in another")
             if start != have:
                 _drop(part, told)
             if start not in (0, have):
-                raise DownloadFailed(f"{remote.url} gave bytes from {start:,} on, not from {have:,}", again=True)
+                raise DownloadFailed(f"{remote.url} sent bytes from {start:,}, not from {have:,}", again=True)
             _save(answer, part, connection, told)
     except DownloadFailed as failed:
         if failed.status == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
@@ -165,20 +165,20 @@ def _receive(remote: Remote, size: int | None, part: Path, connection: Connectio
 
 
 def _extent(answer: http.client.HTTPResponse) -> tuple[int, int | None]:
-    """The first byte that an answer holds, and how many the whole file has, if it says so."""
+    """Return the first byte in a response, and the size of the whole file if known."""
     if answer.headers.get_content_type() == "text/html":
-        raise DownloadFailed(f"{answer.url} is a web page, not the file: a login or a notice may stand before it")
+        raise DownloadFailed(f"{answer.url} is a web page, not the file: it may require a login or a confirmation")
     length = answer.headers.get("Content-Length", "")
     if answer.status != http.client.PARTIAL_CONTENT:
         return 0, int(length) if length.isdigit() else None
     given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
     if not given:
-        raise DownloadFailed(f"{answer.url} gave a part of the file without saying which", again=True)
+        raise DownloadFailed(f"{answer.url} sent a part of the file without a Content-Range", again=True)
     return int(given[1]), int(given[2]) if given[2] != "*" else None
 
 
 def _save(answer: http.client.HTTPResponse, part: Path, connection: Connection, told: Told) -> None:
-    """Append what comes, as it comes, so that an interrupted read loses nothing."""
+    """Append data as it arrives, so that an interruption loses nothing."""
     with part.open("ab", buffering=0) as file:
         while True:
             if connection.stop.is_set():
@@ -189,7 +189,7 @@ def _save(answer: http.client.HTTPResponse, part: Path, connection: Connection, 
                 break
             if file.tell() == 0 and chunk[:15].lower().startswith(WEB_PAGE):
                 raise DownloadFailed(
-                    f"{answer.url} is a web page, not the file: a login or a notice may stand before it"
+                    f"{answer.url} is a web page, not the file: it may require a login or a confirmation"
                 )
             file.write(chunk)
             told(len(chunk))
@@ -202,11 +202,11 @@ def _check_size(part: Path, size: int | None, url: str, told: Told) -> None:
         raise DownloadFailed(f"{url} stopped after {have:,} of {size:,} bytes", again=True)
     if size is not None and have > size:
         _drop(part, told)
-        raise DownloadFailed(f"{url} gave {have:,} bytes, not {size:,}")
+        raise DownloadFailed(f"{url} sent {have:,} bytes, not {size:,}")
 
 
 def _check(part: Path, sha256: str, told: Told) -> None:
-    """Hold the whole file against the sha256, if one is known; one that differs is thrown away."""
+    """Check the sha256 of the complete file, if known; a file that differs is deleted."""
     if not sha256:
         return
     digest = hashlib.sha256()
@@ -215,11 +215,11 @@ def _check(part: Path, sha256: str, told: Told) -> None:
             digest.update(chunk)
     if digest.hexdigest() != sha256:
         _drop(part, told)
-        raise DownloadFailed(f"what came has the sha256 {digest.hexdigest()}, not {sha256}, and was thrown away")
+        raise DownloadFailed(f"the downloaded file has the sha256 {digest.hexdigest()}, not {sha256}, and was deleted")
 
 
 def _from_cache(asset: Asset, remote: Remote, part: Path, told: Told) -> bool:
-    """Whether the Hugging Face cache had the file, of the same size; it is copied then."""
+    """Copy the file from the Hugging Face cache if it has one of the same size; return whether it did."""
     if asset.url or part.exists():
         return False
     from huggingface_hub import try_to_load_from_cache
@@ -243,8 +243,8 @@ def _drop(part: Path, told: Told) -> int:
 
 
 @contextmanager
-def _alone(part: Path) -> Iterator[None]:
-    """Nobody else writes the file meanwhile; raises DownloadFailed when somebody does."""
+def _locked(part: Path) -> Iterator[None]:
+    """Lock the partial file. Raises DownloadFailed if another process has locked it."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(f"{part}.lock", timeout=0)
@@ -258,4 +258,4 @@ def _alone(part: Path) -> Iterator[None]:
                 with suppress(OSError):  # Windows keeps it while it is open
                     Path(lock.lock_file).unlink()
     except Timeout:
-        raise DownloadFailed(f"another process is fetching it: {part} is locked") from None
+        raise DownloadFailed(f"another process is downloading it: {part} is locked") from None

@@ -1,4 +1,4 @@
-"""Fetching the files of others: several at a time, into their folders, going on where an earlier fetch stopped."""
+"""Downloads files into their folders, several at a time, and resumes interrupted downloads."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from .http import Connection, DownloadFailed
 from .needs import fetch_command
 
 AT_ONCE = 4
-TICK = 0.1  # seconds between two looks at the progress
-ROOM_LEFT = 512 * 2**20  # bytes that stay free on the disk
+TICK = 0.1  # seconds between two progress updates
+RESERVED_SPACE = 512 * 2**20  # bytes that stay free on the disk
 FEW = 5
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
-"""Called now and then with the bytes that are there and all that are known of."""
+"""Called repeatedly with the received bytes and the known total."""
 
 
-def _unseen(have: int, total: int) -> None:
-    """Where progress goes when nobody looks."""
+def _ignore_progress(have: int, total: int) -> None:
+    """Ignore the progress."""
 
 
 def connection(timeout: float, endpoint: str | None = None) -> Connection:
-    """How to reach others: seconds without a byte, and a mirror of the hub in place of the hub; the rest as usual."""
+    """Return a connection with a timeout in seconds without data, and a mirror in place of the hub."""
     return Connection(timeout=timeout, endpoint=endpoint)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A file to fetch, and the path that it will have; a file of the Hugging Face cache has none."""
+    """A file to download and its target path; None for the Hugging Face cache."""
 
     asset: Asset
     target: Path | None
@@ -46,15 +46,14 @@ class Job:
 def fetch(
     jobs: Sequence[Job],
     connection: Connection | None = None,
-    progress: Progress = _unseen,
+    progress: Progress = _ignore_progress,
     at_once: int = AT_ONCE,
     folders: str = "",
 ) -> dict[str, Path]:
-    """Fetch the files, `at_once` (≥ 1) at a time; returns their paths by id. `folders`: as in `fetch_command`.
+    """Download files, `at_once` (≥ 1) at a time, and return their paths by id. `folders`: as in `fetch_command`.
 
-    A file that fails does not keep the others from coming. Raises BadValue when the disk has no room for all, and
-    MissingFile with counts, names, reasons and the command that goes on. KeyboardInterrupt leaves what has come so far
-    for the next fetch.
+    A file that fails does not stop the others. Raises BadValue if the disk has too little space, and MissingFile with
+    counts, names, reasons and the command that resumes. KeyboardInterrupt keeps the received data for the next call.
     """
     connection = connection or Connection()
     looked_up = _each(jobs, lambda job: look_up(job.asset, connection), connection, at_once)
@@ -78,11 +77,11 @@ def fetch(
 
 
 def offline(assets: Sequence[Asset], folders: str = "") -> MissingFile:
-    """What to say of missing files where there is no network."""
+    """Return the error for missing files without a network."""
     names = ", ".join(f"{asset.kind}/{asset.name}" for asset in assets)
     return MissingFile(
         f"offline, and {len(assets)} file{'s are' if len(assets) > 1 else ' is'} missing: {names}; "
-        f"run `{fetch_command(assets, folders)}` where there is a network, or copy them into the models folder"
+        f"run `{fetch_command(assets, folders)}` on a machine with a network, or copy them into the models folder"
     )
 
 
@@ -93,7 +92,7 @@ def _fetch_one(job: Job, remote: Remote, connection: Connection, told: Callable[
         asset, endpoint, token = job.asset, connection.endpoint, connection.token
         try:
             return Path(str(hf_hub_download(asset.repo, asset.file, endpoint=endpoint, token=token)))
-        except Exception as error:  # of requests, of httpx or its own, by the library's version
+        except Exception as error:  # from requests, httpx or the library itself, depending on its version
             raise DownloadFailed(" ".join(str(error).split())) from error
     try:
         download(job.asset, remote, job.target, connection, told)
@@ -103,7 +102,7 @@ def _fetch_one(job: Job, remote: Remote, connection: Connection, told: Callable[
 
 
 class _Counter:
-    """Bytes that have come, counted by several threads."""
+    """Received bytes, counted by several threads."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -121,9 +120,9 @@ def _each(
     at_once: int,
     look: Callable[[], None] = lambda: None,
 ) -> list[T | DownloadFailed]:
-    """What `act` gives for each job, or the DownloadFailed that it raises, in order; `look` is called meanwhile.
+    """Call `act` for each job in threads; return each result or DownloadFailed in order. `look` is called meanwhile.
 
-    The threads are daemons: Ctrl-C ends the wait at once, and what they have written by then stays.
+    The threads are daemons: Ctrl-C ends the wait at once, and what they have written stays.
     """
     waiting: SimpleQueue[int] = SimpleQueue()
     done: SimpleQueue[tuple[int, T | BaseException]] = SimpleQueue()
@@ -155,7 +154,7 @@ def _each(
 
 
 def _arrived(done: SimpleQueue[tuple[int, T | BaseException]]) -> dict[int, T | BaseException]:
-    """The next result, waited for a tick."""
+    """Wait a tick for the next result."""
     try:
         return dict([done.get(timeout=TICK)])
     except Empty:
@@ -169,33 +168,34 @@ def _outcome(result: T | BaseException) -> T | DownloadFailed:
 
 
 def _check_room(jobs: Sequence[Job], known: Mapping[str, Remote]) -> None:
-    """Raise BadValue when what is still to come does not fit on a disk."""
+    """Raise BadValue if the remaining downloads do not fit on a disk."""
     wanted: dict[int, tuple[Path, int]] = {}
     for job in jobs:
         if job.target is None:
             continue
         remote = known[job.asset.id]
         part = part_of(job.target, remote)
-        lacking = (remote.size or job.asset.size or 0) - (part.stat().st_size if part.exists() else 0)
+        remaining = (remote.size or job.asset.size or 0) - (part.stat().st_size if part.exists() else 0)
         folder = next(folder for folder in job.target.absolute().parents if folder.is_dir())
         first, sum_so_far = wanted.get(folder.stat().st_dev, (job.target.parent, 0))
-        wanted[folder.stat().st_dev] = (first, sum_so_far + max(lacking, 0))
+        wanted[folder.stat().st_dev] = (first, sum_so_far + max(remaining, 0))
     for folder, count in wanted.values():
         there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.is_dir())
         free = shutil.disk_usage(there).free
-        if count and count + ROOM_LEFT > free:
+        if count and count + RESERVED_SPACE > free:
             raise BadValue(
-                f"{format_bytes(count)} are to come into {folder} and {format_bytes(ROOM_LEFT)} should stay free, "
-                f"but the disk has {format_bytes(free)}: make room, or name another folder with --to"
+                f"{format_bytes(count)} would be downloaded into {folder} and {format_bytes(RESERVED_SPACE)} should "
+                "stay free, "
+                f"but the disk has {format_bytes(free)}: free some space, or name another folder with --to"
             )
 
 
 def _report(assets: Sequence[Asset], failed: Mapping[str, str], folders: str) -> str:
-    """What did not come and why, the first few in words, and how to go on."""
-    lacking = [asset for asset in assets if asset.id in failed]
-    first = "; ".join(f"{asset.name} ({failed[asset.id]})" for asset in lacking[:FEW])
-    more = f"; and {len(lacking) - FEW} more" if len(lacking) > FEW else ""
+    """Return the failed files with reasons, the first few by name, and the command that resumes."""
+    missing = [asset for asset in assets if asset.id in failed]
+    first = "; ".join(f"{asset.name} ({failed[asset.id]})" for asset in missing[:FEW])
+    more = f"; and {len(missing) - FEW} more" if len(missing) > FEW else ""
     return (
-        f"{len(lacking)} of {len(assets)} files did not come: {first}{more}; "
-        f"`{fetch_command(lacking, folders)}` goes on where it stopped"
+        f"{len(missing)} of {len(assets)} files could not be downloaded: {first}{more}; "
+        f"`{fetch_command(missing, folders)}` resumes the download"
     )

@@ -1,4 +1,4 @@
-"""Asking a server: answers of HTTP, and what goes wrong on the way in words for people."""
+"""HTTP requests, and their failures as readable messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORTH_ANOTHER_TRY = (408, 416, 425, 429, 500, 502, 503, 504)
 
 
 class DownloadFailed(Exception):
-    """Why a file did not come. `again`: whether another try may help. `status`: of HTTP, if it came to that."""
+    """A failed download. `again`: whether a retry may help. `status`: the HTTP status, or 0."""
 
     def __init__(self, why: str, again: bool = False, status: int = 0) -> None:
         super().__init__(why)
@@ -28,14 +28,14 @@ class DownloadFailed(Exception):
 
 
 class Stopped(Exception):
-    """The user does not want the rest."""
+    """The user stopped the downloads."""
 
 
 @dataclass(frozen=True)
 class Connection:
-    """How to reach others. `endpoint`, `token`: as the Hugging Face library has them, unless given.
+    """Settings of requests. `endpoint` and `token` default to those of the Hugging Face library.
 
-    `timeout`: seconds without a byte. `tries`: how often in a row without progress, `pause` seconds apart at first.
+    `timeout`: seconds without data. `tries`: attempts without progress, the first two `pause` seconds apart.
     """
 
     endpoint: str | None = None
@@ -46,8 +46,8 @@ class Connection:
     stop: Event = field(default_factory=Event)
 
 
-class Elsewhere(Exception):
-    """The server leads to another address."""
+class Redirected(Exception):
+    """The server redirects to another address."""
 
     def __init__(self, headers: Message[str, str]) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class _Stay(urllib.request.HTTPRedirectHandler):
 def answer_of(
     url: str, headers: Mapping[str, str], connection: Connection, method: str = "GET"
 ) -> Iterator[http.client.HTTPResponse]:
-    """The server's answer; credentials are not carried on to another address. Raises DownloadFailed."""
+    """Send a request; credentials are not passed on to another address. Raises DownloadFailed."""
     plain = {name: value for name, value in headers.items() if name.lower() != "authorization"}
     request = urllib.request.Request(url, headers=plain, method=method)
     for name in headers.keys() - plain.keys():
@@ -79,16 +79,16 @@ def answer_of(
 
 @contextmanager
 def network(url: str) -> Iterator[None]:
-    """What goes wrong on the way, as DownloadFailed; a redirect that is not followed, as Elsewhere."""
+    """Raise network errors as DownloadFailed, and a redirect that is not followed as Redirected."""
     try:
         yield
     except urllib.error.HTTPError as error:
         error.close()
         if 300 <= error.code < 400 and "Location" in error.headers:
-            raise Elsewhere(error.headers) from None
+            raise Redirected(error.headers) from None
         raise DownloadFailed(_refusal(url, error), error.code in WORTH_ANOTHER_TRY, error.code) from error
     except TimeoutError as error:
-        raise DownloadFailed(f"{host_of(url)} sends nothing more", again=True) from error
+        raise DownloadFailed(f"{host_of(url)} stopped sending data", again=True) from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         why = "does not answer" if isinstance(reason, TimeoutError) else f"can't be reached: {reason or repr(error)}"
@@ -96,7 +96,7 @@ def network(url: str) -> Iterator[None]:
 
 
 def _refusal(url: str, error: urllib.error.HTTPError) -> str:
-    """An HTTP error in words."""
+    """Return the message for an HTTP error."""
     said = error.headers.get("X-Error-Message") or error.reason
     if error.code in (401, 403):
         said = f"{said}; if its page asks for a login, accept its terms there and set HF_TOKEN"
@@ -109,7 +109,7 @@ def host_of(url: str) -> str:
 
 @cache
 def _certificates() -> ssl.SSLContext:
-    """The system's certificates, and those that come with the Hugging Face library."""
+    """Return the certificates of the system and of certifi, which the Hugging Face library installs."""
     context = ssl.create_default_context()
     try:
         import certifi

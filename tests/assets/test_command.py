@@ -101,8 +101,8 @@ def test_one_failing_file_does_not_keep_the_others(server: FileServer, tmp_path:
     failed = assets("fetch", "lightning", "extreme-speed", server=server)
     assert (failed.code, failed.out) == (2, "")
     assert failed.err.splitlines()[-1] == (
-        f"error: 1 of 2 files did not come: {LCM} ({server.url}/lllyasviel/misc/resolve/main/{LCM} answers 404 "
-        "Entry not found); `fooocus-stages assets fetch extreme-speed` goes on where it stopped"
+        f"error: 1 of 2 files could not be downloaded: {LCM} ({server.url}/lllyasviel/misc/resolve/main/{LCM} answers "
+        "404 Entry not found); `fooocus-stages assets fetch extreme-speed` resumes the download"
     )
     assert (tmp_path / "models" / "loras" / LIGHTNING).read_bytes() == BODY
     server.add(f"lllyasviel/misc/{LCM}", b"now it is there")
@@ -144,7 +144,7 @@ def test_offline_says_what_is_missing(
     assert (result.code, result.out) == (2, "")
     assert result.err == (
         f"error: offline, and 2 files are missing: loras/{LIGHTNING}, loras/{LCM}; run `fooocus-stages assets fetch "
-        "lightning extreme-speed` where there is a network, or copy them into the models folder\n"
+        "lightning extreme-speed` on a machine with a network, or copy them into the models folder\n"
     )
     assert server.files[f"mashb1t/misc/{LIGHTNING}"].ranges == []
 
@@ -154,8 +154,8 @@ def test_the_command_that_goes_on_names_the_same_folders(server: FileServer, tmp
     (tmp_path / "x.yaml").touch()
     folders = ["--models", "my models", "--models", "pocket", "--extra-model-paths", "x.yaml"]
     shown = "`fooocus-stages assets fetch extreme-speed --models 'my models' --extra-model-paths x.yaml"
-    assert f"{shown} --to there` goes" in assets("fetch", LCM, *folders, "--to", "there", server=server).err
-    assert f"{shown}` where there" in assets("fetch", LCM, *folders, "--offline", server=server).err
+    assert f"{shown} --to there` resumes" in assets("fetch", LCM, *folders, "--to", "there", server=server).err
+    assert f"{shown}` on a machine" in assets("fetch", LCM, *folders, "--offline", server=server).err
     host = host_of(cli.parser().parse_args(["assets", "list", *folders]), Console())
     with pytest.raises(
         MissingFile, match=r"run `fooocus-stages assets fetch ponyDiffusionV6XL --models 'my models' --e"

@@ -94,13 +94,13 @@ def test_a_file_comes_in_the_end(
         ("nothing nothing nothing", "", r"stopped after 0 of 300,000 bytes", 0),
         ("cut nothing nothing", "", r"stopped after 150,000 of 300,000 bytes", HALF),
         ("stall nothing nothing", "", r"stopped after 150,000 of 300,000 bytes", HALF),
-        ("page", "", r"is a web page, not the file: a login or a notice may stand before it", 0),
+        ("page", "", r"is a web page, not the file: it may require a login or a confirmation", 0),
         ("hidden-page", "", r"is a web page, not the file", 0),
-        ("shorter", "", r"has 300,000 bytes by one answer, and 299,990 by another", 0),
-        ("longer", "", r"has 300,000 bytes by one answer, and 300,010 by another", 0),
-        ("", "more", r"has 300,010 bytes by one answer, and 300,000 by another", 0),
-        ("", "less", r"has 299,990 bytes by one answer, and 300,000 by another", 0),
-        ("other", "", rf"what came has the sha256 {hashlib.sha256(bytes(SIZE)).hexdigest()}, not {SHA}", 0),
+        ("shorter", "", r"has 300,000 bytes in one response and 299,990 in another", 0),
+        ("longer", "", r"has 300,000 bytes in one response and 300,010 in another", 0),
+        ("", "more", r"has 300,010 bytes in one response and 300,000 in another", 0),
+        ("", "less", r"has 299,990 bytes in one response and 300,000 in another", 0),
+        ("other", "", rf"the downloaded file has the sha256 {hashlib.sha256(bytes(SIZE)).hexdigest()}, not {SHA}", 0),
     ],
 )
 def test_a_file_that_fails_is_named_and_the_others_come(
@@ -110,8 +110,8 @@ def test_a_file_that_fails_is_named_and_the_others_come(
     other = replace(HUB, id="other", name="other.safetensors", file="deep/other.bin")
     jobs = [Job(HUB, tmp_path / "loras" / HUB.name), Job(other, tmp_path / "loras" / other.name)]
     whole = (
-        rf"^1 of 2 files did not come: one\.safetensors \(.*{message}.*\); "
-        r"`fooocus-stages assets fetch one` goes on where it stopped$"
+        rf"^1 of 2 files could not be downloaded: one\.safetensors \(.*{message}.*\); "
+        r"`fooocus-stages assets fetch one` resumes the download$"
     )
     with pytest.raises(MissingFile, match=whole):
         fetch(jobs, connection(server))
@@ -139,7 +139,7 @@ def test_a_file_that_has_changed_meanwhile_begins_anew(server: FileServer, tmp_p
 
 @pytest.mark.parametrize(
     ("known", "message"),
-    [({"sha256": "0" * 64}, f"is another one now: its sha256 is {SHA}"), ({"size": 5}, "300,000 bytes instead of 5")],
+    [({"sha256": "0" * 64}, f"has changed: its sha256 is {SHA}"), ({"size": 5}, "300,000 bytes instead of 5")],
 )
 def test_a_file_other_than_the_catalogue_says_is_not_fetched(
     server: FileServer, tmp_path: Path, known: dict[str, int | str], message: str
@@ -154,7 +154,7 @@ def test_a_file_other_than_the_catalogue_says_is_not_fetched(
 def test_a_plain_file_is_held_against_the_sha256_of_the_catalogue(server: FileServer, tmp_path: Path) -> None:
     server.add("/files/remote.bin", BODY, "other")
     job = Job(replace(plain(server), sha256=SHA), tmp_path / "one")
-    with pytest.raises(MissingFile, match="was thrown away"):
+    with pytest.raises(MissingFile, match="was deleted"):
         fetch([job], connection(server))
     assert files_below(tmp_path) == []
     fetch([job], connection(server))
@@ -187,8 +187,8 @@ def test_a_disk_without_room_is_told_before_anything_comes(server: FileServer, t
         fetch([Job(asset, tmp_path / "loras" / "one")], connection(server))
     folder = re.escape(str(tmp_path / "loras"))
     assert re.fullmatch(
-        rf"1000000\.0 TB are to come into {folder} and 536\.9 MB should stay free, but the disk has [\d.]+ [kMGT]B: "
-        "make room, or name another folder with --to",
+        rf"1000000\.0 TB would be downloaded into {folder} and 536\.9 MB should stay free, but the disk has "
+        r"[\d.]+ [kMGT]B: free some space, or name another folder with --to",
         str(error.value),
     )
     assert served.ranges == []
@@ -197,7 +197,9 @@ def test_a_disk_without_room_is_told_before_anything_comes(server: FileServer, t
 
 def test_many_files_fail_in_one_sentence(server: FileServer, tmp_path: Path) -> None:
     assets = [replace(HUB, id=str(n), name=f"{n}.bin", file=f"{n}.bin") for n in range(7)]
-    with pytest.raises(MissingFile, match=r"^7 of 7 files did not come: 0\.bin \(.*4\.bin \(.*\); and 2 more; `fooo"):
+    with pytest.raises(
+        MissingFile, match=r"^7 of 7 files could not be downloaded: 0\.bin \(.*4\.bin \(.*\); and 2 more; `fooo"
+    ):
         fetch([Job(asset, tmp_path / asset.name) for asset in assets], connection(server), at_once=3)
 
 

@@ -119,6 +119,6 @@ def test_offline_names_what_is_missing() -> None:
     one, both = catalogue().of("lightning"), catalogue().of("refiner")
     assert str(fetch.offline(one)) == (
         "offline, and 1 file is missing: loras/sdxl_lightning_4step_lora.safetensors; "
-        "run `fooocus-stages assets fetch lightning` where there is a network, or copy them into the models folder"
+        "run `fooocus-stages assets fetch lightning` on a machine with a network, or copy them into the models folder"
     )
     assert str(fetch.offline(both)).startswith("offline, and 2 files are missing: checkpoints/realisticVision")
