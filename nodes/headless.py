@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-import struct
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..pipelines import stages
-from ..pipelines.errors import BadFile, MissingFile, did_you_mean
+from ..pipelines.errors import MissingFile, did_you_mean
 from ..pipelines.host import POCKET
+from ..pipelines.names import meant
+from ..pipelines.picture_files import frames, opened
 from .comfy import current_host
 
 if TYPE_CHECKING:
@@ -24,12 +22,11 @@ if TYPE_CHECKING:
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 EXAMPLES = POCKET.parent / "pictures"
 LONGEST_NAME = 200
-PROGRAMS = ("EPS", "WMF")  # formats that other programs would have to draw
 NO_ALPHA = (64, 64)  # the mask that ComfyUI gives for a picture without alpha
 
 
 class LoadImage:
-    DESCRIPTION = "Reads a picture, with all its frames. The mask is 1 where it is transparent."
+    DESCRIPTION = "Loads an image with all its frames. The mask is 1 where the image is transparent."
     CATEGORY = "image"
     FUNCTION = "load_image"
     RETURN_TYPES = ("IMAGE", "MASK")
@@ -49,8 +46,9 @@ class LoadImage:
     def load_image(self, image: str) -> tuple[torch.Tensor, torch.Tensor]:
         import torch
 
-        with opened(find_picture(image)) as picture:
-            loaded = [(pixels(frame.convert("RGB")), transparency(frame)) for frame in frames(picture)]
+        notice = current_host().notice
+        with opened(find_picture(image), notice) as picture:
+            loaded = [(pixels(frame.convert("RGB")), transparency(frame)) for frame in frames(picture, notice)]
         images = torch.stack([image for image, _ in loaded])
         masks = [mask for _, mask in loaded]
         if len({mask.shape for mask in masks}) > 1:  # only some frames have alpha
@@ -59,7 +57,7 @@ class LoadImage:
 
 
 class LoadImageMask:
-    DESCRIPTION = "Reads one channel of a picture as a mask; alpha is turned round, so that 1 is transparent."
+    DESCRIPTION = "Loads one channel of an image as a mask; alpha is inverted, so that 1 is transparent."
     CATEGORY = "mask"
     FUNCTION = "load_image"
     RETURN_TYPES = ("MASK",)
@@ -78,14 +76,15 @@ class LoadImageMask:
         return hashlib.sha256(find_picture(image).read_bytes()).hexdigest()
 
     def load_image(self, image: str, channel: str) -> tuple[torch.Tensor]:
-        with opened(find_picture(image)) as picture:
-            band = next(frames(picture)).convert("RGBA").getchannel(channel[0].upper())
+        notice = current_host().notice
+        with opened(find_picture(image), notice) as picture:
+            band = next(frames(picture, notice)).convert("RGBA").getchannel(channel[0].upper())
         mask = pixels(band)
         return ((1.0 - mask if channel == "alpha" else mask)[None],)
 
 
 class SaveImage:
-    DESCRIPTION = "Saves pictures as PNG in the output folder, with the workflow inside."
+    DESCRIPTION = "Saves images as PNG in the output folder, with the workflow embedded."
     CATEGORY = "image"
     FUNCTION = "save_images"
     OUTPUT_NODE = True
@@ -115,7 +114,7 @@ class SaveImage:
 
 
 class PreviewImage(SaveImage):
-    DESCRIPTION = "Saves pictures as PNG in the folder for temporary files."
+    DESCRIPTION = "Saves images as PNG in the folder for temporary files."
     folder = "temp"
 
     @classmethod
@@ -133,7 +132,7 @@ HEADLESS_NODES: dict[str, type[Any]] = {
 
 
 def picture_names() -> list[str]:
-    """The picture files in the input folder."""
+    """List the image files in the input folder."""
     folder = current_host().folder("input")
     return (
         sorted(p.name for p in folder.iterdir() if p.suffix.lower() in PICTURES and p.is_file())
@@ -143,72 +142,48 @@ def picture_names() -> list[str]:
 
 
 def find_picture(name: str) -> Path:
-    """The file of a LoadImage value: in the input folder, in the folder named by a suffix such as ' [output]', at
-    that path, or among the examples that come with the pack. Raises MissingFile."""
+    """Return the file of a LoadImage value: in the input folder, in the folder named by a suffix such as ' [output]',
+    at that path, or among the examples of the pack; spelled as people type names. Raises MissingFile."""
     annotated = re.fullmatch(r"(.+?) ?\[(input|output|temp)\]", name)
     kind = cast(Literal["input", "output", "temp"], annotated[2] if annotated else "input")
     folder = current_host().folder(kind)
     plain = annotated[1] if annotated else name
-    for path in (folder / plain, Path(plain), EXAMPLES / plain):
+    for start in (folder, Path(), EXAMPLES):
         with contextlib.suppress(OSError, ValueError):  # of a name that no file can have
-            if plain and path.is_file():
+            if plain and (path := _spelled(start, plain)).is_file():
                 return path
     near = did_you_mean(plain, picture_names())
     raise MissingFile(f"picture {shortened(name)} is not there{near}; it is looked for in {folder} and as a path")
 
 
+def _spelled(start: Path, name: str) -> Path:
+    """The path below `start` whose parts `name` spells (`names.meant`); a part that is missing stays as it is."""
+    path = start / name
+    if path.exists():
+        return path
+    path = start / name.replace("\\", "/")
+    here = Path(path.anchor)
+    for part in path.relative_to(path.anchor).parts:
+        exists = (here / part).exists() or not here.is_dir()
+        here /= part if exists else meant(part, (entry.name for entry in here.iterdir())) or part
+    return here
+
+
 def shortened(name: str) -> str:
-    """A name in a message."""
+    """Quote a name for a message, cut when it is very long."""
     return repr(name) if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]!r}…"
 
 
 def check_picture(name: str | None) -> bool | str:
-    """True when the file is there, else why not."""
+    """Return True for a file that exists, else the message that it is missing."""
     try:
         return name is None or bool(find_picture(name))
     except MissingFile as error:
         return str(error)
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
-    """A picture file; what can't be read, or is larger than is safe, is a BadFile."""
-    from PIL import Image
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                most = 2 * (Image.MAX_IMAGE_PIXELS or 2**27)
-                if picture.format in PROGRAMS:
-                    raise BadFile(f"{path} is a drawing ({picture.format}), not pixels; save it anew as PNG or JPEG")
-                if picture.width * picture.height * getattr(picture, "n_frames", 1) > most:
-                    raise BadFile(f"{path} has more than {most} pixels in all its frames; make it smaller")
-                yield picture
-    except Image.DecompressionBombError as error:
-        raise BadFile(f"{path} is larger than is safe to open ({error}); make it smaller") from error
-    except (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, struct.error) as error:
-        raise BadFile(f"{path} is not a picture that can be read ({error}); save it anew as PNG or JPEG") from error
-
-
-def frames(picture: Image.Image) -> Iterator[Image.Image]:
-    """The frames that have the size of the first, upright; only the first of a stereo (MPO) picture."""
-    from PIL import ImageOps, ImageSequence
-
-    size = None
-    for raw in ImageSequence.Iterator(picture):
-        frame = ImageOps.exif_transpose(raw)
-        if frame.mode.startswith("I"):  # 16-bit grey
-            frame = frame.convert("I").point(lambda grey: grey * (1 / 255))
-        size = size or frame.size
-        if frame.size == size:
-            yield frame
-        if picture.format == "MPO":
-            return
-
-
 def pixels(picture: Image.Image) -> torch.Tensor:
-    """A picture's bytes as floats 0…1."""
+    """Return the bytes of an image as floats 0…1."""
     import numpy as np
     import torch
 
@@ -216,7 +191,7 @@ def pixels(picture: Image.Image) -> torch.Tensor:
 
 
 def transparency(frame: Image.Image) -> torch.Tensor:
-    """1 − alpha (H, W); 64×64 zeros without alpha."""
+    """Return 1 − alpha (H, W); 64×64 zeros for an image without alpha."""
     import torch
 
     if "A" in frame.getbands():

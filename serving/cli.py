@@ -13,12 +13,12 @@ from typing import NoReturn
 
 from .. import __version__
 from ..pipelines.errors import Interrupted, UserError
-from .commands import assets, doctor, nodes, prompt, run, workflows
+from .commands import assets, doctor, info, nodes, prompt, run, workflows
 from .commands.common import FAILED, INTERRUPTED, REFUSED, TERMINATED, lines_of, show
 from .console import Console, escaping_streams
 from .engine.results import RunError
 
-COMMANDS = (run, prompt, workflows, nodes, assets, doctor)
+COMMANDS = (run, prompt, info, workflows, nodes, assets, doctor)
 
 
 class Terminated(BaseException):

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = {"pipelines.types", "pipelines.names", "pipelines.errors", "pipelines.settings"}
-HOST = {*BASE, "pipelines.host", "pipelines.files"}
+HOST = {*BASE, "pipelines.host", "pipelines.files", "pipelines.picture_files"}
 MODELS = {
     "pipelines.models.handles",
     "pipelines.models.weights",
@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipelines.opencv": {"pipelines.errors"},
     "preprocessors": {"pipelines.opencv"},
     "pipelines.files": {"pipelines.errors"},
+    "pipelines.picture_files": {"pipelines.errors"},
     "pipelines.host": {"pipelines.errors", "pipelines.names"},
     "pipelines.text": {"pipelines.errors", "pipelines.names"},
     "pipelines.models.weights": BASE,

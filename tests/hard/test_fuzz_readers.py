@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the bounds are told to Linux")
 
-FEWEST_REFUSED = {"checkpoints": 10, "loras": 50, "pictures": 250, "texts": 250, "weights": 400, "workflows": 250}
+FEWEST_REFUSED = {"checkpoints": 10, "loras": 50, "pictures": 250, "texts": 90, "weights": 400, "workflows": 250}
 OURS = {"read", "BadFile", "BadValue", "UnknownName", "MissingFile", "BadGraph", "InvalidGraph"}
 
 

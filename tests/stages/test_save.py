@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fooocus_stages.pipelines.errors import BadFile, BadValue, Interrupted, UnknownName, UserError
+from fooocus_stages.pipelines.errors import BadValue, Interrupted, UnknownName, UserError
 from fooocus_stages.pipelines.files import file_hash, next_counter
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.handles import Info, Model
 from fooocus_stages.pipelines.stages.recipes.describe import picture_info
-from fooocus_stages.pipelines.stages.recipes.read_metadata import read_parameters
+from fooocus_stages.pipelines.stages.recipes.picture_texts import texts_in
 from fooocus_stages.pipelines.stages.recipes.write_metadata import PictureInfo, a1111_text
 from fooocus_stages.pipelines.stages.save import place, save_pictures, to_uint8
 from fooocus_stages.pipelines.types import Lora, Prompt, SamplingSettings
@@ -28,6 +28,13 @@ TEXTS = ["a red fox", "a café, 狐 in snow 🦊", 'two\nlines: "quoted"', "lone
 GRAPH = {"1": {"class_type": "FooocusPrompt", "inputs": {"text": "狐"}}}
 ADVICE = "make room on that disk, or choose another output folder"
 EXTRA = {"workflow": {"nodes": [], "name": "狐"}, "further": [1]}
+
+
+def text_and_scheme(path: Path) -> tuple[str, str]:
+    """The text about an image and the name of its scheme, where Fooocus puts them; '' where there is none."""
+    texts = texts_in(path)
+    text = texts.get("parameters") or texts.get("UserComment", "")
+    return text, texts.get("fooocus_scheme") or texts.get("MakerNote", "")
 
 
 def host(folder: Path, told: list[str] | None = None) -> LocalHost:
@@ -157,7 +164,7 @@ def test_batch_number(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", TEXTS)
 def test_what_is_written_is_read_back(tmp_path: Path, format: str, scheme: str, text: str) -> None:
     (entry,) = save_pictures(host(tmp_path), picture(), "x", format, 95, scheme, about(text), GRAPH, EXTRA)
-    written, found = read_parameters(tmp_path / "out" / entry["filename"])
+    written, found = text_and_scheme(tmp_path / "out" / entry["filename"])
     assert found == scheme
     if scheme == "fooocus":
         assert json.loads(written)["prompt"] == text
@@ -198,7 +205,7 @@ def test_jpeg_tags(tmp_path: Path) -> None:
 def test_a_text_too_long_for_jpeg_does_not_cost_the_picture(tmp_path: Path) -> None:
     told: list[str] = []
     (entry,) = save_pictures(host(tmp_path, told), picture(), "x", "jpeg", info=about("fox " * 20000))
-    assert read_parameters(tmp_path / "out" / entry["filename"]) == ("", "")
+    assert text_and_scheme(tmp_path / "out" / entry["filename"]) == ("", "")
     assert "longer than a jpeg file can hold" in told[0]
 
 
@@ -221,7 +228,7 @@ def test_nothing_is_embedded_where_nothing_is_wanted(tmp_path: Path, format: str
 
 def test_each_picture_can_have_its_own_text(tmp_path: Path) -> None:
     saved = save_pictures(host(tmp_path), picture(2), "x", info=[about("one"), about("two")])
-    texts = [read_parameters(tmp_path / "out" / entry["filename"])[0] for entry in saved]
+    texts = [text_and_scheme(tmp_path / "out" / entry["filename"])[0] for entry in saved]
     assert [json.loads(text)["prompt"] for text in texts] == ["one", "two"]
     with pytest.raises(BadValue, match="3 descriptions came with 2 pictures"):
         save_pictures(host(tmp_path), picture(2), "x", info=[about()] * 3)
@@ -230,7 +237,7 @@ def test_each_picture_can_have_its_own_text(tmp_path: Path) -> None:
 def test_each_picture_of_a_batch_has_its_seed(tmp_path: Path) -> None:
     for seed, expected in ((7, ["7", "8", "9"]), (2**63 - 2, [str(2**63 - 2), str(2**63 - 1), "0"])):
         saved = save_pictures(host(tmp_path), picture(3), "x", info=PictureInfo(prompt="fox", seed=seed))
-        texts = [read_parameters(tmp_path / "out" / entry["filename"])[0] for entry in saved]
+        texts = [text_and_scheme(tmp_path / "out" / entry["filename"])[0] for entry in saved]
         assert [json.loads(text)["seed"] for text in texts] == expected
 
 
@@ -241,7 +248,7 @@ def test_hashes_of_the_files(tmp_path: Path) -> None:
     loras = (Lora("ink.safetensors", 0.1), Lora("gone.safetensors", 1.0))
     info = about(base_model="base.safetensors", loras=loras)
     (entry,) = save_pictures(host(tmp_path), picture(), "x", info=info)
-    written = json.loads(read_parameters(tmp_path / "out" / entry["filename"])[0])
+    written = json.loads(text_and_scheme(tmp_path / "out" / entry["filename"])[0])
     assert written["base_model_hash"] == hashlib.sha256(b"base.safetensors").hexdigest()[:10]
     assert written["loras"] == [
         ["ink", 0.1, hashlib.sha256(b"ink.safetensors").hexdigest()[:10]],
@@ -327,23 +334,6 @@ def test_bad_settings(tmp_path: Path) -> None:
         save_pictures(host(tmp_path), picture(), "x", "PNG")
     with pytest.raises(BadValue, match="at most 16383 pixels"):
         save_pictures(host(tmp_path), np.zeros((1, 1, 16384, 3), np.float32), "x", "webp")
-
-
-def test_read_parameters_of_others(tmp_path: Path) -> None:
-    path = tmp_path / "x.jpeg"
-    exif = Image.Exif()
-    exif[0x8769] = {0x9286: b"UNICODE\0" + "狐\nSteps: 3".encode("utf-16-be")}
-    Image.new("RGB", (4, 4)).save(path, exif=exif)
-    assert read_parameters(path) == ("狐\nSteps: 3", "a1111")
-    exif = Image.Exif()
-    exif[0x9286] = '{"prompt": "fox"}'
-    Image.new("RGB", (4, 4)).save(path, exif=exif)
-    assert read_parameters(path) == ('{"prompt": "fox"}', "fooocus")
-    Image.new("RGB", (4, 4)).save(path)
-    assert read_parameters(path) == ("", "")
-    path.write_bytes(b"no picture")
-    with pytest.raises(BadFile, match=r"x\.jpeg"):
-        read_parameters(path)
 
 
 def test_picture_info(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the text in a picture comes to on this host: the recipe to make the picture again."""
+"""The recipe to make an image again, from the text in its file and the files of this host."""
 
 from __future__ import annotations
 
@@ -7,27 +7,35 @@ from pathlib import Path
 
 from ...files import file_hash
 from ...host import Host
+from ...names import base, meant
 from ...settings import DEFAULT_CHECKPOINT, DEFAULT_VAE, NO_FILE, PERFORMANCES, POCKET_CHOICE, SAMPLERS, SCHEDULERS
 from ...text.styles import Styles
 from ...types import SWAP_METHODS, SamplingSettings
 from ..load import find_files, home_of
 from ..prompts.prompt import find_styles
-from .read_metadata import read_parameters, recall
+from .read_metadata import Reading, read_picture
 from .recipe import DEFAULT_SIZE, MODELS_OWN_VAE, Recipe, host_file, is_mode_lora
 from .write_metadata import PictureInfo
 
 
-def of_picture(host: Host, path: Path) -> tuple[Recipe, str]:
-    """The recipe of the picture in a file, and the text that says so, as it stands there.
+def reading_of(host: Host, path: Path) -> Reading:
+    """Read how the image in a file was made, with one notice for what had to be left out. Raises BadFile."""
+    reading = read_picture(path, lambda: _readable_styles(host), host.notice)
+    reading.tell(host.notice, path.name)
+    return reading
 
-    What the text does not tell is as Fooocus sets it. Raises BadFile, naming the file.
+
+def of_picture(host: Host, path: Path) -> tuple[Recipe, str]:
+    """Return the recipe of the image in a file, and the text that it was read from.
+
+    Settings that the text does not give are Fooocus's defaults. Raises BadFile, naming the file.
     """
-    info = recall(path, lambda: _readable_styles(host))
-    return of_info(host, info), read_parameters(path)[0]
+    reading = reading_of(host, path)
+    return of_info(host, reading.info), reading.text
 
 
 def of_info(host: Host, info: PictureInfo) -> Recipe:
-    """The recipe of a picture, its files named as this host names them. What it lacks is told in a notice."""
+    """The recipe of an image, its files named as this host names them; a notice tells what is missing or unknown."""
     plain = Recipe()
     checkpoint, home = _checkpoint(host, info)
     performance = _listed(host, "performance", info.performance, tuple(PERFORMANCES), "Speed")
@@ -59,24 +67,23 @@ def of_info(host: Host, info: PictureInfo) -> Recipe:
 
 
 def _checkpoint(host: Host, info: PictureInfo) -> tuple[str, Path | None]:
-    """The checkpoint as it is chosen on the node, and the folder in which its other files are looked for first."""
+    """The checkpoint as it is chosen on the node, and the models folder in which other files are looked for first."""
     if info.base_model is None:
         return DEFAULT_CHECKPOINT, None
     pocket, _ = find_files(host, POCKET_CHOICE, DEFAULT_VAE)
-    if Path(info.base_model).name in (pocket.name, pocket.stem) and info.base_model_hash == file_hash(
-        pocket, host.keep
-    ):
+    named = base(info.base_model) in (pocket.name, pocket.stem)
+    if named and info.base_model_hash == file_hash(pocket, host.keep):
         return POCKET_CHOICE, home_of(pocket)
     return host_file(host, "checkpoints", info.base_model), None
 
 
 def _texts(host: Host, info: PictureInfo) -> tuple[str, str]:
-    """What was typed; all that was read when the styles in it are not known."""
+    """The typed texts; the whole composed texts when the styles in them are not known."""
     text, negative = info.prompt or "", info.negative_prompt or ""
     full, full_negative = ", ".join(info.full_prompt), ", ".join(info.full_negative_prompt)
     if info.styles is not None or not info.full_prompt or (text, negative) == (full, full_negative):
         return text, negative
-    host.notice("the styles of this picture are not among yours: their whole text is given as the prompt")
+    host.notice("this image was made with styles that you don't have: its whole text is used as the prompt")
     return full, full_negative
 
 
@@ -98,11 +105,10 @@ def _settings(host: Host, info: PictureInfo, performance: str) -> SamplingSettin
 
 
 def _listed(host: Host, what: str, name: str | None, choices: tuple[str, ...], default: str) -> str:
-    if name in choices:
-        return str(name)
-    if name is not None:
-        host.notice(f"the picture's {what} {name!r} is not known here: {default!r} is taken")
-    return default
+    found = None if name is None else meant(name, choices)
+    if found is None and name is not None:
+        host.notice(f"the image's {what} {name!r} is not known here: {default!r} is used")
+    return default if found is None else found
 
 
 def _readable_styles(host: Host) -> Styles:

@@ -21,6 +21,7 @@ QUOTED = r"'(?:[^'\\\n]|\\.)*'|\"(?:[^\"\\\n]|\\.)*\""
 NAMES = re.compile(rf"\[\s*(?:(?:{QUOTED})\s*(?:,\s*|(?=\])))*\]")
 SIZE = re.compile(r"\s*(\d{1,6})\s*[x×*]\s*(\d{1,6})(?!\d)", re.IGNORECASE)
 LONGEST_NUMBER = 100
+WHOLE = re.compile(r"([+-]?\d+)\.0*")
 LARGEST_SIDE = 999_999
 
 
@@ -48,7 +49,7 @@ def whole(low: int, high: int) -> Callable[[Any], int]:
 
     def read(value: Any) -> int:
         plain = _plain(value)
-        found = int(plain)
+        found = int(plain) if not isinstance(plain, str) or plain.strip().lstrip("+-").isdigit() else int(_whole(plain))
         if (isinstance(plain, float) and plain != found) or not low <= found <= high:
             raise ValueError
         return found
@@ -102,6 +103,13 @@ def _plain(value: Any) -> int | float | str:
     if isinstance(value, str) and len(value) > LONGEST_NUMBER:
         raise ValueError
     return value
+
+
+def _whole(text: str) -> str:
+    """The digits of a text such as '20.0'."""
+    if (found := WHOLE.fullmatch(text.strip())) is None:
+        raise ValueError
+    return found[1]
 
 
 def _reader(wants: str, read: Callable[[Any], T]) -> Callable[[Any], T]:

@@ -46,7 +46,7 @@ class Host(LocalHost):
         self.presets = folder / "presets"
         self.models = folder / "models"
 
-    def keep(self, name: str, content: Any) -> str:
+    def write(self, name: str, content: Any) -> str:
         text = content if isinstance(content, str) else json.dumps(content)
         (self.presets / f"{name}.json").write_text(text, encoding="utf-8")
         return name
@@ -75,13 +75,13 @@ def test_the_published_values(host: Host, name: str) -> None:
 def test_names_are_the_users_first_and_once(host: Host) -> None:
     assert presets.names(host) == list(PUBLISHED)
     for name in ("zebra", "anime"):
-        host.keep(name, {"default_cfg_scale": 5.5})
+        host.write(name, {"default_cfg_scale": 5.5})
     assert presets.names(host) == ["anime", "zebra", *(n for n in PUBLISHED if n != "anime")]
     assert presets.of_preset(host, "anime").settings.cfg == 5.5
 
 
 def test_what_a_preset_does_not_set_is_as_in_default(host: Host) -> None:
-    assert presets.of_preset(host, host.keep("empty", {})) == presets.of_preset(host, "default")
+    assert presets.of_preset(host, host.write("empty", {})) == presets.of_preset(host, "default")
     assert presets.of_preset(host, "default").settings == Recipe().settings
 
 
@@ -113,7 +113,7 @@ def test_every_key(host: Host) -> None:
         "default_output_format": "webp",
         "nonsense": 1,
     }
-    recipe = presets.of_preset(host, host.keep("mine", preset))
+    recipe = presets.of_preset(host, host.write("mine", preset))
     assert (recipe.checkpoint, recipe.refiner, recipe.vae) == ("a/own.safetensors", "None", "b/soft.pt")
     assert recipe.loras == (Lora("c/ink.safetensors", 0.5), Lora("x.pt", -2.0))
     assert (recipe.settings.adaptive_cfg, recipe.settings.steps, recipe.clip_skip) == (5.0, 17, 1)
@@ -131,7 +131,7 @@ def test_the_modes_own_lora_and_steps_are_left_to_the_mode(host: Host) -> None:
         "default_overwrite_step": 4,
         "default_loras": [[True, "sdxl_hyper_sd_4step_lora.safetensors", 0.8], [True, "other.safetensors", 1.0]],
     }
-    recipe = presets.of_preset(host, host.keep("fast", preset))
+    recipe = presets.of_preset(host, host.write("fast", preset))
     assert recipe.loras == (Lora("other.safetensors", 1.0),)
     assert outputs(recipe)[5:7] == ("Hyper-SD", -1)
 
@@ -139,7 +139,7 @@ def test_the_modes_own_lora_and_steps_are_left_to_the_mode(host: Host) -> None:
 def test_an_earlier_model_stands_in(host: Host) -> None:
     (host.models / "checkpoints" / "old.safetensors").touch()
     preset = {"default_model": "new.safetensors", "previous_default_models": ["older.safetensors", "old.safetensors"]}
-    assert presets.of_preset(host, host.keep("p", preset)).checkpoint == "old.safetensors"
+    assert presets.of_preset(host, host.write("p", preset)).checkpoint == "old.safetensors"
     assert "'new.safetensors'" in host.told[-1]
     assert "'old.safetensors'" in host.told[-1]
     (host.models / "checkpoints" / "new.safetensors").touch()
@@ -161,7 +161,7 @@ def test_a_presets_own_model_in_any_spelling_goes_before_an_older_one(host: Host
         "default_performance": "extreme speed",
         "default_loras": [[True, "fast\\SDXL_LCM_LoRA.safetensors", 1.0], [True, "ink", 1.0]],
     }
-    recipe = presets.of_preset(host, host.keep("p", preset))
+    recipe = presets.of_preset(host, host.write("p", preset))
     assert (recipe.checkpoint, recipe.settings.performance) == ("low/new.safetensors", "Extreme Speed")
     assert [lora.name for lora in recipe.loras] == ["ink"]  # the mode adds its own
 
@@ -180,7 +180,7 @@ def test_a_presets_own_model_in_any_spelling_goes_before_an_older_one(host: Host
     ],
 )
 def test_any_size(host: Host, size: Any, given: tuple[str, int, int]) -> None:
-    recipe = presets.of_preset(host, host.keep("p", {"default_aspect_ratio": size}))
+    recipe = presets.of_preset(host, host.write("p", {"default_aspect_ratio": size}))
     assert outputs(recipe)[7:10] == given
     assert any("0*0" in note for note in host.told) == (size == "0*0")
 
@@ -218,14 +218,14 @@ def test_any_size(host: Host, size: Any, given: tuple[str, int, int]) -> None:
 )
 def test_values_that_are_refused(host: Host, key: str, value: Any, wants: str) -> None:
     with pytest.raises(BadValue) as caught:
-        presets.of_preset(host, host.keep("mine", {key: value}))
+        presets.of_preset(host, host.write("mine", {key: value}))
     assert str(caught.value).startswith(f"preset 'mine': {key} is ")
     assert f", but should be {wants}" in str(caught.value)
 
 
 def test_styles_must_be_there(host: Host) -> None:
     with pytest.raises(BadValue, match=r"preset 'mine': default_styles: unknown style 'Fooocus Ponny' .*did you mean"):
-        presets.of_preset(host, host.keep("mine", {"default_styles": ["Fooocus V2", "Fooocus Ponny"]}))
+        presets.of_preset(host, host.write("mine", {"default_styles": ["Fooocus V2", "Fooocus Ponny"]}))
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_styles_must_be_there(host: Host) -> None:
 )
 def test_broken_files(host: Host, content: str, words: str) -> None:
     with pytest.raises(BadFile, match=words) as caught:
-        presets.of_preset(host, host.keep("mine", content))
+        presets.of_preset(host, host.write("mine", content))
     assert "mine.json" in str(caught.value)
 
 
@@ -249,6 +249,6 @@ def test_unknown_names_are_told_with_near_ones(host: Host) -> None:
 
 
 def test_a_stamp_changes_with_the_file(host: Host) -> None:
-    before = presets.stamp(host, host.keep("mine", {"default_cfg_scale": 2}))
+    before = presets.stamp(host, host.write("mine", {"default_cfg_scale": 2}))
     assert presets.stamp(host, "mine") == before
-    assert presets.stamp(host, host.keep("mine", {"default_cfg_scale": 3})) != before
+    assert presets.stamp(host, host.write("mine", {"default_cfg_scale": 3})) != before

@@ -4,6 +4,7 @@ import contextlib
 import json
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 from fooocus_stages.pipelines.errors import BadFile
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.stages.prompts import prompt
-from fooocus_stages.pipelines.stages.recipes.read_metadata import from_a1111, from_fooocus, recall, styles_in
+from fooocus_stages.pipelines.stages.recipes.read_metadata import from_a1111, from_json, read_picture
+from fooocus_stages.pipelines.stages.recipes.styles_in_text import styles_in
 from fooocus_stages.pipelines.stages.recipes.write_metadata import PictureInfo, a1111_text, fooocus_text
 from fooocus_stages.pipelines.stages.save import save_pictures
 from fooocus_stages.pipelines.text.styles import Style, Styles, bundled_styles
@@ -50,6 +52,18 @@ FULL = PictureInfo(
 )
 
 
+def info_in_json(text: str) -> PictureInfo:
+    return from_json(text).info
+
+
+def info_in_text(text: str, known: Styles | None = None) -> PictureInfo:
+    return from_a1111(text, lambda: known or Styles()).info
+
+
+def info_of(path: Path, known: Callable[[], Styles]) -> PictureInfo:
+    return read_picture(path, known).info
+
+
 def hash_of(kind: str, name: str) -> str:
     return "0123456789"
 
@@ -69,7 +83,7 @@ def composed(text: str, negative: str, styles: tuple[str, ...]) -> PictureInfo:
 
 def test_the_json_comes_back_whole() -> None:
     info = replace(composed("a fox", "blurry", ("Stages Clean",)), refiner_switch=0.75, prompt_expansion="a fox, fine")
-    assert from_fooocus(fooocus_text(info, hash_of)) == info
+    assert info_in_json(fooocus_text(info, hash_of)) == info
 
 
 @pytest.mark.parametrize(
@@ -90,14 +104,14 @@ def test_the_json_comes_back_whole() -> None:
 )
 def test_the_text_comes_back_with_its_styles_in_order(text: str, negative: str, styles: tuple[str, ...]) -> None:
     info = composed(text, negative, styles)
-    read = from_a1111(a1111_text(info, hash_of), KNOWN)
+    read = info_in_text(a1111_text(info, hash_of), KNOWN)
     same = {"full_prompt": read.full_prompt, "full_negative_prompt": read.full_negative_prompt}
     assert read == replace(info, **same)
 
 
 def test_styles_that_are_not_known_are_not_guessed() -> None:
     info = composed("a fox", "", ("Stages Ink Wash",))
-    assert from_a1111(a1111_text(info, hash_of), Styles()).styles is None
+    assert info_in_text(a1111_text(info, hash_of), Styles()).styles is None
     assert styles_in("a fox, drawn", "", "a wolf", "", KNOWN) is None
 
 
@@ -140,7 +154,7 @@ def test_styles_of_fooocus_shapes(at_most: int) -> None:
 def test_samplers(sampler: str, scheduler: str, shown: str) -> None:
     written = a1111_text(replace(FULL, sampler=sampler, scheduler=scheduler), hash_of)
     assert f"Sampler: {shown}," in written
-    read = from_a1111(written, KNOWN)
+    read = info_in_text(written, KNOWN)
     assert (read.sampler, read.scheduler) == (sampler, scheduler)
 
 
@@ -154,7 +168,7 @@ Lora hashes: "ink: 0123", Version: v1.9.4"""
 
 
 def test_a_text_of_a1111() -> None:
-    read = from_a1111(FOREIGN, KNOWN)
+    read = info_in_text(FOREIGN, KNOWN)
     assert (read.prompt, read.negative_prompt, read.styles) == ("a fox, <lora:ink:0.5>\nin snow", "blurry,\ndark", None)
     assert (read.sampler, read.scheduler, read.steps, read.seed) == ("dpmpp_2m", "exponential", 25, 77)
     assert (read.resolution, read.guidance_scale, read.clip_skip) == ((640, 960), 6.5, 2)
@@ -163,53 +177,51 @@ def test_a_text_of_a1111() -> None:
 
 
 def test_loras_of_three_parts_and_old_entries() -> None:
-    assert from_a1111('x\nSteps: 3, Seed: 1, Lora hashes: "ink: 0f: 0.5, b: 1a: 2"').loras == (
+    assert info_in_text('x\nSteps: 3, Seed: 1, Lora hashes: "ink: 0f: 0.5, b: 1a: 2"').loras == (
         Lora("ink", 0.5),
         Lora("b", 2.0),
     )
     values = {"lora_combined_2": "b : 0.5", "lora_combined_10": "c : 1", "LoRA 1": "True : a : -1.0"}
     more = {"lora_combined_3": "None : 1.0", "lora_combined_4": "False : off : 1.0"}
-    read = from_fooocus(json.dumps(values | more))
+    read = info_in_json(json.dumps(values | more))
     assert read.loras == (Lora("a", -1.0), Lora("b", 0.5), Lora("c", 1.0))
 
 
 def test_a_prompt_without_a_parameter_line_is_a_prompt() -> None:
-    read = from_a1111("a fox: red, small\nNegative prompt: dark")
+    read = info_in_text("a fox: red, small\nNegative prompt: dark")
     assert (read.prompt, read.negative_prompt, read.seed) == ("a fox: red, small", "dark", None)
 
 
 def test_entries_are_found_by_label() -> None:
-    read = from_fooocus(json.dumps({"Prompt": "fox", "Seed": "7", "Styles": "['A']", "Resolution": "(8, 16)"}))
+    read = info_in_json(json.dumps({"Prompt": "fox", "Seed": "7", "Styles": "['A']", "Resolution": "(8, 16)"}))
     assert (read.prompt, read.seed, read.styles, read.resolution) == ("fox", 7, ("A",), (8, 16))
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('{"seed": ', "not valid JSON"),
-        ("[1]", "should be a JSON object, not a list"),
+        ('{"seed": ', "not valid"),
         ("{}", "none of the entries"),
-        ('{"model": "InvokeAI"}', "none of the entries"),
-        ('{"seed": "x", "steps": 3}', r"1 of its 2 entries can't be read: seed = 'x' should be a whole number"),
+        ('{"model": "a", "hue": 1}', "of no known program .keys: model, hue"),
         ('{"seed": -1}', "seed = '-1' should be a whole number from 0"),
-        ('{"styles": "__import__(\'os\')", "steps": 3}', "styles = .* should be a list of names"),
-        ('{"resolution": "(0, 8)"}', "resolution = .* should be a whole number from 1"),
+        ('{"resolution": "(0, 8)"}', "resolution = .* should be a size with sides from 1"),
         ('{"guidance_scale": NaN}', "should be a number"),
-        ('{"loras": [["a", "b"]]}', "loras = .* should be a number"),
+        ('{"loras": [["a", "b"]]}', "LoRA 'a' .* should be a number"),
         ('{"loras": 3}', "should be a list of LoRAs"),
-        ('{"prompt": 3, "seed": [], "steps": {}, "vae": 1}', r"4 of its 4 entries .*prompt = .*steps = .*vae = "),
-        ("[" * 10**6, "not valid JSON"),
-        ('{"seed": ' + "9" * 5000 + "}", "not valid JSON|should be a whole number"),
+        ('{"prompt": 3, "seed": [], "steps": {}, "vae": 1}', r"prompt = .*steps = .*vae = "),
+        ('{"prompt": 3, "seed": 5}', "prompt = '3' should be a text"),
+        ("[" * 10**6, "not valid"),
+        ('{"seed": ' + "9" * 5000 + "}", "not valid|should be a whole number"),
     ],
 )
 def test_broken_json(text: str, words: str) -> None:
     with pytest.raises(BadFile, match=words):
-        from_fooocus(text)
+        info_in_json(text)
 
 
 @given(st.text(max_size=200))
 def test_any_text_is_a_prompt_or_a_sentence(text: str) -> None:
-    for read in (from_a1111, from_fooocus):
+    for read in (info_in_text, info_in_json):
         with contextlib.suppress(BadFile):
             assert isinstance(read(text), PictureInfo)
 
@@ -226,7 +238,7 @@ def test_any_text_is_a_prompt_or_a_sentence(text: str) -> None:
 )
 def test_any_values_are_read_or_named(values: dict[str, Any]) -> None:
     with contextlib.suppress(BadFile):
-        assert isinstance(from_fooocus(json.dumps(values)), PictureInfo)
+        assert isinstance(info_in_json(json.dumps(values)), PictureInfo)
 
 
 def host(folder: Path) -> LocalHost:
@@ -244,7 +256,7 @@ def test_a_saved_picture_is_read_back(tmp_path: Path, format: str, scheme: str) 
 
     info = replace(composed("a café, 狐 🦊", "blurry", ("Stages Ink Wash",)), base_model_hash=None)
     (entry,) = save_pictures(host(tmp_path), torch.rand(1, 8, 8, 3), "x", format, 95, scheme, info)
-    read = recall(tmp_path / entry["filename"], known)
+    read = info_of(tmp_path / entry["filename"], known)
     full = {"full_prompt": info.full_prompt, "full_negative_prompt": info.full_negative_prompt}
     assert replace(read, **full) == info
 
@@ -269,8 +281,8 @@ def test_a_picture_of_fooocus(tmp_path: Path, suffix: str, scheme: str) -> None:
     path = tmp_path / f"x{suffix}"
     text = (fooocus_text if scheme == "fooocus" else a1111_text)(replace(FULL, version="Fooocus v2.5.5"), hash_of)
     as_fooocus_writes(path, text, scheme)
-    assert recall(path, known).seed == FULL.seed
-    assert recall(path, known).version == "Fooocus v2.5.5"
+    assert info_of(path, known).seed == FULL.seed
+    assert info_of(path, known).version == "Fooocus v2.5.5"
 
 
 def chunk(kind: bytes, body: bytes) -> bytes:
@@ -293,15 +305,15 @@ def plain_png() -> bytes:
 
 BAD_FILES = {
     "no metadata": (plain_png(), "does not say how it was made"),
-    "not a picture": (b"hello", "can't be read as a picture"),
-    "empty": (b"", "can't be read as a picture"),
-    "only a head": (plain_png()[:20], "can't be read as a picture"),
-    "a text that unpacks to 100 MB": (text_bomb(), "can't be read as a picture"),
+    "not a picture": (b"hello", "not a picture that can be read"),
+    "empty": (b"", "the file is empty"),
+    "only a head": (plain_png()[:20], "not a picture that can be read"),
+    "a text that unpacks to 100 MB": (text_bomb(), "does not say how it was made"),
     "a text as long as a book": (
-        png_with(chunk(b"tEXt", b"parameters\0" + b"x" * (2**20 + 1))), "1,048,577 characters"
+        png_with(chunk(b"tEXt", b"parameters\0" + b"x" * (2**20 + 1))), "does not say how it was made"
     ),
     "broken JSON": (
-        png_with(chunk(b"tEXt", b'parameters\0{"seed"'), chunk(b"tEXt", b"fooocus_scheme\0fooocus")), "not valid JSON"
+        png_with(chunk(b"tEXt", b'parameters\0{"seed"'), chunk(b"tEXt", b"fooocus_scheme\0fooocus")), "not valid"
     ),
     "broken EXIF": (png_with(chunk(b"eXIf", b"II*\0\xff\xff\xff\xff")), "does not say|can't be read"),
     "EXIF that is cut off": (png_with(chunk(b"eXIf", b"MM\0*\0\0\0\x08\0\x09\x92\x86\0\x02")), "does not say|can't be"),
@@ -313,7 +325,7 @@ def test_bad_files(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(content)
     with pytest.raises(BadFile, match=words) as caught:
-        recall(path, known)
+        info_of(path, known)
     assert "x.png" in str(caught.value)
 
 
@@ -322,4 +334,4 @@ def test_any_exif_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, e
     path = tmp_path_factory.getbasetemp() / "exif.png"
     path.write_bytes(png_with(chunk(b"eXIf", b"II*\0\x08\0\0\0" + exif)))
     with pytest.raises(BadFile):
-        recall(path, known)
+        info_of(path, known)

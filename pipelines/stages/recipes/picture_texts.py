@@ -1,0 +1,129 @@
+"""The texts in an image file, by the place where they stand: PNG chunks, EXIF tags, comments."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import iTXt
+
+from ...picture_files import UNREADABLE_EXIF, Notice, ignore, opened
+
+USER_COMMENT, MAKER_NOTE = ExifTags.Base.UserComment, ExifTags.Base.MakerNote
+UNICODE, ASCII = b"UNICODE\0", b"ASCII\0\0\0"
+EXIF_TAGS = {
+    "UserComment": USER_COMMENT,
+    "MakerNote": MAKER_NOTE,
+    "ImageDescription": ExifTags.Base.ImageDescription,
+    "XPComment": ExifTags.Base.XPComment,
+    "Software": ExifTags.Base.Software,
+}
+MARK = 8  # bytes before an EXIF comment that name its encoding
+MARKS = (UNICODE, b"Unicode\0", ASCII, b"ASCII   ", b"JIS\0\0\0\0\0", bytes(MARK))
+MOSTLY = 0.7
+LARGEST_TEXT = 2**20
+BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+
+
+def texts_in(path: Path, notice: Notice = ignore) -> dict[str, str]:
+    """The texts of a png, jpeg, webp or other image file by chunk or tag name, at most 2²⁰ characters each.
+
+    What is broken or too large is left out with a notice. Raises BadFile for a file that is no image.
+    """
+    with opened(path, notice) as image:
+        found = {**dict(_of_exif(image, notice)), **dict(_of_chunks(image.info))}
+    too_long = {name: len(text) for name, text in found.items() if len(text) > LARGEST_TEXT}
+    for name, length in too_long.items():
+        notice(f"{path.name}: its text {name!r} is left out: {length:,} characters, at most {LARGEST_TEXT:,} are read")
+    return {name: text for name, text in found.items() if text.strip() and name not in too_long}
+
+
+def decoded(value: Any) -> str:
+    """The text of a comment, its encoding decided by its bytes: UTF-8 or UTF-16 of either order, with or without marks.
+
+    A metadata text holds many ASCII characters (keys, numbers, punctuation): the encoding that accounts for the
+    largest part of the bytes by such characters is taken, and among equals the one that stays in the fewest blocks.
+    """
+    if isinstance(value, str):
+        value = value.encode("latin-1") if _is_latin(value) else value
+    if not isinstance(value, bytes):
+        return value if isinstance(value, str) else ""
+    body = value[MARK:] if value[:MARK] in MARKS else value
+    for mark, encoding in BYTE_ORDER_MARKS.items():
+        if body.startswith(mark):
+            return body[len(mark) :].decode(encoding, "replace").rstrip("\0")
+    wide = [text for order in ("utf-16-be", "utf-16-le") if (text := _strictly(body[: len(body) // 2 * 2], order))]
+    readings = [(_ascii_part(text, 2, body), -_blocks(text), text) for text in wide]
+    if (narrow := _of_single_bytes(body, value[:MARK].upper() == UNICODE)) is not None or not wide:
+        text = body.decode("latin-1") if narrow is None else narrow
+        readings.insert(0, (_ascii_part(text, 1, body), 0, text))
+    return max(readings, key=lambda reading: reading[:2])[2].rstrip("\0")
+
+
+def _of_single_bytes(body: bytes, marked: bool) -> str | None:
+    """The bytes as UTF-8, or if not `marked` as UTF-16 also as UTF-8 with a few broken ones or as Latin-1, when they
+    are mostly ASCII; else None."""
+    if (text := _strictly(body, "utf-8")) or marked:
+        return text or None
+    patched = body.decode("utf-8", "replace")
+    broken, others = patched.count("\ufffd"), sum(character > "\x7f" for character in patched)
+    if broken * 2 < others:
+        return patched
+    text = body.decode("latin-1")
+    controls = sum(unicodedata.category(character) == "Cc" and character not in "\n\r\t" for character in text)
+    return text if _ascii_part(text, 1, body) - controls / max(len(body), 1) > MOSTLY else None
+
+
+def _strictly(body: bytes, encoding: str) -> str:
+    """The decoded text; '' for bytes that the encoding doesn't allow."""
+    try:
+        return body.decode(encoding)
+    except UnicodeDecodeError:
+        return ""
+
+
+def _ascii_part(text: str, unit: int, body: bytes) -> float:
+    """The fraction of the bytes that are printable ASCII characters of `unit` bytes each."""
+    count = sum(" " <= character <= "~" or character in "\n\r\t" for character in text)
+    return count * unit / max(len(body), 1)
+
+
+def _blocks(text: str) -> int:
+    """The number of blocks of 256 code points in a text: bytes read in the wrong order scatter over many."""
+    return len({ord(character) >> 8 for character in text})
+
+
+def _is_latin(text: str) -> bool:
+    return all(character <= "\xff" for character in text)
+
+
+def _of_chunks(info: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
+    """Texts of PNG chunks, and comments of JPEG and GIF. A tEXt chunk should be Latin-1, but is often UTF-8."""
+    for name, value in info.items():
+        if isinstance(value, iTXt):
+            yield str(name), str(value)
+        elif isinstance(name, str) and isinstance(value, str):
+            yield name, _strictly(value.encode("latin-1"), "utf-8") or value if _is_latin(value) else value
+        elif name == "comment" and isinstance(value, bytes):
+            yield "Comment", decoded(value)
+
+
+def _of_exif(image: Image.Image, notice: Notice) -> Iterator[tuple[str, str]]:
+    try:
+        exif = image.getexif()
+        inner = exif.get_ifd(ExifTags.IFD.Exif)
+        values = {name: exif.get(tag) or inner.get(tag) for name, tag in EXIF_TAGS.items()}
+    except UNREADABLE_EXIF as error:
+        notice(f"the EXIF data of the image can't be read ({error}): texts in it are left out")
+        return
+    for name, value in values.items():
+        packed = (
+            bytes(value)
+            if isinstance(value, tuple) and all(isinstance(n, int) and 0 <= n < 256 for n in value)
+            else value
+        )
+        if text := decoded(packed):
+            yield name, text

@@ -1,0 +1,50 @@
+"""`info`: how an image was made, read from its file."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ...pipelines import stages
+from ...pipelines.errors import MissingFile
+from ..console import Console
+from .common import OK, add_command, add_host_options, host_of, show
+
+EMPTY: tuple[Any, ...] = (None, "", (), [])
+PLAIN = {"overwrite_switch": -1, "refiner_swap_method": "joint"}  # not worth a line
+
+
+def add(commands: Any) -> None:
+    """Add the command to a parser's commands."""
+    info = add_command(commands, "info", show_info, "show how an image was made, as the text in its file tells")
+    info.add_argument("picture", type=Path, metavar="PICTURE", help="a png, jpeg or webp file")
+    add_host_options(info)
+
+
+def show_info(options: argparse.Namespace, console: Console) -> int:
+    """`info`: the settings that were read, and what had to be left out."""
+    if not options.picture.is_file():
+        raise MissingFile(f"picture {str(options.picture)!r} is not there; name an image file")
+    reading = stages.from_picture.reading_of(host_of(options, console), options.picture)
+    values = {key: value for key, value in asdict(reading.info).items() if _tells(key, value)}
+    lines = [f"scheme: {reading.scheme}", *(f"{key}: {_shown(value)}" for key, value in values.items())]
+    data = {"scheme": reading.scheme, "info": values, "left_out": list(reading.left_out), "text": reading.text}
+    show(options, data, lines)
+    return OK
+
+
+def _tells(key: str, value: Any) -> bool:
+    """False for a value that is not known, or that says nothing."""
+    return value not in EMPTY and value != PLAIN.get(key, EMPTY)
+
+
+def _shown(value: Any) -> str:
+    """A value on one line, or on several that are indented."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {part}" for key, part in value.items())
+    if isinstance(value, tuple) and value and isinstance(value[0], dict):
+        return ", ".join(f"{lora['name']} {lora['weight']:g}" for lora in value)
+    text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return text.replace("\n", "\n  ")

@@ -1,0 +1,105 @@
+"""Parameter texts, cut at their known keys wherever they stand."""
+
+from __future__ import annotations
+
+import pytest
+from fooocus_stages.pipelines.stages.recipes.infotext import pairs_in, parse
+from fooocus_stages.pipelines.stages.recipes.read_metadata import from_a1111
+from hypothesis import given
+from hypothesis import strategies as st
+
+LINE = "Steps: 20, Sampler: Euler a, CFG scale: 7, Seed: 42, Size: 512x768"
+CIVITAI = (
+    "Steps: 30, CFG scale: 7, Sampler: Euler a, Seed: 42, Size: 512x768, Created Date: 2024-11-02T12:30:15Z, "
+    'Civitai resources: [{"type":"lora","weight":0.8,"modelName":"ink, Seed: 9"}], Civitai metadata: {}'
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"a fox\nNegative prompt: blurry\n{LINE}",
+        f"a fox\r\nNegative prompt: blurry\r\n{LINE}\r\n",
+        f"a fox\nNegative prompt: blurry\n{LINE}\nTemplate: __animal__\nNegative Template: blurry",
+        f"a fox\n{LINE}\nNegative prompt: blurry",
+        f"a fox Negative prompt: blurry {LINE}",
+        "a fox\nNegative prompt: blurry\nSeed: 42, Size: 512x768, Steps: 20, CFG scale: 7, Sampler: Euler a",
+        "a fox\nNegative Prompt: blurry\nsteps: 20, sampler: Euler a, CFG Scale: 7.0, seed: 42, size: 512 x 768",
+        "a fox\nNegative prompt: blurry\nApp: X, Steps: 20, Seed: 42, Size: 512x768, Sampler: Euler a, CFG scale: 7",
+        "a fox\nNegative prompt: blurry\nSteps: 20\nSampler: Euler a\nCFG scale: 7\nSeed: 42\nSize: 512x768",
+        "a fox\nNegative prompt: blurry\nSteps: 20, Sampler: Euler a\nCFG scale: 7, Seed: 42, Size: 512x768",
+        "a fox\nNegative prompt: blurry\nSteps: 20 | Sampler: Euler a | CFG scale: 7 | Seed: 42 | Size: 512x768",
+        f"a fox\nNegative prompt: blurry\n{CIVITAI.replace('30,', '20,')}",
+    ],
+)
+def test_the_settings_wherever_they_are(text: str) -> None:
+    info = from_a1111(text).info
+    assert (info.prompt, info.negative_prompt) == ("a fox", "blurry")
+    assert (info.steps, info.seed, info.guidance_scale, info.resolution) == (20, 42, 7.0, (512, 768))
+    assert info.sampler == "euler_ancestral"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a fox: red, small", "portrait, style: ink, mood: calm, light: low", "Model: a woman", "", "12:30, a clock"],
+)
+def test_a_prompt_is_no_line_of_settings(text: str) -> None:
+    assert parse(text).pairs == {}
+    assert parse(text).positive == text
+
+
+@given(st.text(st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters=":"), max_size=80))
+def test_any_prompt_comes_back(prompt: str) -> None:
+    parts = parse(f"{prompt}\nNegative prompt: {prompt}\n{LINE}")
+    assert (parts.positive, parts.negative) == (prompt.strip(), prompt.strip())
+
+
+def test_values_quoted_and_in_json() -> None:
+    pairs = dict(pairs_in(CIVITAI + ', Lora hashes: "a: 1, b: 2", Model: x'))
+    assert pairs["Lora hashes"] == "a: 1, b: 2"
+    assert pairs["Model"] == "x"
+    assert pairs["Civitai resources"].endswith('Seed: 9"}]')
+    assert pairs["Created Date"] == "2024-11-02T12:30:15Z"
+
+
+@pytest.mark.parametrize(
+    ("shown", "sampler", "scheduler"),
+    [
+        ("DPM++ 2M Karras", "dpmpp_2m", "karras"),
+        ("DPM++ 2M SDE Exponential", "dpmpp_2m_sde_gpu", "exponential"),
+        ("dpmpp_2m_karras", "dpmpp_2m", "karras"),
+        ("euler_ancestral", "euler_ancestral", "normal"),
+        ("dpm++2mv2 karras", "dpmpp_2m", "karras"),
+        ("euler_a karras", "euler_ancestral", "karras"),
+        ("Euler SGM Uniform", "euler", "sgm_uniform"),
+        ("UniPC", "uni_pc", "normal"),
+        ("Undefined", "Undefined", "normal"),
+    ],
+)
+def test_samplers_of_other_programs(shown: str, sampler: str, scheduler: str) -> None:
+    info = from_a1111(f"x\nSteps: 3, Seed: 1, Sampler: {shown}").info
+    assert (info.sampler, info.scheduler) == (sampler, scheduler)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("Clip skip", "-2"),
+        ("Clip skip", "24"),
+        ("Seed", str(2**64)),
+        ("Seed", "-1"),
+        ("CFG scale", "None"),
+        ("Size", "0x0"),
+    ],
+)
+def test_one_wrong_value_costs_only_itself(key: str, value: str) -> None:
+    given = {"Steps": "20.0", "CFG scale": "7", "Seed": "42", "Size": "512x768", "Clip skip": "2", key: value}
+    reading = from_a1111("a fox\n" + ", ".join(f"{name}: {text}" for name, text in given.items()))
+    assert (reading.info.prompt, reading.info.steps) == ("a fox", 20)
+    (phrase,) = reading.left_out
+    assert repr(value) in phrase
+
+
+def test_keys_that_nothing_reads_are_named() -> None:
+    (phrase,) = from_a1111(f"a fox\n{LINE}, Hires upscale: 2, Denoising strength: 0.4, Version: v1.10").left_out
+    assert "hires upscale, denoising strength" in phrase

@@ -1,0 +1,97 @@
+"""Comments in any encoding, decided by their bytes, and texts where programs put them."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+from fooocus_stages.pipelines.stages.recipes.picture_texts import decoded, texts_in
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+LINE = "\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 42, Size: 512x768"
+MARKS = [b"", b"ASCII\0\0\0", b"UNICODE\0", bytes(8)]
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be", "utf-16"]
+prompts = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Cn", "Co")), max_size=60)
+
+
+@given(prompts, st.sampled_from(MARKS), st.sampled_from(ENCODINGS), st.booleans())
+def test_every_encoding_is_recognised(prompt: str, mark: bytes, encoding: str, ended: bool) -> None:
+    text = f"{prompt}\nNegative prompt: blurry{LINE}"
+    assert decoded(mark + text.encode(encoding) + (b"\0\0" if ended else b"")) == text
+
+
+@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-be"])
+def test_a_text_without_ascii(mark: bytes, encoding: str) -> None:
+    assert decoded(mark + "狐狸在雪中漢字".encode(encoding)) == "狐狸在雪中漢字"
+
+
+def test_single_bytes_and_broken_ones() -> None:
+    assert decoded("déjà vu".encode("latin-1")) == "déjà vu"
+    assert decoded("naïve café, déjà".encode() + b"\xc3") == "naïve café, déjà�"
+    assert decoded("caf\xc3\xa9") == "café"
+    assert decoded(b"") == decoded(None) == decoded(7) == ""
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_a_text(value: bytes) -> None:
+    assert isinstance(decoded(value), str)
+
+
+@pytest.mark.parametrize("suffix", [".jpeg", ".webp", ".png"])
+@pytest.mark.parametrize("inner", [True, False])
+def test_exif(tmp_path: Path, suffix: str, inner: bool) -> None:
+    exif = Image.Exif()
+    value = b"UNICODE\0" + f"狐{LINE}".encode("utf-16-le")
+    if inner:
+        exif[0x8769] = {0x9286: value}
+    else:
+        exif[0x9286] = value
+    Image.new("RGB", (4, 4)).save(tmp_path / f"x{suffix}", exif=exif)
+    assert texts_in(tmp_path / f"x{suffix}")["UserComment"] == f"狐{LINE}"
+
+
+def test_chunks_and_comments(tmp_path: Path) -> None:
+    chunks = PngInfo()
+    chunks.add_itxt("a", "狐")
+    chunks.add_text("b", "狐".encode().decode("latin-1"))
+    chunks.add_text("c", "café")
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.png", pnginfo=chunks)
+    assert texts_in(tmp_path / "x.png") == {"a": "狐", "b": "狐", "c": "café"}
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.jpg", comment=f"a fox{LINE}".encode())
+    assert texts_in(tmp_path / "x.jpg") == {"Comment": f"a fox{LINE}"}
+
+
+@pytest.mark.parametrize("exif", [b"b'Exif\\x00\\x00MM", b"Exif\0\0MM\0*", b"Exif\0\0" + bytes(20)])
+def test_broken_exif_costs_only_itself(tmp_path: Path, exif: bytes) -> None:
+    chunks = PngInfo()
+    chunks.add_text("parameters", "a fox")
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.png", pnginfo=chunks, exif=exif)
+    assert texts_in(tmp_path / "x.png") == {"parameters": "a fox"}
+
+
+def test_a_broken_chunk_costs_only_itself(tmp_path: Path) -> None:
+    def chunk(kind: bytes, body: bytes, wrong: int = 0) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body) ^ wrong)
+
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
+    plain = (tmp_path / "x.png").read_bytes()
+    more = [
+        chunk(b"tEXt", b"parameters\0a fox"),
+        chunk(b"tEXt", b"note\0x", wrong=1),
+        chunk(b"zTXt", b"note\0\0no zlib"),
+        chunk(b"iCCP", b"camera\0\0" + zlib.compress(bytes(2**21))),
+        chunk(b"pHYs", b"\0"),
+        chunk(b"eXIf", b"no tiff"),
+    ]
+    (tmp_path / "x.png").write_bytes(plain[:33] + b"".join(more) + plain[33:])
+    told: list[str] = []
+    assert texts_in(tmp_path / "x.png", told.append) == {"parameters": "a fox"}
+    chunks, exif = told
+    assert all(kind in chunks for kind in ("x.png", "tEXt", "zTXt", "iCCP"))
+    assert "EXIF" in exif
