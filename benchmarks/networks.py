@@ -15,6 +15,7 @@ from fooocus_stages.pipelines.models.handles import Model
 from fooocus_stages.pipelines.models.weights import key_names
 from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.text.tokenizer import END, MERGES_OF_CLIP, START
+from fooocus_stages.pocket.training import published_names
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
@@ -122,10 +123,10 @@ def checkpoint_shapes(size: str) -> dict[str, tuple[int, ...]]:
         wanted = SIZES[size]
         clip_l, clip_g = (text_encoder(wanted, which).state_dict() for which in range(2))
         state = {
-            **key_names.unet_state_to_ldm(unet(wanted).state_dict()),
-            **key_names.vae_state_to_ldm(vae(wanted).state_dict()),
+            **published_names.unet_state_to_ldm(unet(wanted).state_dict()),
+            **published_names.vae_state_to_ldm(vae(wanted).state_dict()),
             **{"conditioner.embedders.0.transformer." + key_names.clip_key(key): t for key, t in clip_l.items()},
-            **key_names.clip_state_to_openclip(clip_g),
+            **published_names.clip_state_to_openclip(clip_g),
         }
     return {key: tuple(tensor.shape) for key, tensor in state.items()}
 

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ...pipelines.models.weights import key_names
-from . import diffusion, networks
+from . import diffusion, networks, published_names
 
 CHECKPOINT = "juggernautXL_v8Rundiffusion"
 LORAS = {
@@ -47,10 +47,10 @@ def metadata(title: str, description: str, architecture: str) -> dict[str, str]:
 def checkpoint_state(unet: nn.Module, text: diffusion.TextEncoders, vae: AutoencoderKL) -> dict[str, Tensor]:
     """Return all weights under their published SDXL names."""
     clip_l = {key_names.clip_key(key): tensor for key, tensor in text.clip_l.state_dict().items()}
-    clip_g = key_names.clip_state_to_openclip(text.clip_g.state_dict())
+    clip_g = published_names.clip_state_to_openclip(text.clip_g.state_dict())
     return {
-        **key_names.unet_state_to_ldm(unet.state_dict()),
-        **key_names.vae_state_to_ldm(vae.state_dict()),
+        **published_names.unet_state_to_ldm(unet.state_dict()),
+        **published_names.vae_state_to_ldm(vae.state_dict()),
         **{f"conditioner.embedders.0.transformer.{key}": tensor for key, tensor in clip_l.items()},
         **clip_g,
         "conditioner.embedders.1.model.logit_scale": torch.tensor(4.6052),

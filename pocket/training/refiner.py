@@ -19,10 +19,10 @@ from torch.nn import functional as F
 from ...pipelines.host import LocalHost
 from ...pipelines.models.clip import final_norm
 from ...pipelines.models.handles import Clip, Model, Vae
-from ...pipelines.models.weights import key_names
 from ...pipelines.stages import load
 from . import draw, export, networks, tokenizer
 from .loop import to_tensor
+from .published_names import unet_state_to_ldm, vae_state_to_ldm
 
 FILE = "realisticVisionV60B1_v51VAE"
 MODELS = Path(__file__).resolve().parents[1] / "models"
@@ -162,7 +162,10 @@ def write(models: Path, unet: UNet2DConditionModel, vae: AutoencoderKL) -> Path:
         "A very small model in SD 1.5's layout, a refiner for the Fooocus Stages pocket model: it reads that model's "
         "text and knows the same drawings and nothing else. It is not the model whose file name it carries."
     )
-    state = {**key_names.unet_state_to_ldm(unet.state_dict()), **key_names.vae_state_to_ldm(vae.state_dict())}
+    state = {
+        **unet_state_to_ldm(unet.state_dict()),
+        **vae_state_to_ldm(vae.state_dict()),
+    }
     path = models / "checkpoints" / f"{FILE}.safetensors"
     export.write(path, state, export.metadata("Fooocus Stages pocket refiner", description, "stable-diffusion-v1"))
     return path

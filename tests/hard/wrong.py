@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 from fooocus_stages.pipelines.host import POCKET
-from fooocus_stages.pipelines.models.weights import key_names
+from fooocus_stages.pocket.training import published_names
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -147,7 +147,7 @@ def sd15(path: Path) -> None:
     unet = UNet2DConditionModel(block_out_channels=(32,) * 4, layers_per_block=2, cross_attention_dim=64)
     old, new = "conditioner.embedders.0.transformer.", "cond_stage_model.transformer."
     text = {key.replace(old, new): value for key, value in load_file(CHECKPOINT).items() if key.startswith(old)}
-    save_file(key_names.unet_state_to_ldm(unet.state_dict()) | text, path)
+    save_file(published_names.unet_state_to_ldm(unet.state_dict()) | text, path)
 
 
 def half(image: Image.Image, kind: str) -> Write:

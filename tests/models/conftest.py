@@ -12,6 +12,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from fooocus_stages.pipelines.models.checkpoint import Checkpoint, load_checkpoint
 from fooocus_stages.pipelines.models.weights import key_names
 from fooocus_stages.pipelines.text.tokenizer import BYTE_SYMBOLS
+from fooocus_stages.pocket.training import published_names
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
@@ -90,10 +91,10 @@ def state(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
         for key, tensor in modules["l"].state_dict().items()
     }
     return {
-        **key_names.unet_state_to_ldm(modules["unet"].state_dict()),
-        **key_names.vae_state_to_ldm(modules["vae"].state_dict()),
+        **published_names.unet_state_to_ldm(modules["unet"].state_dict()),
+        **published_names.vae_state_to_ldm(modules["vae"].state_dict()),
         **clip_l,
-        **key_names.clip_state_to_openclip(modules["g"].state_dict()),
+        **published_names.clip_state_to_openclip(modules["g"].state_dict()),
     }
 
 

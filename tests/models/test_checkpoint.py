@@ -9,6 +9,7 @@ import torch
 from fooocus_stages.pipelines.errors import BadFile
 from fooocus_stages.pipelines.models.checkpoint import Checkpoint, load_checkpoint, load_vae
 from fooocus_stages.pipelines.models.weights import key_names
+from fooocus_stages.pocket.training.published_names import unet_state_to_ldm, vae_state_to_ldm
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -142,7 +143,7 @@ def test_a_unet_of_any_shape(tmp_path: Path, shape: str) -> None:
     torch.manual_seed(0)
     unet = unet_of(**UNEVEN[shape])
     save_file(
-        {k: t.contiguous() for k, t in key_names.unet_state_to_ldm(unet.state_dict()).items()},
+        {k: t.contiguous() for k, t in unet_state_to_ldm(unet.state_dict()).items()},
         tmp_path / "u.safetensors",
     )
     loaded = load_checkpoint(tmp_path / "u.safetensors", torch.float32, torch.float32)
@@ -162,7 +163,7 @@ def test_a_middle_of_its_own_depth(tmp_path: Path) -> None:
     unet, deeper = unet_of(), unet_of(transformer_layers_per_block=(1, 1, 3))
     unet.mid_block = deeper.mid_block
     save_file(
-        {k: t.contiguous() for k, t in key_names.unet_state_to_ldm(unet.state_dict()).items()},
+        {k: t.contiguous() for k, t in unet_state_to_ldm(unet.state_dict()).items()},
         tmp_path / "u.safetensors",
     )
     loaded = load_checkpoint(tmp_path / "u.safetensors", torch.float32, torch.float32)
@@ -180,7 +181,9 @@ def test_sd15_with_its_text_encoder(tmp_path: Path, write: Write) -> None:
         for k, t in text_of(WIDTH_L, False).state_dict().items()
     }
     loaded = load_checkpoint(
-        write("one.ckpt", state=key_names.unet_state_to_ldm(unet.state_dict()) | text), torch.float32, torch.float32
+        write("one.ckpt", state=unet_state_to_ldm(unet.state_dict()) | text),
+        torch.float32,
+        torch.float32,
     )
     assert (loaded.model.family, loaded.model.native_size) == ("sd15", 512)
     assert loaded.clip is not None
@@ -196,7 +199,7 @@ def test_sd15_with_its_text_encoder(tmp_path: Path, write: Write) -> None:
 @pytest.mark.parametrize("name", ["v.safetensors", "v.pt"])
 def test_a_vae_of_its_own(write: Write, modules: dict[str, nn.Module], prefix: str, layout: str, name: str) -> None:
     own = modules["vae"].state_dict()
-    state = key_names.vae_state_to_ldm(own, prefix) if layout == "ldm" else {prefix + k: t for k, t in own.items()}
+    state = vae_state_to_ldm(own, prefix) if layout == "ldm" else {prefix + k: t for k, t in own.items()}
     path = write(name, state=state | ({"loss.logvar": torch.zeros(1)} if not prefix else {}))
     loaded = load_vae(path, torch.float32)
     assert loaded.name == name

@@ -21,8 +21,8 @@ import torch
 from fooocus_stages.pipelines.errors import MissingFile
 from fooocus_stages.pipelines.models.checkpoint import Checkpoint, load_checkpoint
 from fooocus_stages.pipelines.models.handles import Clip
-from fooocus_stages.pipelines.models.weights import key_names
 from fooocus_stages.pipelines.text.tokenizer import find_vocabulary
+from fooocus_stages.pocket.training import published_names
 from safetensors.torch import save_file
 
 from .golden import weights
@@ -47,7 +47,7 @@ def clip_g_as_published() -> dict[str, torch.Tensor]:
     """CLIP-G in OpenCLIP's layout."""
     state = untagged("nano-clip-g")
     inner = {key.removeprefix(CLIP_G + "transformer."): t for key, t in state.items() if "transformer." in key}
-    published = key_names.clip_state_to_openclip(inner, CLIP_G + "model.")
+    published = published_names.clip_state_to_openclip(inner, CLIP_G + "model.")
     return {**published, CLIP_G + "model.text_projection": state[CLIP_G + "text_projection"]}
 
 

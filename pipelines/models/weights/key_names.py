@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 UNET = "model.diffusion_model."
@@ -33,9 +32,9 @@ _UNET_ENDS = {
     "out.0": "conv_norm_out",
     "out.2": "conv_out",
 }
-_VAE_ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
+VAE_ATTENTION = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
 _VAE_ATTENTION_OLD = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
-_CLIP_LAYER = {
+CLIP_LAYER = {
     "ln_1": "layer_norm1",
     "ln_2": "layer_norm2",
     "mlp.c_fc": "mlp.fc1",
@@ -143,13 +142,6 @@ def is_diffusers_vae(keys: Iterable[str]) -> bool:
     return any(".down_blocks." in key or ".mid_block." in key for key in keys)
 
 
-def vae_to_ldm(keys: Iterable[str]) -> dict[str, str]:
-    """diffusers VAE key to ldm key (no prefix)."""
-    keys = list(keys)
-    levels = 1 + max((int(m[1]) for k in keys if (m := re.match(r"decoder\.up_blocks\.(\d+)\.", k))), default=-1)
-    return {key: _vae_ldm_key(key, levels) for key in keys}
-
-
 @dataclass(frozen=True)
 class Part:
     """Where a weight comes from: a key, the third of it that is meant (0 q, 1 k, 2 v), and whether transposed."""
@@ -174,8 +166,8 @@ def openclip_to_transformers(keys: Iterable[str]) -> dict[str, Part]:
             inner, leaf = match[2].rstrip("."), match[3]
             if inner == "attn.in_proj_":
                 parts |= {f"{layer}.self_attn.{q}_proj.{leaf}": Part(key, i) for i, q in enumerate("qkv")}
-            elif inner in _CLIP_LAYER:
-                parts[f"{layer}.{_CLIP_LAYER[inner]}.{leaf}"] = Part(key)
+            elif inner in CLIP_LAYER:
+                parts[f"{layer}.{CLIP_LAYER[inner]}.{leaf}"] = Part(key)
         elif key == "token_embedding.weight":
             parts["text_model.embeddings.token_embedding.weight"] = Part(key)
         elif key == "positional_embedding":
@@ -187,51 +179,10 @@ def openclip_to_transformers(keys: Iterable[str]) -> dict[str, Part]:
     return parts
 
 
-def unet_state_to_ldm(state: Mapping[str, Tensor], prefix: str = UNET) -> dict[str, Tensor]:
-    """A diffusers UNet's weights under their published names. Tensors are shared, not copied."""
-    return {prefix + new: state[old] for old, new in unet_to_ldm(state).items()}
-
-
-def vae_state_to_ldm(state: Mapping[str, Tensor], prefix: str = VAE) -> dict[str, Tensor]:
-    """A diffusers VAE's weights under their published names: attention as 1×1 convolutions."""
-    renamed = {prefix + new: state[old] for old, new in vae_to_ldm(state).items()}
-    is_linear = re.compile(r".*\.attn_1\.(q|k|v|proj_out)\.weight")
-    return {
-        key: tensor[:, :, None, None] if is_linear.fullmatch(key) and tensor.ndim == 2 else tensor
-        for key, tensor in renamed.items()
-    }
-
-
-def clip_state_to_openclip(
-    state: Mapping[str, Tensor], prefix: str = "conditioner.embedders.1.model."
-) -> dict[str, Tensor]:
-    """A transformers CLIP text model's weights under OpenCLIP's names: q, k and v fused, projection transposed."""
-    state = {clip_key(key): tensor for key, tensor in state.items()}
-    out: dict[str, Tensor] = {}
-    layer_names = {new: old for old, new in _CLIP_LAYER.items()}
-    for key, tensor in state.items():
-        if match := re.match(r"text_model\.encoder\.layers\.(\d+)\.(.*)\.(weight|bias)$", key):
-            layer, inner, leaf = f"transformer.resblocks.{match[1]}", match[2], match[3]
-            if inner == "self_attn.q_proj":
-                qkv = [state[key.replace("q_proj", f"{q}_proj")] for q in "qkv"]
-                out[f"{prefix}{layer}.attn.in_proj_{leaf}"] = torch.cat(qkv)
-            elif inner in layer_names:
-                out[f"{prefix}{layer}.{layer_names[inner]}.{leaf}"] = tensor
-        elif key.endswith("token_embedding.weight"):
-            out[prefix + "token_embedding.weight"] = tensor
-        elif key.endswith("position_embedding.weight"):
-            out[prefix + "positional_embedding"] = tensor
-        elif "final_layer_norm." in key:
-            out[prefix + "ln_final." + key.rsplit(".", 1)[1]] = tensor
-        elif key == "text_projection.weight":
-            out[prefix + "text_projection"] = tensor.T.contiguous()
-    return out
-
-
 def openclip_key(key: str) -> str | None:
     """OpenCLIP's name of a transformers CLIP text key; None where several share a tensor there (q, k and v)."""
     if match := re.match(r"text_model\.encoder\.layers\.(\d+)\.(.*)\.(weight|bias)$", key):
-        names = {new: old for old, new in _CLIP_LAYER.items()}
+        names = {new: old for old, new in CLIP_LAYER.items()}
         inner = names.get(match[2])
         return f"transformer.resblocks.{match[1]}.{inner}.{match[3]}" if inner else None
     if key.startswith("text_model.final_layer_norm."):
@@ -330,22 +281,7 @@ def _vae_key(key: str, levels: int) -> str | None:
         rest = match[3].replace("nin_shortcut", "conv_shortcut")
         return f"{match[1]}.mid_block.resnets.{int(match[2]) - 1}.{rest}"
     if match := re.match(r"(encoder|decoder)\.mid\.attn_1\.(norm|q|k|v|proj_out)\.(weight|bias)$", key):
-        return f"{match[1]}.mid_block.attentions.0.{_VAE_ATTENTION[match[2]]}.{match[3]}"
+        return f"{match[1]}.mid_block.attentions.0.{VAE_ATTENTION[match[2]]}.{match[3]}"
     if match := re.match(r"(encoder|decoder)\.(norm_out|conv_in|conv_out)\.(weight|bias)$", key):
         return f"{match[1]}.{match[2].replace('norm_out', 'conv_norm_out')}.{match[3]}"
     return key if key.startswith(("quant_conv.", "post_quant_conv.")) else None
-
-
-def _vae_ldm_key(key: str, levels: int) -> str:
-    blocks = r"(encoder|decoder)\.(down|up)_blocks\.(\d+)\.(resnets|downsamplers|upsamplers)\.(\d+)\.(.*)"
-    if match := re.match(blocks, key):
-        level = int(match[3]) if match[2] == "down" else levels - 1 - int(match[3])
-        rest = match[6].replace("conv_shortcut", "nin_shortcut")
-        inner = f"block.{match[5]}" if match[4] == "resnets" else match[4].removesuffix("rs")
-        return f"{match[1]}.{match[2]}.{level}.{inner}.{rest}"
-    if match := re.match(r"(encoder|decoder)\.mid_block\.resnets\.(\d+)\.(.*)", key):
-        return f"{match[1]}.mid.block_{int(match[2]) + 1}.{match[3].replace('conv_shortcut', 'nin_shortcut')}"
-    if match := re.match(r"(encoder|decoder)\.mid_block\.attentions\.0\.(.*)\.(weight|bias)$", key):
-        names = {new: old for old, new in _VAE_ATTENTION.items()}
-        return f"{match[1]}.mid.attn_1.{names[match[2]]}.{match[3]}"
-    return key.replace(".conv_norm_out.", ".norm_out.")

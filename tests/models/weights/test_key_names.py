@@ -11,6 +11,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.loaders import single_file_utils as theirs
 from fooocus_stages.pipelines.models.weights import key_names
+from fooocus_stages.pocket.training import published_names
 from torch import Tensor, nn
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
@@ -85,7 +86,7 @@ def test_vae_names_are_those_of_diffusers(manifest: str) -> None:
     theirs_by_key = {keys[int(value.item())]: new for new, value in converted.items()}
     ours = key_names.vae_to_diffusers(keys)
     assert ours == theirs_by_key
-    assert key_names.vae_to_ldm(ours.values()) == {new: old for old, new in ours.items()}
+    assert published_names.vae_to_ldm(ours.values()) == {new: old for old, new in ours.items()}
 
 
 def test_vae_names_of_old_diffusers_files() -> None:
