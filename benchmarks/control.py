@@ -9,18 +9,19 @@ import argparse
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import networks
 import numpy as np
 import torch
 from diffusers import ControlNetModel
-from fooocus_stages.pipelines.functional.model_sampling import discrete
-from fooocus_stages.pipelines.models import unet as unets
-from fooocus_stages.pipelines.models.handles import ControlHint, ControlNet, Model
+from fooocus_stages.pipelines.models.handles import ControlNet, Model
+from fooocus_stages.pipelines.models.hints import controlnet
 from fooocus_stages.pipelines.models.hints.control_lora import Changed, changed
 from fooocus_stages.pipelines.models.hints.controlnet import OF_THE_UNET
+from fooocus_stages.pipelines.models.protocols import Condition, Residuals
+from fooocus_stages.pipelines.models.unet import UNet
 from fooocus_stages.pipelines.models.weights.tensors import Tensors
 from fooocus_stages.pipelines.stages.sampling import control_hints
 from fooocus_stages.preprocessors import canny, cpds
@@ -105,18 +106,17 @@ def lora_for(unet: nn.Module, rank: int) -> ControlNet:
 def steps(size: str, side: int, rank: int, rounds: int) -> list[tuple[str, object]]:
     """A step with one control-LoRA, and one with its weights written out, over a step without."""
     model: Model = networks.model(size, CPU, torch.float32)
-    unet, sampling = model.network.module, discrete()
+    unet = model.network.module
     control = lora_for(unet, rank)
     x = torch.randn(1, 4, side // 8, side // 8)
     given = [networks.conditioning(size, seed)[0] for seed in (1, 2)]
     ids = (float(side), float(side), 0.0, 0.0, float(side), float(side))
-    sides = [unets.Condition(tokens, more["pooled_output"], ids) for tokens, more in given]
-    hint = ControlHint(control, torch.rand(1, side, side, 3), stop_at=1.0)
-    steered = control_hints.steering(model, (hint,), sampling, x.shape)
-    step = partial(unets.predict, unet, x, 500.0, sides)
+    sides = [Condition(tokens, more["pooled_output"], ids) for tokens, more in given]
+    network = controlnet.on_unet(control, unet)
+    residuals = partial(controlnet.residuals, network, controlnet.embedded(network, torch.rand(1, 3, side, side)))
+    step = partial(UNet(model.network).predict, x, 500.0, sides)
     watch = Work(CPU)
-    with_control = in_turn(partial(step, control_hints.residuals(steered, 1.0)), step, rounds, watch)
-    network = steered[0].network
+    with_control = in_turn(partial(step, scaled(residuals)), step, rounds, watch)
     shared = {id(parameter) for parameter in unet.parameters()}
     more = sum(p.nbytes for p in network.parameters() if id(p) not in shared)
     copied = sum(p.nbytes for name, p in unet.named_parameters() if name.startswith(OF_THE_UNET))
@@ -124,22 +124,26 @@ def steps(size: str, side: int, rank: int, rounds: int) -> list[tuple[str, objec
     what = f"{size}, {side}×{side}, rank {rank}"
     return [
         (f"{what}: a step with control over one without", with_control),
-        (f"{what}: the same with the weights written out", written_out(steered, step, rounds, watch)),
+        (f"{what}: the same with the weights written out", written_out(network, residuals, step, rounds, watch)),
         (f"{what}: memory of the control network over its file", f"{more / file:6.3f}"),
         (f"{what}: memory of its weights written out over its file", f"{copied / file:6.3f}"),
     ]
 
 
-def written_out(steered: list[control_hints.Steered], step: Callable[..., Any], rounds: int, watch: Work) -> Ratio:
+def scaled(residuals: Residuals) -> Residuals | None:
+    """The residuals at full weight, as the sampler adds them at one noise level."""
+    return control_hints.residuals_at(1.0, [control_hints.ActiveRange(residuals, 20.0, 0.0, 1.0, 0.25)])
+
+
+def written_out(network: nn.Module, residuals: Residuals, step: Callable[..., Any], rounds: int, watch: Work) -> Ratio:
     """The ratio with each change merged into a weight of its own beforehand: faster, and larger by the encoder."""
-    network = cast(Any, steered[0].network)
     for path, module in list(network.named_modules()):
         if isinstance(module, Changed):
             parent, _, leaf = path.rpartition(".")
             layer = module.layer
             layer.weight = nn.Parameter(changed(layer.weight, module.up, module.down), requires_grad=False)
             setattr(network.get_submodule(parent), leaf, layer)
-    return in_turn(partial(step, control_hints.residuals(steered, 1.0)), step, rounds, watch)
+    return in_turn(partial(step, scaled(residuals)), step, rounds, watch)
 
 
 def main() -> None:

@@ -13,9 +13,10 @@ from functools import partial
 
 import networks
 import torch
-from fooocus_stages.pipelines.models import unet as unets
 from fooocus_stages.pipelines.models.handles import ImageHint, Model
 from fooocus_stages.pipelines.models.hints import attention
+from fooocus_stages.pipelines.models.protocols import Condition
+from fooocus_stages.pipelines.models.unet import UNet
 from fooocus_stages.pipelines.stages.sampling import image_hints
 from timing import Stopwatch, in_turn, machine, table
 
@@ -36,19 +37,21 @@ def report(size: str, given: argparse.Namespace) -> None:
     x = torch.randn(1, 4, given.side // 8, given.side // 8, device=device)
     side = float(given.side)
     sides = [
-        unets.Condition(tokens.to(device), more["pooled_output"].to(device), (side, side, 0.0, 0.0, side, side))
+        Condition(tokens.to(device), more["pooled_output"].to(device), (side, side, 0.0, 0.0, side, side))
         for tokens, more in (networks.conditioning(size, seed)[0] for seed in (1, 2))
     ]
-    step = partial(unets.predict, model.network.module, x, 500.0, sides)
+    network = UNet(model.network)
+    step = partial(network.predict, x, 500.0, sides)
     watch = Stopwatch(device)
     rows: list[tuple[str, object]] = []
     for name, many, together in CASES[: given.cases]:
         hints = [hint_for(model, together)] * many
-        readings = image_hints.reading(model, hints, 2, 1, device)(0.0)
-        ratio = in_turn(partial(step, readings=readings), step, given.rounds, watch)
+        images = image_hints.prompts_by_progress(network, size, hints, 2, 1, device)(0.0)
+        ratio = in_turn(partial(step, images=images), step, given.rounds, watch)
         rows.append((f"{size}, {given.side}×{given.side}, {name}: a step over one without", ratio))
     hints = [hint_for(model, True)]
-    once = in_turn(lambda: image_hints.reading(model, hints, 2, 1, device)(0.0), step, given.rounds, watch)
+    prepare = partial(image_hints.prompts_by_progress, network, size, hints, 2, 1, device)
+    once = in_turn(lambda: prepare()(0.0), step, given.rounds, watch)
     rows.append((f"{size}, {given.side}×{given.side}, once for a run, over a step", once))
     print(table(rows), flush=True)
 

@@ -253,7 +253,7 @@ class FooocusSampler(Node):
         latent = stages.sample.sample(
             current_host(), model, positive, negative, latent, settings, seed, denoise, sigmas, control
         )
-        return latent, stages.sample.account(model, positive, latent, settings, seed)
+        return latent, stages.sample.sampling_info(model, positive, latent, settings, seed)
 
 
 class FooocusVaeDecode(Node):

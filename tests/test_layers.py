@@ -11,6 +11,7 @@ BASE = {"pipelines.types", "pipelines.names", "pipelines.errors", "pipelines.set
 HOST = {*BASE, "pipelines.host", "pipelines.files", "pipelines.picture_files"}
 MODELS = {
     "pipelines.models.handles",
+    "pipelines.models.protocols",
     "pipelines.models.weights",
     "pipelines.models.lora",
     "pipelines.models.hints",
@@ -30,6 +31,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipelines.text": {"pipelines.errors", "pipelines.names"},
     "pipelines.models.weights": BASE,
     "pipelines.models.handles": {"pipelines.types", "pipelines.text", "pipelines.models.weights"},
+    "pipelines.models.protocols": {
+        "pipelines.types",
+        "pipelines.functional",
+        "pipelines.models.weights",
+        "pipelines.models.handles",
+    },
     "pipelines.models.lora": {*BASE, "pipelines.models.weights", "pipelines.models.handles"},
     "pipelines.models.hints": {
         *BASE,

@@ -1,6 +1,6 @@
-"""Inpainting in the latents: the known region stays known (Fooocus patch.py KSamplerX0Inpaint).
+"""Inpainting in latent space: the known region stays known (Fooocus patch.py: KSamplerX0Inpaint).
 
-Masks (B, 1, h, w), 1 = repaint. `known` (B, C, h, w) are the clean latents of the picture in the network's scale.
+Masks are (B, 1, h, w), 1 = repaint; `known` (B, C, h, w) are the image's clean latents in the network's scale.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .stepping import Denoise
 
 
 def with_known_region(x: Tensor, sigma: float, known: Tensor, mask: Tensor, noise: Tensor) -> Tensor:
-    """What the network sees: x·m + (z_0 + σ·n)·(1 − m). `noise` is drawn afresh for every evaluation."""
+    """The network's input x·m + (z_0 + σ·n)·(1 − m); `noise` is drawn afresh for every evaluation."""
     return x * mask + (known + sigma * noise) * (1 - mask)
 
 
@@ -22,14 +22,14 @@ def keep_known_region(denoised: Tensor, known: Tensor, mask: Tensor) -> Tensor:
     return denoised * mask + known * (1 - mask)
 
 
-def holding(denoise: Denoise, known: Tensor, mask: Tensor, fresh: Callable[[], Tensor]) -> Denoise:
-    """`denoise` that is shown the known region in new noise at every call, and gives it back as it is.
+def known_region_reimposed(denoise: Denoise, known: Tensor, mask: Tensor, fresh: Callable[[], Tensor]) -> Denoise:
+    """Wrap `denoise` so that each call sees the known region under new noise and returns it unchanged.
 
-    `fresh` draws the next unit noise (B, C, h, w), where x is.
+    `fresh` draws the next unit noise (B, C, h, w) on the device of x.
     """
 
-    def held(x: Tensor, sigma: float) -> Tensor:
-        seen = with_known_region(x, sigma, known, mask, fresh())
-        return keep_known_region(denoise(seen, sigma), known, mask)
+    def reimposed(x: Tensor, sigma: float) -> Tensor:
+        noisy = with_known_region(x, sigma, known, mask, fresh())
+        return keep_known_region(denoise(noisy, sigma), known, mask)
 
-    return held
+    return reimposed

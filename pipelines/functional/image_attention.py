@@ -1,7 +1,7 @@
-"""Cross-attention that reads pictures beside the text, in two formulations.
+"""Cross-attention over text and image prompts, in two formulations.
 
-Together: text and pictures share one softmax (Fooocus extras/ip_adapter.py). Apart: each picture has a softmax of its
-own, and what it says is added (IP-Adapter, Ye et al. 2023, eq. 5).
+Together: text and images share one softmax (Fooocus extras/ip_adapter.py). Apart: each image has a softmax of its own,
+and its result is added (IP-Adapter, Ye et al. 2023, equation 5).
 """
 
 from __future__ import annotations
@@ -18,40 +18,65 @@ WIDTH_OF_FULL_WEIGHT = 1280
 
 
 @dataclass(frozen=True, eq=False)
-class Pictures:
-    """What one cross-attention reads beside the text, keys and values (B, n, C): `together` with it, already at their
-    weights and joined along n, and `apart` from it, each with its weight."""
+class LayerImages:
+    """Image prompts of one cross-attention, as keys and values (B, n, C).
+
+    `together` shares a softmax with the text; it is already weighted and concatenated along n. Each entry of `apart`
+    has a softmax and a weight of its own.
+    """
 
     together: KeyValue | None = None
     apart: tuple[tuple[KeyValue, float], ...] = ()
 
+    def side(self, i: int, sides: int) -> LayerImages:
+        """Return the rows of side `i` of guidance, of `sides` sides."""
+
+        def rows(pair: KeyValue) -> KeyValue:
+            key, value = (tensor.chunk(sides)[i] for tensor in pair)
+            return key, value
+
+        together = None if self.together is None else rows(self.together)
+        return LayerImages(together, tuple((rows(pair), weight) for pair, weight in self.apart))
+
+
+@dataclass(frozen=True, eq=False)
+class ImagePrompts:
+    """Image prompts of every cross-attention of a network, for all `sides` of guidance: rows (sides·B, n, C)."""
+
+    layers: tuple[LayerImages, ...]
+    sides: int = 1
+
+    def side(self, i: int) -> ImagePrompts:
+        """Return the rows of one side."""
+        return ImagePrompts(tuple(layer.side(i, self.sides) for layer in self.layers))
+
 
 def weighted(key: Tensor, value: Tensor, weight: float) -> KeyValue:
-    """A picture's k and v (…, n, C) at a weight: k·w and (v − v̄) + v̄·w, with w = weight·C/1280 and v̄ the mean over n.
+    """Weight the k and v (…, n, C) of an image: k·w and (v − v̄) + v̄·w, with w = weight·C/1280 and v̄ the mean over n.
 
-    Weight 0 is not the same as no picture: keys of 0 still take their share of the softmax.
+    Weight 0 differs from no image: keys of 0 still take part in the softmax.
     """
     w = weight * key.shape[-1] / WIDTH_OF_FULL_WEIGHT
     mean = value.mean(dim=-2, keepdim=True)
     return key * w, (value - mean) + mean * w
 
 
-def joined(pictures: Sequence[KeyValue]) -> KeyValue:
-    """Several keys and values (B, n, C) as one, along n."""
-    keys, values = zip(*pictures, strict=True)
+def joined(images: Sequence[KeyValue]) -> KeyValue:
+    """Concatenate keys and values (B, n, C) along n."""
+    keys, values = zip(*images, strict=True)
     return torch.cat(keys, dim=1), torch.cat(values, dim=1)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
-    """softmax(q·kᵀ/√d)·v in each head: (B, m, C) and (B, n, C) to (B, m, C)."""
+    """Multi-head attention softmax(q·kᵀ/√d)·v: (B, m, C) and (B, n, C) to (B, m, C)."""
     q, k, v = (x.view(len(x), -1, heads, x.shape[-1] // heads).transpose(1, 2) for x in (query, key, value))
     return scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
-def read(query: Tensor, key: Tensor, value: Tensor, pictures: Pictures, heads: int) -> Tensor:
-    """What a cross-attention reads from text `key` and `value` (B, n, C) and the pictures: (B, m, C)."""
-    text = (key, value) if pictures.together is None else joined([(key, value), pictures.together])
+def image_attention(query: Tensor, key: Tensor, value: Tensor, images: LayerImages, heads: int) -> Tensor:
+    """Attend from `query` (B, m, C) to text `key` and `value` (B, n, C) and to the images: (B, m, C)."""
+    text = (key, value) if images.together is None else joined([(key, value), images.together])
     result = attend(query, *text, heads)
-    for (k, v), weight in pictures.apart:
+    for (k, v), weight in images.apart:
         result = result + weight * attend(query, k, v, heads)
     return result

@@ -1,4 +1,4 @@
-"""The small network that shows what a latent will look like, while it is sampled.
+"""The preview network: a small decoder for latents that are still being sampled.
 
 Fooocus modules/core.py: VAEApprox, get_previewer.
 """
@@ -23,7 +23,7 @@ MARGIN = 11
 
 
 class PreviewNetwork(nn.Module):
-    """Latents (B, 4, h, w) in the UNet's scale to pictures (B, 3, 2h, 2w), about −1…1."""
+    """Decodes latents (B, 4, h, w) in the UNet's scale to images (B, 3, 2h, 2w) of about −1…1."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,14 +39,14 @@ class PreviewNetwork(nn.Module):
 
 
 def load_preview(path: Path) -> PreviewNetwork:
-    """The preview network of a file, float32 on the CPU. Raises BadFile, MissingFile."""
+    """Load a preview network, float32 on the CPU. Raises BadFile and MissingFile."""
     with open_weights(path) as weights:
         parts = {key: Part(key) for key in weights.shapes}
         return fill(build(PreviewNetwork), weights, parts, to_dtype(torch.float32), "the preview network")
 
 
 @torch.no_grad()
-def picture(network: PreviewNetwork, x0: Tensor) -> Tensor:
-    """The first latent of x0 (B, 4, h, w), in the UNet's scale, as a quarter-size picture: uint8 (2h, 2w, 3)."""
+def preview_image(network: PreviewNetwork, x0: Tensor) -> Tensor:
+    """Decode the first latent of x0 (B, 4, h, w), in the UNet's scale, at quarter size: uint8 (2h, 2w, 3)."""
     weight = next(network.parameters())
     return preview_uint8(network(x0[:1].to(weight))[0])

@@ -1,127 +1,233 @@
-"""Asking the UNet: all sides of guidance in one call, and FreeU attached for the length of a run."""
+"""diffusers' UNet2DConditionModel as a `DenoisingNetwork`, with FreeU attached for the length of a run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, Protocol, TypedDict, cast
 
 import torch
 from torch import Tensor, nn
 
 from ..functional import freeu as freeu_maths
+from ..functional.image_attention import ImagePrompts
 from ..functional.latents import batchable, tiled_tokens
 from ..types import FreeU
-from .hints import attention
+from .handles import ControlNet
+from .hints import attention, controlnet, inpaint_patch
+from .protocols import Condition, NetworkInputs, Residuals
+from .weights.merging import Network, WeightPatch
 
 
-@dataclass(frozen=True)
-class Condition:
-    """What the UNet is told about one side of guidance: tokens (B, n, D), and in the SDXL family the pooled text
-    (B, P) and the ids of `functional.adm` (six, for the refiner five); SD 1.5 reads the tokens alone."""
+class UNetConfig(Protocol):
+    """The entries of the UNet's configuration that are read here."""
 
-    tokens: Tensor
-    pooled: Tensor | None = None
-    time_ids: tuple[float, ...] | None = None
-
-
-Residuals = Callable[[Tensor, Tensor, Mapping[str, Any]], Mapping[str, Any]]
-"""The UNet's latents, timesteps and further arguments -> arguments that add to its skips and its middle."""
+    in_channels: int
+    cross_attention_dim: int
+    block_out_channels: Sequence[int]
+    addition_embed_type: str | None
 
 
-@torch.no_grad()
-def predict(
-    unet: nn.Module,
-    x_in: Tensor,
-    t: float,
-    sides: Sequence[Condition],
-    residuals: Residuals | None = None,
-    readings: attention.Readings | None = None,
-) -> list[Tensor]:
-    """The network's output for each side, (B, 4, h, w) float32 in the order of `sides`.
+class Resnet(Protocol):
+    """A residual layer."""
 
-    `x_in` (B, 4, h, w) is the latent already divided by √(σ² + σd²), `t` the timestep. Sides run in one batch, their
-    tokens repeated to equal length, unless that would repeat one more than four times (Fooocus
-    ldm_patched/modules/samplers.py: calc_cond_uncond_batch). `residuals` finds what is added inside, from the same
-    input; `readings` are the pictures that all sides read.
-    """
-    if len(sides) > 1 and not batchable([side.tokens.shape[1] for side in sides]):
-        return [
-            output
-            for i, side in enumerate(sides)
-            for output in predict(unet, x_in, t, [side], residuals, readings and readings.side(i))
-        ]
-    parameter = next(unet.parameters())
-    many, batch = len(sides), len(x_in)
+    out_channels: int
 
-    def stacked(values: Sequence[Tensor]) -> Tensor:
-        return torch.cat([v.expand(batch, *v.shape[1:]) for v in values]).to(parameter)
+    def register_forward_pre_hook(self, hook: FreeUHook, /) -> Removable: ...
 
-    added: dict[str, Tensor] = {}
-    if reads_sizes(unet):
-        ids = [ids_on(parameter.device, side.time_ids or ()).expand(batch, -1) for side in sides]
-        added = {
-            "text_embeds": stacked([side.pooled for side in sides if side.pooled is not None]),
-            "time_ids": torch.cat(ids),
-        }
-    x = x_in.to(parameter).repeat(many, 1, 1, 1)
-    timesteps = torch.full((many * batch,), t, dtype=torch.float32, device=parameter.device)
-    given: dict[str, Any] = {
-        "encoder_hidden_states": stacked(tiled_tokens([side.tokens for side in sides])),
-        "added_cond_kwargs": added,
-        "return_dict": False,
-    }
-    inside = residuals(x, timesteps, given) if residuals else {}
-    with attention.reading(unet, readings):
-        output = cast(Any, unet)(x, timesteps, **given, **inside)[0]
-    return list(output.float().chunk(many))
+
+class Block(Protocol):
+    """A level of the UNet."""
+
+    @property
+    def resnets(self) -> Sequence[Resnet]: ...
+
+
+class Removable(Protocol):
+    """A registered hook."""
+
+    def remove(self) -> None: ...
+
+
+class Decoder(Protocol):
+    """The parts of the UNet that FreeU reads."""
+
+    @property
+    def config(self) -> UNetConfig: ...
+    @property
+    def mid_block(self) -> Block: ...
+    @property
+    def up_blocks(self) -> Sequence[Block]: ...
+
+
+class ResidualArguments(TypedDict, total=False):
+    """Residuals as the UNet takes them."""
+
+    down_block_additional_residuals: list[Tensor]
+    mid_block_additional_residual: Tensor
+
+
+class Forward(Protocol):
+    """The UNet's forward pass."""
+
+    def __call__(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        *,
+        encoder_hidden_states: Tensor,
+        added_cond_kwargs: dict[str, Tensor],
+        return_dict: bool,
+        down_block_additional_residuals: list[Tensor] | None = None,
+        mid_block_additional_residual: Tensor | None = None,
+    ) -> tuple[Tensor]: ...
+
+
+class UNet:
+    """A UNet of diffusers and the weight patches merged into it."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._module = network.module
+        self._decoder = cast(Decoder, network.module)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self._module.parameters()).dtype
+
+    @property
+    def in_channels(self) -> int:
+        return self._decoder.config.in_channels
+
+    @property
+    def token_width(self) -> int:
+        return self._decoder.config.cross_attention_dim
+
+    @property
+    def takes_sizes(self) -> bool:
+        return self._decoder.config.addition_embed_type == "text_time"
+
+    @property
+    def attention_widths(self) -> tuple[int, ...]:
+        return attention.widths(self._module)
+
+    @torch.no_grad()
+    def predict(
+        self,
+        x: Tensor,
+        timestep: float,
+        conditions: Sequence[Condition],
+        residuals: Residuals | None = None,
+        images: ImagePrompts | None = None,
+    ) -> list[Tensor]:
+        """Return the output for each condition, (B, 4, h, w) float32, in their order.
+
+        All conditions run in one batch, their tokens repeated to equal length, unless that would repeat one of them
+        more than four times (Fooocus ldm_patched/modules/samplers.py: calc_cond_uncond_batch).
+        """
+        if len(conditions) > 1 and not batchable([condition.tokens.shape[1] for condition in conditions]):
+            return [
+                output
+                for i, condition in enumerate(conditions)
+                for output in self.predict(x, timestep, [condition], residuals, images and images.side(i))
+            ]
+        inputs = self._inputs(x, timestep, conditions)
+        added = _residual_arguments(residuals(inputs)) if residuals else {}
+        with attention.image_prompts_attached(self._module, images):
+            output = cast(Forward, self._module)(
+                inputs.x,
+                inputs.timesteps,
+                encoder_hidden_states=inputs.tokens,
+                added_cond_kwargs=controlnet.added_conditions(inputs),
+                return_dict=False,
+                **added,
+            )[0]
+        return list(output.float().chunk(len(conditions)))
+
+    @contextmanager
+    def attached(
+        self, patches: tuple[WeightPatch, ...] = (), freeu: FreeU | None = None, inpaint: Tensor | None = None
+    ) -> Iterator[None]:
+        """Attach weight patches, FreeU and the inpaint head's output while the context lasts."""
+        with (
+            self._network.patched(patches),
+            inpaint_patch.head_attached(self._module, inpaint),
+            freeu_attached(self._decoder, freeu),
+        ):
+            yield
+
+    @torch.no_grad()
+    def controlled_by(self, control: ControlNet, image: Tensor, name: str) -> Residuals:
+        """Return the residuals of a control network that reads `image` (1 or B, 3, 8h, 8w)."""
+        branch = controlnet.on_unet(control, self._module, name)
+        embedding = controlnet.embedded(branch, image.to(next(branch.parameters())))
+        return lambda inputs: controlnet.residuals(branch, embedding, inputs)
+
+    def _inputs(self, x: Tensor, timestep: float, conditions: Sequence[Condition]) -> NetworkInputs:
+        """The inputs of one forward pass for all conditions."""
+        parameter = next(self._module.parameters())
+        sides, batch = len(conditions), len(x)
+
+        def stacked(values: Sequence[Tensor]) -> Tensor:
+            return torch.cat([value.expand(batch, *value.shape[1:]) for value in values]).to(parameter)
+
+        timesteps = torch.full((sides * batch,), timestep, dtype=torch.float32, device=parameter.device)
+        tokens = stacked(tiled_tokens([condition.tokens for condition in conditions]))
+        rows = x.to(parameter).repeat(sides, 1, 1, 1)
+        if not self.takes_sizes:
+            return NetworkInputs(rows, timesteps, tokens)
+        pooled = stacked([condition.pooled for condition in conditions if condition.pooled is not None])
+        ids = [ids_on(parameter.device, condition.time_ids or ()).expand(batch, -1) for condition in conditions]
+        return NetworkInputs(rows, timesteps, tokens, pooled, torch.cat(ids))
+
+
+def _residual_arguments(residuals: list[Tensor]) -> ResidualArguments:
+    *down, middle = residuals
+    return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
 
 
 @lru_cache(maxsize=64)
 def ids_on(device: torch.device, ids: tuple[float, ...]) -> Tensor:
-    """Ids (n,) float32 on a device: copied there once, since a copy at every step makes a GPU wait."""
+    """Return size ids (n,) float32 on a device. Each tuple is copied once: a copy at every step would stall a GPU."""
     with torch.inference_mode(False):
         return torch.tensor(ids, dtype=torch.float32, device=device)
 
 
-def reads_sizes(unet: nn.Module) -> bool:
-    """Whether the UNet wants the pooled text and the picture size: the SDXL family does."""
-    return bool(cast(Any, unet).config.addition_embed_type == "text_time")
-
-
 @contextmanager
-def freeu_attached(unet: nn.Module, freeu: FreeU | None) -> Iterator[None]:
-    """FreeU V2 on the UNet's decoder while the context lasts; None attaches nothing.
+def freeu_attached(unet: Decoder, freeu: FreeU | None) -> Iterator[None]:
+    """Apply FreeU V2 to the UNet's decoder while the context lasts; None attaches nothing.
 
-    A decoder layer receives the hidden state and the skip already joined: a hook in front of it takes them apart,
-    applies the gains of that width, and joins them again.
+    A decoder layer receives the hidden state and the skip already concatenated: a hook in front of it splits them,
+    applies the gains for that width, and concatenates them again.
     """
     hooks = []
     try:
         if freeu is not None:
-            base = cast(Any, unet).config.block_out_channels[0]
+            base = unet.config.block_out_channels[0]
             for resnet, channels in decoder_resnets(unet):
                 if found := freeu_maths.gains(channels, base, freeu.b1, freeu.b2, freeu.s1, freeu.s2):
-                    hooks.append(resnet.register_forward_pre_hook(_FreeUHook(channels, *found)))
+                    hooks.append(resnet.register_forward_pre_hook(FreeUHook(channels, *found)))
         yield
     finally:
         for hook in hooks:
             hook.remove()
 
 
-def decoder_resnets(unet: nn.Module) -> Iterator[tuple[nn.Module, int]]:
-    """The decoder's residual layers in order, each with the channels of the hidden state that enters it."""
-    channels = cast(Any, unet).mid_block.resnets[-1].out_channels
-    for block in cast(Any, unet).up_blocks:
+def decoder_resnets(unet: Decoder) -> Iterator[tuple[Resnet, int]]:
+    """Yield the decoder's residual layers in order, each with the channel count of the hidden state entering it."""
+    channels = unet.mid_block.resnets[-1].out_channels
+    for block in unet.up_blocks:
         for resnet in block.resnets:
             yield resnet, channels
             channels = resnet.out_channels
 
 
 @dataclass(frozen=True)
-class _FreeUHook:
+class FreeUHook:
+    """FreeU's gains in front of a decoder layer whose hidden state has `channels` channels."""
+
     channels: int
     b: float
     s: float

@@ -153,7 +153,7 @@ def sampled_over(host: Host, what: Sampling, picture: Tensor, strength: float) -
     latent = vae.encode(host, encoder, picture, what.seed, tiled=True)
     args = (what.model, what.positive, what.negative, latent, what.settings, what.seed)
     done = sample.sample(host, *args, denoise=strength, control=what.control)
-    info = sample.account(what.model, what.positive, done, what.settings, what.seed)
+    info = sample.sampling_info(what.model, what.positive, done, what.settings, what.seed)
     return vae.decode(host, what.vae, done, tiled=True), info
 
 

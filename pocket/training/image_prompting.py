@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from ...pipelines.functional.image_attention import Pictures, weighted
+from ...pipelines.functional.image_attention import ImagePrompts, LayerImages, weighted
 from ...pipelines.models.hints import attention
 from ...pipelines.models.hints.clip_vision import normalised
 from ...pipelines.models.hints.ip_adapter import ImageAdapter, published_state
@@ -90,8 +90,8 @@ def build_vision() -> Any:
 @contextmanager
 def image_prompt_attached(unet: nn.Module, model: ImagePromptModel, tokens: Tensor, weight: float) -> Iterator[None]:
     """Let the UNet attend to tokens (B, n, D) in one softmax with the text inside the context, as Fooocus does."""
-    layers = tuple(Pictures(together=weighted(k, v, weight)) for k, v in model.adapter.keys_and_values(tokens))
-    with attention.reading(unet, attention.Readings(layers)):
+    layers = tuple(LayerImages(together=weighted(k, v, weight)) for k, v in model.adapter.keys_and_values(tokens))
+    with attention.image_prompts_attached(unet, ImagePrompts(layers)):
         yield
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention, IPAdapterAttnProcessor2_0
 from fooocus_stages.pipelines.functional import image_attention
-from fooocus_stages.pipelines.functional.image_attention import Pictures
+from fooocus_stages.pipelines.functional.image_attention import LayerImages
+from fooocus_stages.pipelines.functional.image_attention import image_attention as attend_to
 from torch import Tensor
 
 WIDTH, HEADS = 640, 10
@@ -31,8 +32,8 @@ def picture() -> tuple[Tensor, Tensor]:
 
 def test_the_worked_case() -> None:
     """What Fooocus gives for this layer at weight 0.6."""
-    pictures = Pictures(image_attention.weighted(*picture(), 0.6))
-    out = image_attention.read(*text(), pictures, HEADS)
+    pictures = LayerImages(image_attention.weighted(*picture(), 0.6))
+    out = attend_to(*text(), pictures, HEADS)
     first, last = out[0, 0, :4], out[1, 3, -4:]
     assert torch.allclose(first, torch.tensor([-0.0364226, -0.0380745, -0.0395473, -0.0408318]), atol=2e-7)
     assert torch.allclose(last, torch.tensor([0.0050869, 0.0047244, 0.0043128, 0.0039282]), atol=2e-7)
@@ -41,8 +42,8 @@ def test_the_worked_case() -> None:
 
 
 def test_weight_0_is_not_the_same_as_no_picture() -> None:
-    plain = image_attention.read(*text(), Pictures(), HEADS)
-    at_zero = image_attention.read(*text(), Pictures(image_attention.weighted(*picture(), 0.0)), HEADS)
+    plain = attend_to(*text(), LayerImages(), HEADS)
+    at_zero = attend_to(*text(), LayerImages(image_attention.weighted(*picture(), 0.0)), HEADS)
     assert (plain - at_zero).abs().max().item() == pytest.approx(0.0044, abs=5e-5)
 
 
@@ -50,7 +51,7 @@ def test_one_softmax_over_text_and_all_pictures() -> None:
     torch.manual_seed(0)
     query, key, value, k, v = (torch.randn(2, n, 128).double() for n in (5, 7, 7, 3, 3))
     pictures = [image_attention.weighted(k, v, w) for w in (0.7, 1.3)]
-    ours = image_attention.read(query, key, value, Pictures(image_attention.joined(pictures)), 2)
+    ours = attend_to(query, key, value, LayerImages(image_attention.joined(pictures)), 2)
     w = torch.tensor([0.7, 1.3]).double() * 128 / 1280
     mean = v.mean(1, keepdim=True)
     keys = torch.cat([key, k * w[0], k * w[1]], 1)
@@ -73,18 +74,22 @@ def test_apart_is_what_diffusers_computes() -> None:
             for i, tokens in enumerate(pictures)
         )
         q, k, v = attention.to_q(hidden), attention.to_k(words), attention.to_v(words)
-        ours = attention.to_out[0](image_attention.read(q, k, v, Pictures(apart=apart), 2))
+        ours = attention.to_out[0](attend_to(q, k, v, LayerImages(apart=apart), 2))
     assert torch.allclose(ours, theirs, atol=1e-6)
 
 
 def test_repeated_text_takes_a_larger_share() -> None:
     """Prompts repeated to equal length change the balance between text and pictures, as in Fooocus."""
     query, key, value = text()
-    together = Pictures(image_attention.weighted(*picture(), 1.0))
+    together = LayerImages(image_attention.weighted(*picture(), 1.0))
     twice = (query, key.repeat(1, 2, 1), value.repeat(1, 2, 1))
     assert torch.allclose(
-        image_attention.read(*twice, Pictures(), HEADS), image_attention.read(*text(), Pictures(), HEADS), atol=1e-6
+        attend_to(*twice, LayerImages(), HEADS),
+        attend_to(*text(), LayerImages(), HEADS),
+        atol=1e-6,
     )
     assert not torch.allclose(
-        image_attention.read(*twice, together, HEADS), image_attention.read(*text(), together, HEADS), atol=1e-4
+        attend_to(*twice, together, HEADS),
+        attend_to(*text(), together, HEADS),
+        atol=1e-4,
     )

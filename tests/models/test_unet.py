@@ -7,6 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from fooocus_stages.pipelines.models import unet
+from fooocus_stages.pipelines.models.protocols import Condition
+from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.types import FreeU
 from torch import Tensor, nn
 
@@ -16,10 +18,14 @@ WIDTHS = {"block_out_channels": (32, 64, 128)}  # FreeU acts on 128 and 64
 SIZES = (128.0, 128.0, 0.0, 0.0, 128.0, 128.0)
 
 
-def side(tokens: int, batch: int = 1, seed: int = 0) -> unet.Condition:
+def side(tokens: int, batch: int = 1, seed: int = 0) -> Condition:
     generator = torch.Generator().manual_seed(seed)
     hidden = torch.randn(batch, tokens, 192, generator=generator)
-    return unet.Condition(hidden, torch.randn(batch, 128, generator=generator), SIZES)
+    return Condition(hidden, torch.randn(batch, 128, generator=generator), SIZES)
+
+
+def predict(network: nn.Module, x: Tensor, timestep: float, sides: list[Condition]) -> list[Tensor]:
+    return unet.UNet(Network(network)).predict(x, timestep, sides)
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +38,17 @@ def network() -> nn.Module:
 def test_sides_of_any_length_get_what_they_get_alone(network: nn.Module, lengths: tuple[int, int]) -> None:
     x = torch.randn(1, 4, 8, 8)
     sides = [side(length, seed=i) for i, length in enumerate(lengths)]
-    for output, one in zip(unet.predict(network, x, 500, sides), sides, strict=True):
-        assert torch.allclose(output, unet.predict(network, x, 500, [one])[0], atol=1e-5)
+    for output, one in zip(predict(network, x, 500, sides), sides, strict=True):
+        assert torch.allclose(output, predict(network, x, 500, [one])[0], atol=1e-5)
 
 
 def test_a_batch_gets_what_each_picture_gets_alone(network: nn.Module) -> None:
     x = torch.randn(3, 4, 8, 8)
     shared, own = side(77), side(77, batch=3, seed=1)
-    together = unet.predict(network, x, 10, [shared, own])
+    together = predict(network, x, 10, [shared, own])
     for i in range(3):
-        mine = unet.Condition(own.tokens[i : i + 1], None if own.pooled is None else own.pooled[i : i + 1], SIZES)
-        alone = unet.predict(network, x[i : i + 1], 10, [shared, mine])
+        mine = Condition(own.tokens[i : i + 1], None if own.pooled is None else own.pooled[i : i + 1], SIZES)
+        alone = predict(network, x[i : i + 1], 10, [shared, mine])
         assert all(torch.allclose(t[i : i + 1], a, atol=1e-5) for t, a in zip(together, alone, strict=True))
 
 
@@ -50,7 +56,7 @@ def test_half_precision_answers_in_float32(network: nn.Module) -> None:
     half = unet_of(**WIDTHS).to(torch.bfloat16).eval()
     half.load_state_dict(network.state_dict())
     x = torch.randn(1, 4, 8, 8)
-    ours, exact = unet.predict(half, x, 999, [side(77)])[0], unet.predict(network, x, 999, [side(77)])[0]
+    ours, exact = predict(half, x, 999, [side(77)])[0], predict(network, x, 999, [side(77)])[0]
     assert ours.dtype == torch.float32
     assert (ours - exact).abs().mean() < 0.05 * exact.abs().mean()
 
@@ -64,23 +70,23 @@ def test_the_decoders_layers_and_what_enters_them(network: nn.Module) -> None:
 
 def test_freeu_changes_the_answer_and_leaves_no_trace(network: nn.Module) -> None:
     x = torch.randn(1, 4, 8, 8)
-    before = unet.predict(network, x, 500, [side(77)])[0]
+    before = predict(network, x, 500, [side(77)])[0]
     with unet.freeu_attached(network, FreeU(b1=1.3, b2=1.4, s1=0.9, s2=0.2)):
-        inside = unet.predict(network, x, 500, [side(77)])[0]
+        inside = predict(network, x, 500, [side(77)])[0]
     assert not torch.allclose(inside, before, atol=1e-4)
     with pytest.raises(KeyboardInterrupt), unet.freeu_attached(network, FreeU()):
         raise KeyboardInterrupt
-    assert torch.equal(unet.predict(network, x, 500, [side(77)])[0], before)
+    assert torch.equal(predict(network, x, 500, [side(77)])[0], before)
     assert not any(module._forward_pre_hooks for module in network.modules())
 
 
 def test_neutral_freeu_changes_nothing(network: nn.Module) -> None:
     x = torch.randn(1, 4, 8, 8)
-    before = unet.predict(network, x, 500, [side(77)])[0]
+    before = predict(network, x, 500, [side(77)])[0]
     with unet.freeu_attached(network, FreeU(b1=1.0, b2=1.0, s1=1.0, s2=1.0)):
-        assert torch.allclose(unet.predict(network, x, 500, [side(77)])[0], before, atol=1e-5)
+        assert torch.allclose(predict(network, x, 500, [side(77)])[0], before, atol=1e-5)
     with unet.freeu_attached(network, None):
-        assert torch.equal(unet.predict(network, x, 500, [side(77)])[0], before)
+        assert torch.equal(predict(network, x, 500, [side(77)])[0], before)
 
 
 def test_freeu_acts_on_the_hidden_state_and_the_skip_apart() -> None:

@@ -226,8 +226,8 @@ def test_an_interrupt_while_looking_remembers_nothing(host: LocalHost, model: Im
 def test_the_refiner_reads_no_pictures(pocket: Pocket, host: LocalHost, model: ImagePromptModel, method: Any) -> None:
     seen: list[bool] = []
     unet: Any = pocket.model.network.module
-    first = attention.cross_attentions(unet)[0]
-    hook = unet.register_forward_hook(lambda *_: seen.append(isinstance(first.processor, attention.Reader)))
+    first, processor = attention.cross_attentions(unet)[0], attention.ImagePromptProcessor
+    hook = unet.register_forward_hook(lambda *_: seen.append(isinstance(first.processor, processor)))
     switched = replace(pocket.model, switch=RefinerSwitch(Refiner(pocket.model), method=method, step=1))
     run(pocket, image_prompt.prompt(host, model, picture(), 1.0, 1.0), model=switched)
     hook.remove()
@@ -240,7 +240,7 @@ def test_a_batch_with_a_picture_each(pocket: Pocket, host: LocalHost, model: Ima
     for i in range(2):
         alone = run(pocket, image_prompt.prompt(host, model, picture(seed=i), 1.0, 1.0), seed=1 + i)
         assert torch.allclose(together[i : i + 1], alone, atol=1e-4)
-    with pytest.raises(BadValue, match="the image prompt holds 2 pictures, the latent 1: give one picture"):
+    with pytest.raises(BadValue, match="2 images and the latent has 1: give one image"):
         run(pocket, control)
 
 
@@ -277,11 +277,11 @@ def adapter(widths: Sequence[int], **changes: int) -> dict[str, dict[str, Tensor
     [
         (
             (40,) * 2,
-            "other.bin is made for a model with 2 cross-attentions, {model} has {count}: choose an image prompt",
+            "model with 2 cross-attentions, {model} has {count}: choose an image prompt",
         ),
         (
             (),
-            "other.bin is made for another model than {model}: its cross-attention 0 is 40 wide instead of {width}",
+            "another model than {model}: its cross-attention 0 is 40 wide instead of {width}",
         ),
     ],
 )

@@ -1,83 +1,78 @@
-"""The UNet's cross-attentions, and pictures that they read while a context lasts (Fooocus extras/ip_adapter.py:
-patch_model)."""
+"""The cross-attentions of a UNet, and image prompts attached to them (Fooocus extras/ip_adapter.py: patch_model)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import Protocol, cast
 
 from torch import Tensor, nn
 
-from ...functional import image_attention
-from ...functional.image_attention import KeyValue, Pictures
+from ...functional.image_attention import ImagePrompts, LayerImages, image_attention
 
 
-@dataclass(frozen=True, eq=False)
-class Readings:
-    """What every cross-attention of a UNet reads beside the text, for all `sides` of guidance: rows (sides·B, n, C)."""
+class CrossAttention(Protocol):
+    """diffusers' Attention, as far as it is used here."""
 
-    layers: tuple[Pictures, ...]
-    sides: int = 1
+    heads: int
+    processor: object
+    to_q: nn.Linear
+    to_k: nn.Linear
+    to_v: nn.Linear
+    to_out: nn.ModuleList
 
-    def side(self, i: int) -> Readings:
-        """The rows of one side."""
-        return Readings(tuple(_rows(pictures, i, self.sides) for pictures in self.layers))
+    def set_processor(self, processor: object, /) -> None: ...
 
 
-class Reader:
-    """diffusers' attention processor that reads text and pictures."""
+class ImagePromptProcessor:
+    """Attention processor for diffusers that attends to text and to image prompts."""
 
-    def __init__(self, pictures: Pictures) -> None:
-        self.pictures = pictures
+    def __init__(self, images: LayerImages) -> None:
+        self.images = images
 
     def __call__(
-        self, attention: Any, hidden_states: Tensor, encoder_hidden_states: Tensor, *args: Any, **kwargs: Any
+        self, attention: CrossAttention, hidden_states: Tensor, encoder_hidden_states: Tensor, *_: object, **__: object
     ) -> Tensor:
         query = attention.to_q(hidden_states)
         key, value = attention.to_k(encoder_hidden_states), attention.to_v(encoder_hidden_states)
-        result: Tensor = image_attention.read(query, key, value, self.pictures, attention.heads)
+        result = image_attention(query, key, value, self.images, attention.heads)
         for layer in attention.to_out:
             result = layer(result)
         return result
 
 
 @contextmanager
-def reading(unet: nn.Module, readings: Readings | None) -> Iterator[None]:
-    """The UNet's cross-attentions read these pictures while the context lasts; None leaves them alone."""
-    layers = cross_attentions(unet) if readings else []
+def image_prompts_attached(unet: nn.Module, prompts: ImagePrompts | None) -> Iterator[None]:
+    """Let the UNet's cross-attentions read image prompts while the context lasts; None attaches nothing."""
+    layers = cross_attentions(unet) if prompts else []
     before = [layer.processor for layer in layers]
     try:
-        for layer, pictures in zip(layers, readings.layers if readings else (), strict=True):
-            layer.set_processor(Reader(pictures))
+        for layer, images in zip(layers, prompts.layers if prompts else (), strict=True):
+            layer.set_processor(ImagePromptProcessor(images))
         yield
     finally:
         for layer, processor in zip(layers, before, strict=True):
             layer.set_processor(processor)
 
 
-def cross_attentions(unet: nn.Module) -> list[Any]:
-    """The layers that read the prompt, in the order of image prompt adapters: the way down, the way up, the middle."""
-    whole = cast(Any, unet)
-    middle = [whole.mid_block] if whole.mid_block is not None else []
+def cross_attentions(unet: nn.Module) -> list[CrossAttention]:
+    """Return the layers that read the prompt, in the order of image prompt adapters: down, up, middle."""
+    levels = cast(_Levels, unet)
+    middle = [levels.mid_block] if levels.mid_block is not None else []
     return [
         block.attn2
-        for level in [*whole.down_blocks, *whole.up_blocks, *middle]
+        for level in [*levels.down_blocks, *levels.up_blocks, *middle]
         for transformer in getattr(level, "attentions", None) or ()
         for block in transformer.transformer_blocks
     ]
 
 
 def widths(unet: nn.Module) -> tuple[int, ...]:
-    """How wide the keys of each cross-attention are, in that order."""
-    return tuple(int(layer.to_k.out_features) for layer in cross_attentions(unet))
+    """Return the key width of each cross-attention, in that order."""
+    return tuple(layer.to_k.out_features for layer in cross_attentions(unet))
 
 
-def _rows(pictures: Pictures, i: int, sides: int) -> Pictures:
-    def of_side(pair: KeyValue) -> KeyValue:
-        key, value = (tensor.chunk(sides)[i] for tensor in pair)
-        return key, value
-
-    together = None if pictures.together is None else of_side(pictures.together)
-    return Pictures(together, tuple((of_side(pair), weight) for pair, weight in pictures.apart))
+class _Levels(Protocol):
+    down_blocks: Sequence[nn.Module]
+    up_blocks: Sequence[nn.Module]
+    mid_block: nn.Module | None

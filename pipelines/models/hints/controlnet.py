@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from diffusers import ControlNetModel
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...errors import BadFile, BadValue
 from ..handles import ControlNet
+from ..protocols import NetworkInputs
 from ..weights import key_names
 from ..weights.configs import HEAD_WIDTH, TIME_WIDTH, Shapes
 from ..weights.files import Weights, open_weights
@@ -25,6 +26,21 @@ PREFIX = "control_model."
 MARKER = "lora_controlnet"
 EMBEDDING = "controlnet_cond_embedding"
 OF_THE_UNET = ("conv_in.", "time_embedding.", "add_embedding.", "down_blocks.", "mid_block.")
+
+
+class Forward(Protocol):
+    """The forward pass of diffusers' ControlNetModel: the residuals of the skips, and that of the middle block."""
+
+    def __call__(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        *,
+        encoder_hidden_states: Tensor,
+        controlnet_cond: Tensor,
+        added_cond_kwargs: dict[str, Tensor],
+        return_dict: bool,
+    ) -> tuple[list[Tensor], Tensor]: ...
 
 
 def load_controlnet(path: Path, dtype: torch.dtype) -> ControlNet:
@@ -64,21 +80,38 @@ def on_unet(control: ControlNet, unet: nn.Module, model: str = "") -> nn.Module:
     return network
 
 
-def show(network: nn.Module, picture: Tensor) -> Tensor:
-    """What the network makes of pictures (B, 3, 8h, 8w) in 0…1, once for all steps: (B, C, h, w), for `ask`."""
+def embedded(network: nn.Module, image: Tensor) -> Tensor:
+    """Return the embedding (B, C, h, w) of control images (B, 3, 8h, 8w) in 0…1, computed once for all steps.
+
+    The network then takes the embedding in place of the images.
+    """
     embedding = network.get_submodule(EMBEDDING)
     setattr(network, EMBEDDING, nn.Identity())
-    return cast(Tensor, embedding(picture))
+    return cast(Tensor, embedding(image))
 
 
-def ask(network: nn.Module, x: Tensor, timesteps: Tensor, shown: Tensor, given: Mapping[str, Any]) -> list[Tensor]:
-    """What the network would add to each skip of the UNet, the first one first, and last to its middle block.
+@torch.no_grad()
+def residuals(network: nn.Module, embedding: Tensor, inputs: NetworkInputs) -> list[Tensor]:
+    """Return what the network adds to each skip of the UNet, the first one first, and last to its middle block.
 
-    `x`, `timesteps` and `given` are the UNet's own input; `shown` has one row, or one for each picture of the batch.
+    `embedding` (from `embedded`) has one row, or one for each image of the batch.
     """
-    rows = shown.repeat(len(x) // len(shown), 1, 1, 1)
-    down, middle = cast(Any, network)(x, timesteps, controlnet_cond=rows, **given)
+    down, middle = cast(Forward, network)(
+        inputs.x,
+        inputs.timesteps,
+        encoder_hidden_states=inputs.tokens,
+        controlnet_cond=embedding.repeat(len(inputs.x) // len(embedding), 1, 1, 1),
+        added_cond_kwargs=added_conditions(inputs),
+        return_dict=False,
+    )
     return [*down, middle]
+
+
+def added_conditions(inputs: NetworkInputs) -> dict[str, Tensor]:
+    """The pooled text and the size ids as diffusers' `added_cond_kwargs`; empty for SD 1.5."""
+    if inputs.pooled is None or inputs.time_ids is None:
+        return {}
+    return {"text_embeds": inputs.pooled, "time_ids": inputs.time_ids}
 
 
 def controlnet_config(shapes: Shapes) -> dict[str, Any]:

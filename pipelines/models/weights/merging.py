@@ -1,8 +1,9 @@
-"""A network and the weight patches that are merged into it at this moment."""
+"""Weight patches, and a network whose weights carry them while a context lasts."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -16,10 +17,10 @@ Step = tuple[float, Delta]
 
 @dataclass(frozen=True, eq=False)
 class WeightPatch:
-    """One file's changes to one network: `deltas[parameter name](weight in float32)` is the change at weight 1.
+    """The changes of one file to one network: `deltas[parameter name](weight in float32)` is the change at weight 1.
 
-    `source` stands for the content of the file: patches of equal source, weight and parameters are the same patch. A
-    patch without one is the same only as itself.
+    `source` identifies the content of the file: patches with equal source, weight and parameters are equal. A patch
+    without a source equals only itself.
     """
 
     name: str
@@ -37,7 +38,14 @@ class WeightPatch:
 
 
 class Network:
-    """A module whose patched weights can be put back exactly; which patches are merged is part of it."""
+    """A module and the patches that are merged into its weights.
+
+    Merging costs seconds and a run needs the same patches as the one before, so leaving `patched` keeps the merged
+    weights: the next `patched` merges only the difference, and `restore` puts the originals back, bit for bit. Until
+    then the original of each patched weight, and of no other, is kept on the CPU. Subtracting a patch would not be
+    exact in half precision, and reading originals from the checkpoint again would tie every change of a LoRA's weight
+    to the disk, and to a file that may have been replaced (benchmarks/README.md has the figures).
+    """
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -46,15 +54,25 @@ class Network:
 
     @property
     def merged(self) -> tuple[WeightPatch, ...]:
-        """The patches that are in the weights now, in their order."""
+        """The patches in the weights now, in their order."""
         return self._merged
 
+    @contextmanager
+    def patched(self, patches: tuple[WeightPatch, ...]) -> Iterator[nn.Module]:
+        """Give the module's weights exactly these patches while the context lasts."""
+        self.merge(patches)
+        yield self.module
+
+    def restore(self) -> None:
+        """Take all patches off and free the copies of the originals."""
+        self.merge(())
+
     def merge(self, patches: tuple[WeightPatch, ...]) -> None:
-        """Make exactly these patches the merged ones, in their order; weights whose patches stay are left as they are.
+        """Merge exactly these patches, in their order; weights whose patches stay the same are not touched.
 
         Each weight is patched once: a float32 copy of the original, all deltas, one cast back
-        (Fooocus modules/patch.py: calculate_weight_patched). The work is done where the weights are. When it is
-        interrupted or fails, the originals are back. They wait on the CPU.
+        (Fooocus modules/patch.py: calculate_weight_patched), on the device of the weight. An exception, interrupts
+        included, restores all originals.
         """
         if patches == self._merged:
             return
@@ -78,7 +96,7 @@ class Network:
         self._merged = patches
 
     def _original(self, name: str, parameter: nn.Parameter) -> Tensor:
-        """The weight without patches, where the parameter is; from now on it is kept."""
+        """Return the unpatched weight on the parameter's device, and keep it from now on."""
         if name in self._originals:
             return self._originals[name].to(parameter.device)
         self._originals[name] = parameter.data.cpu()
@@ -102,13 +120,13 @@ def _put(parameter: nn.Parameter, value: Tensor) -> None:
 
 
 class _Scratch:
-    """Room for one weight in float32, used again for the next: fresh memory costs more than the copy itself."""
+    """A float32 buffer shared by all weights: allocating one for each costs more than the copy itself."""
 
     def __init__(self) -> None:
         self._room = torch.empty(0)
 
     def copy(self, weight: Tensor) -> Tensor:
-        """The weight in float32, until the next call."""
+        """Return the weight in float32, valid until the next call."""
         if self._room.device != weight.device or self._room.numel() < weight.numel():
             self._room = torch.empty(weight.numel(), device=weight.device)
         return self._room[: weight.numel()].view(weight.shape).copy_(weight)
@@ -116,7 +134,7 @@ class _Scratch:
 
 @torch.no_grad()
 def _add(weight: Tensor, steps: Iterable[Step]) -> None:
-    """Add all changes in their order to a weight in float32."""
+    """Add the changes to a float32 weight, in their order."""
     for is_low_rank, run in groupby(steps, key=lambda step: isinstance(step[1], LowRank)):
         if is_low_rank:
             _add_products(weight, list(run))
@@ -126,7 +144,7 @@ def _add(weight: Tensor, steps: Iterable[Step]) -> None:
 
 
 def _add_products(weight: Tensor, steps: Iterable[Step]) -> None:
-    """Low-rank changes that follow each other in one product: W += [s₁·up₁ s₂·up₂ …] · [down₁; down₂; …]."""
+    """Add consecutive low-rank changes in one product: W += [s₁·up₁ s₂·up₂ …] · [down₁; down₂; …]."""
     factors = [(strength, *delta.factors(weight)) for strength, delta in steps if isinstance(delta, LowRank)]
     ups = torch.cat([strength * up for strength, up, _ in factors], dim=1)
     downs = torch.cat([down for _, _, down in factors])

@@ -1,1 +1,1 @@
-"""The sampler: plan, denoiser, hints, refiner."""
+"""Sampling: the plan of a run, the denoiser, control and image hints, the known region, the refiner."""

@@ -1,10 +1,9 @@
-"""What control hints add to the network at each step (Fooocus modules/patch.py: patched_cldm_forward)."""
+"""Control hints during a run: the residuals of their networks (Fooocus modules/patch.py: patched_cldm_forward)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,75 +12,73 @@ from ...errors import BadValue
 from ...functional.control import centre_fitted, layer_factors, total
 from ...functional.latents import CELL, over_white
 from ...functional.model_sampling import ModelSampling
-from ...models.handles import ControlHint, Hint, Model
-from ...models.hints import controlnet
-from ...models.unet import Residuals
+from ...models.handles import ControlHint, Hint
+from ...models.protocols import DenoisingNetwork, NetworkInputs, Residuals
 
 
 @dataclass(frozen=True)
-class Steered:
-    """One hint on the network of a run: what it reads, between which noise levels, and how much it adds."""
+class ActiveRange:
+    """A control network's residuals, added while `last` ≤ σ ≤ `first` and scaled by weight and softness."""
 
-    network: nn.Module
-    shown: Tensor
+    residuals: Residuals
     first: float
     last: float
     weight: float
     softness: float
 
     def is_active(self, sigma: float) -> bool:
+        """True when the hint acts at noise level σ."""
         return self.last <= sigma <= self.first
 
-    def ask(self, x: Tensor, timesteps: Tensor, given: Mapping[str, Any]) -> list[Tensor]:
-        """What it adds to each skip, and last to the middle block."""
-        added = controlnet.ask(self.network, x, timesteps, self.shown, given)
+    def scaled(self, inputs: NetworkInputs) -> list[Tensor]:
+        """Return the scaled residuals of each skip, and last of the middle block."""
+        added = self.residuals(inputs)
         return [a * f for a, f in zip(added, layer_factors(len(added), self.weight, self.softness), strict=True)]
 
 
-def hints_of(control: Sequence[Hint]) -> list[ControlHint]:
-    """The hints of control networks that can act at all."""
-    return [hint for hint in control if isinstance(hint, ControlHint) and hint.weight and hint.stop_at > 0]
+def control_hints_in(hints: Sequence[Hint]) -> list[ControlHint]:
+    """Return the hints of control networks whose weight and range let them act."""
+    return [hint for hint in hints if isinstance(hint, ControlHint) and hint.weight and hint.stop_at > 0]
 
 
-def modules_of(control: Sequence[Hint]) -> list[nn.Module]:
-    """What must be where the model is, once each."""
-    return list({id(hint.network): hint.network.tensors for hint in hints_of(control)}.values())
+def modules_of(hints: Sequence[Hint]) -> list[nn.Module]:
+    """Return the modules of the control networks, each once."""
+    return list({id(hint.network): hint.network.tensors for hint in control_hints_in(hints)}.values())
 
 
-def steering(model: Model, control: Sequence[Hint], sampling: ModelSampling, shape: torch.Size) -> list[Steered]:
-    """The hints on the model's network, for latents (B, C, h, w) of that shape.
+def attach(
+    network: DenoisingNetwork, name: str, hints: Sequence[Hint], sampling: ModelSampling, shape: torch.Size
+) -> list[ActiveRange]:
+    """Build the control networks of `hints` beside a network, for latents of `shape` (B, C, h, w).
 
-    Start and stop are shares of the timesteps: a hint acts while its noise levels hold the run's. Raises BadValue for
-    hints that don't fit the model or the batch.
+    Start and stop of a hint are fractions of the timesteps. Raises BadValue for hints that do not fit the network,
+    called `name`, or the batch.
     """
     return [
-        _steered(model, hint, sampling.percent_to_sigma(hint.start_at), sampling.percent_to_sigma(hint.stop_at), shape)
-        for hint in hints_of(control)
+        ActiveRange(
+            network.controlled_by(hint.network, fitted_image(hint.image, shape), name),
+            sampling.percent_to_sigma(hint.start_at),
+            sampling.percent_to_sigma(hint.stop_at),
+            hint.weight,
+            hint.softness,
+        )
+        for hint in control_hints_in(hints)
     ]
 
 
-@torch.no_grad()
-def _steered(model: Model, hint: ControlHint, first: float, last: float, shape: torch.Size) -> Steered:
-    network = controlnet.on_unet(hint.network, model.network.module, model.name)
-    picture = picture_for(hint.image, shape).to(next(network.parameters()))
-    return Steered(network, controlnet.show(network, picture), first, last, hint.weight, hint.softness)
-
-
-def picture_for(image: Tensor, shape: torch.Size) -> Tensor:
-    """Pictures (1 or B, H, W, 1, 3 or 4) as (1 or B, 3, 8h, 8w) for latents of that shape. Raises BadValue."""
+def fitted_image(image: Tensor, shape: torch.Size) -> Tensor:
+    """Fit images (1 or B, H, W, 1, 3 or 4) to latents of `shape`: (1 or B, 3, 8h, 8w). Raises BadValue."""
     if len(image) not in (1, shape[0]):
         raise BadValue(
-            f"the control image holds {len(image)} pictures, the latent {shape[0]}: give one picture, or one for each"
+            f"the control image input has {len(image)} images and the latent has {shape[0]}: give one image, or one "
+            "for each latent"
         )
     return centre_fitted(over_white(image).movedim(-1, 1), shape[-2] * CELL, shape[-1] * CELL)
 
 
-def residuals(steered: Sequence[Steered], sigma: float) -> Residuals | None:
-    """What the hints that are active at this noise level add together; None when none is."""
-    active = [one for one in steered if one.is_active(sigma)]
-
-    def added(x: Tensor, timesteps: Tensor, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        *down, middle = total([one.ask(x, timesteps, given) for one in active], x.dtype)
-        return {"down_block_additional_residuals": down, "mid_block_additional_residual": middle}
-
-    return added if active else None
+def residuals_at(sigma: float, hints: Sequence[ActiveRange]) -> Residuals | None:
+    """Return the sum of the residuals of all hints that act at σ, or None when none does."""
+    active = [hint for hint in hints if hint.is_active(sigma)]
+    if not active:
+        return None
+    return lambda inputs: total([hint.scaled(inputs) for hint in active], inputs.x.dtype)

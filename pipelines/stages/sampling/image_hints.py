@@ -1,4 +1,4 @@
-"""What image hints give the cross-attentions to read as a run goes on (Fooocus extras/ip_adapter.py: patch_model)."""
+"""Image hints during a run: the keys and values that the cross-attentions read (Fooocus extras/ip_adapter.py)."""
 
 from __future__ import annotations
 
@@ -6,66 +6,66 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...errors import BadValue
-from ...functional.image_attention import KeyValue, Pictures, joined, weighted
-from ...models.handles import Hint, ImageHint, Model
-from ...models.hints import attention
-from ...models.hints.attention import Readings
+from ...functional.image_attention import ImagePrompts, KeyValue, LayerImages, joined, weighted
+from ...models.handles import Hint, ImageHint
+from ...models.protocols import DenoisingNetwork
 
-Reading = Callable[[float], Readings | None]
+PromptsAt = Callable[[float], ImagePrompts | None]
+"""Progress of the run in 0…1 -> the image prompts read then, or None."""
 
 
-def hints_of(control: Sequence[Hint]) -> list[ImageHint]:
-    """The hints of pictures that act at all."""
-    return [hint for hint in control if isinstance(hint, ImageHint) and hint.stop_at > 0]
+def image_hints_in(hints: Sequence[Hint]) -> list[ImageHint]:
+    """Return the image hints that act at all."""
+    return [hint for hint in hints if isinstance(hint, ImageHint) and hint.stop_at > 0]
 
 
 @torch.no_grad()
-def reading(model: Model, control: Sequence[Hint], sides: int, batch: int, device: torch.device) -> Reading:
-    """What the model reads at a progress (0…1) of the run, for the first `sides` of positive and negative with `batch`
-    pictures each; None when no hint acts then.
+def prompts_by_progress(
+    network: DenoisingNetwork, name: str, hints: Sequence[Hint], sides: int, batch: int, device: torch.device
+) -> PromptsAt:
+    """Return the image prompts as a function of progress, for the first `sides` of positive and negative.
 
-    A hint acts while the progress is below its `stop_at`. Keys and values are put together when that changes, and not
-    at each step. Raises BadValue for hints that don't fit the model or the batch.
+    A hint acts while the progress is below its `stop_at`. Keys and values are combined when the set of acting hints
+    changes, not at each step. Raises BadValue for hints that do not fit the network, called `name`, or the batch.
     """
-    unet = model.network.module
-    dtype = next(unet.parameters()).dtype
-    hints = hints_of(control)
-    for hint in hints:
-        check_fit(hint, unet, model.name, batch)
-    rows = [[_rows(pairs, batch, device) for pairs in zip(*_sides(hint)[:sides], strict=True)] for hint in hints]
+    image_hints = image_hints_in(hints)
+    for hint in image_hints:
+        check_fit(hint, network.attention_widths, name, batch)
+    rows = [[_rows(pairs, batch, device) for pairs in zip(*_sides(hint)[:sides], strict=True)] for hint in image_hints]
 
     @cache
-    def together(acting: tuple[int, ...]) -> Readings | None:
+    def combined(acting: tuple[int, ...]) -> ImagePrompts | None:
         if not acting:
             return None
         layers = zip(*(rows[i] for i in acting), strict=True)
-        return Readings(tuple(_pictures([hints[i] for i in acting], pairs, dtype) for pairs in layers), sides)
+        chosen = [image_hints[i] for i in acting]
+        return ImagePrompts(tuple(_layer_images(chosen, pairs, network.dtype) for pairs in layers), sides)
 
-    return lambda progress: together(tuple(i for i, hint in enumerate(hints) if progress < hint.stop_at))
+    return lambda progress: combined(tuple(i for i, hint in enumerate(image_hints) if progress < hint.stop_at))
 
 
-def check_fit(hint: ImageHint, unet: nn.Module, model: str, batch: int) -> None:
-    """Raise BadValue for a hint whose adapter is made for another network, or of another number of pictures."""
-    theirs, ours = [key.shape[-1] for key, _ in hint.positive], list(attention.widths(unet))
-    if len(theirs) != len(ours):
+def check_fit(hint: ImageHint, widths: Sequence[int], model: str, batch: int) -> None:
+    """Raise BadValue when a hint's adapter was made for other attention widths, or its batch does not fit."""
+    theirs = [key.shape[-1] for key, _ in hint.positive]
+    if len(theirs) != len(widths):
         raise BadValue(
-            f"{hint.adapter} is made for a model with {len(theirs)} cross-attentions, {model or 'this one'} has "
-            f"{len(ours)}: choose an image prompt adapter for this model"
+            f"{hint.adapter} was made for a model with {len(theirs)} cross-attentions, {model or 'this one'} has "
+            f"{len(widths)}: choose an image prompt adapter for this model"
         )
-    misfits = [(j, a, b) for j, (a, b) in enumerate(zip(theirs, ours, strict=True)) if a != b]
+    misfits = [(j, a, b) for j, (a, b) in enumerate(zip(theirs, widths, strict=True)) if a != b]
     if misfits:
-        place, a, b = misfits[0]
+        layer, a, b = misfits[0]
         raise BadValue(
-            f"{hint.adapter} is made for another model than {model or 'this one'}: its cross-attention {place} is "
-            f"{a} wide instead of {b}, and {len(misfits) - 1} more do not fit"
+            f"{hint.adapter} was made for another model than {model or 'this one'}: its cross-attention {layer} is "
+            f"{a} wide instead of {b}, and {len(misfits) - 1} more do not fit; choose an adapter for this model"
         )
-    if (pictures := len(hint.positive[0][0])) not in (1, batch):
+    if (images := len(hint.positive[0][0])) not in (1, batch):
         raise BadValue(
-            f"the image prompt holds {pictures} pictures, the latent {batch}: give one picture, or one for each; to "
-            "show several to every picture, chain a node for each"
+            f"the image prompt has {images} images and the latent has {batch}: give one image, or one for each "
+            "latent; to use several images for every latent, chain one Fooocus Image Prompt node for each"
         )
 
 
@@ -74,7 +74,7 @@ def _sides(hint: ImageHint) -> tuple[tuple[KeyValue, ...], tuple[KeyValue, ...]]
 
 
 def _rows(sides: Sequence[KeyValue], batch: int, device: torch.device) -> KeyValue:
-    """One layer's keys and values of all sides: (sides·B, n, C), float32."""
+    """Stack one layer's keys and values of all sides: (sides·B, n, C), float32."""
 
     def stacked(tensors: Sequence[Tensor]) -> Tensor:
         return torch.cat([t.to(device).float().expand(batch, -1, -1) for t in tensors])
@@ -82,12 +82,12 @@ def _rows(sides: Sequence[KeyValue], batch: int, device: torch.device) -> KeyVal
     return stacked([key for key, _ in sides]), stacked([value for _, value in sides])
 
 
-def _pictures(hints: Sequence[ImageHint], pairs: Sequence[KeyValue], dtype: torch.dtype) -> Pictures:
-    """One layer's pictures, each as its hint says."""
+def _layer_images(hints: Sequence[ImageHint], pairs: Sequence[KeyValue], dtype: torch.dtype) -> LayerImages:
+    """Combine one layer's keys and values of several hints."""
     both = list(zip(hints, pairs, strict=True))
-    shared = [weighted(*pair, hint.weight) for hint, pair in both if hint.together]
+    together = [weighted(*pair, hint.weight) for hint, pair in both if hint.together]
     apart = tuple((_to(pair, dtype), hint.weight) for hint, pair in both if not hint.together)
-    return Pictures(_to(joined(shared), dtype) if shared else None, apart)
+    return LayerImages(_to(joined(together), dtype) if together else None, apart)
 
 
 def _to(pair: KeyValue, dtype: torch.dtype) -> KeyValue:

@@ -1,4 +1,4 @@
-"""What is known of a latent and stays as it is while the rest is sampled: ComfyUI's `noise_mask`, and Fooocus's way.
+"""The known region of a latent, which sampling leaves as it is: ComfyUI's `noise_mask`, applied as Fooocus does.
 
 Fooocus modules/patch.py: patched_KSamplerX0Inpaint_forward; modules/inpaint_worker.py: InpaintWorker.
 """
@@ -23,35 +23,36 @@ from ...types import LATENT_KNOWN, LATENT_MASK, Known, Latent
 
 
 @dataclass(frozen=True)
-class Hold:
-    """A mask (1 or B, 1, h, w) in 0…1, 1 = repaint, and what is known."""
+class KnownRegion:
+    """A mask (1 or B, 1, h, w) in 0…1, 1 = repaint, and the latents known outside it."""
 
     mask: Tensor
     known: Known
 
-    def around(self, denoise: Denoise, form: LatentFormat, seeds: Sequence[int], device: torch.device) -> Denoise:
-        """`denoise` with the known region put back at every call, in noise of its own for each picture."""
+    def reimposed(self, denoise: Denoise, form: LatentFormat, seeds: Sequence[int], device: torch.device) -> Denoise:
+        """Wrap `denoise` so that each call sees the known region under fresh noise and returns it unchanged."""
         latents = form.scaled(self.known.latents.float()).to(device)
         streams = noise.energy_generators(seeds)
         shape = tuple(latents.shape[1:])
-        return blend.holding(denoise, latents, self.mask.to(device), lambda: noise.draw(streams, shape).to(device))
+        mask = self.mask.to(device)
+        return blend.known_region_reimposed(denoise, latents, mask, lambda: noise.draw(streams, shape).to(device))
 
-    def feature(self, model: Model, form: LatentFormat) -> Tensor | None:
-        """What the head of the model's inpaint engine adds (1 or B, C, h, w); None without an engine."""
+    def head_output(self, model: Model, form: LatentFormat) -> Tensor | None:
+        """Return the output (1 or B, C, h, w) of the model's inpaint head; None without an inpaint engine."""
         if model.inpaint is None:
             return None
         if self.known.masked is None:
             raise BadValue(
-                f"the latent was encoded for no inpaint engine, and the model has {model.inpaint.name}: wire the model "
-                "of Fooocus Inpaint Model into Fooocus Inpaint Encode too"
+                f"the latent was encoded without an inpaint engine and the model has {model.inpaint.name}: connect the "
+                "model of Fooocus Inpaint Model to Fooocus Inpaint Encode too"
             )
         masked = form.scaled(self.known.masked.float())
         rows = max(len(self.mask), len(masked))
-        sides = (tensor.expand(rows, *tensor.shape[1:]) for tensor in (self.mask, masked))
-        return inpaint_patch.feature(model.inpaint.head, *sides)
+        mask, masked = (tensor.expand(rows, *tensor.shape[1:]) for tensor in (self.mask, masked))
+        return inpaint_patch.feature(model.inpaint.head, mask, masked)
 
-    def swapped(self, network: interposer.Interposer | None) -> Hold:
-        """The same for a refiner's latents: those that were encoded for it, or else converted."""
+    def for_refiner(self, network: interposer.Interposer | None) -> KnownRegion:
+        """Return the region in the refiner's latents: encoded for it, or else converted by the interposer."""
         if self.known.swapped is not None:
             return replace(self, known=Known(self.known.swapped))
         if network is None:
@@ -59,18 +60,18 @@ class Hold:
         return replace(self, known=Known(interposer.convert(network, self.known.latents).to(self.known.latents)))
 
 
-def hold_of(latent: Latent, samples: Tensor, model: Model) -> Hold | None:
-    """What of a latent stays; None for one without a mask.
+def known_region_of(latent: Latent, samples: Tensor, model: Model) -> KnownRegion | None:
+    """Return the known region of a latent, or None for one without a mask.
 
-    What is not told otherwise is known from the samples (B, C, h, w) themselves, and an engine's head reads those, as
-    ComfyUI's VAE Encode (for Inpainting) makes them. Raises BadValue for a mask of another count or known latents of
-    another size, and for an inpaint engine without a mask.
+    Latents that were not encoded for inpainting are known from their own samples (B, C, h, w), and an inpaint head
+    reads those, as ComfyUI's VAE Encode (for Inpainting) prepares them. Raises BadValue when the batch or the size of
+    mask and known latents does not match, and for an inpaint engine without a mask.
     """
     if latent.get(LATENT_MASK) is None:
         if model.inpaint is not None:
             raise BadValue(
-                f"the model has the inpaint engine {model.inpaint.name} and the latent has no mask: take the latent of "
-                "Fooocus Inpaint Encode, or choose the engine None"
+                f"the model has the inpaint engine {model.inpaint.name} and the latent has no mask: connect the latent "
+                "of Fooocus Inpaint Encode, or choose the engine None"
             )
         return None
     known: Known = latent.get(LATENT_KNOWN) or Known(samples, masked=samples)
@@ -78,17 +79,20 @@ def hold_of(latent: Latent, samples: Tensor, model: Model) -> Hold | None:
         if tensor is not None and (tensor.shape[-2:] != samples.shape[-2:] or len(tensor) not in (1, len(samples))):
             raise BadValue(
                 f"the latent was encoded for inpainting as {tuple(tensor.shape)} and is {tuple(samples.shape)} now: "
-                "encode the picture in the size and number that it is sampled in"
+                "encode the image at the size and batch size at which it is sampled"
             )
-    return Hold(cells(latent[LATENT_MASK], samples), known)
+    return KnownRegion(latent_mask_of(latent[LATENT_MASK], samples), known)
 
 
-def cells(mask: Tensor, samples: Tensor) -> Tensor:
-    """A mask ((B,) (1,) H, W) in 0…1 of any size as (1 or B, 1, h, w), resized as ComfyUI does. Raises BadValue."""
+def latent_mask_of(mask: Tensor, samples: Tensor) -> Tensor:
+    """Resize a mask ((B,) (1,) H, W) in 0…1 to the latents, as ComfyUI does: (1 or B, 1, h, w). Raises BadValue."""
     height, width = mask.shape[-2:]
     rows = mask.reshape(-1, 1, height, width).cpu().float()
     if len(rows) not in (1, len(samples)):
-        raise BadValue(f"the latent's mask is for {len(rows)} pictures, the latent holds {len(samples)}")
+        raise BadValue(
+            f"the latent's noise mask has {len(rows)} rows and the latent has {len(samples)}: give one mask, or one "
+            "for each"
+        )
     if (height, width) == samples.shape[-2:]:
         return rows
     return interpolate(rows, size=samples.shape[-2:], mode="bilinear")

@@ -1,4 +1,4 @@
-"""Planning a run: the performance mode, the size, the noise levels (Fooocus async_worker.py: handler)."""
+"""Planning a run: performance mode, image size and noise levels (Fooocus async_worker.py: handler)."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ LATENT_CHANNELS = 4
 def performance(
     name: str, settings: SamplingSettings, loras: tuple[Lora, ...], overwrite_step: int = -1
 ) -> tuple[SamplingSettings, tuple[Lora, ...]]:
-    """The settings as a performance mode decides them, and the LoRAs with the mode's own after them.
+    """Apply a performance mode to the settings, and append its LoRA to `loras`.
 
-    The distilled modes force sampler, scheduler, guidance 1, sharpness 0 and plain sizes (Fooocus set_lcm_defaults,
-    set_lightning_defaults, set_hyper_sd_defaults). `overwrite_step` counts when positive.
+    The distilled modes force sampler, scheduler, guidance 1, sharpness 0 and unscaled sizes (Fooocus set_lcm_defaults,
+    set_lightning_defaults, set_hyper_sd_defaults). A positive `overwrite_step` replaces the mode's number of steps.
+    Raises UnknownName.
     """
     if name not in PERFORMANCES:
         raise UnknownName("performance", name, PERFORMANCES)
     mode = PERFORMANCES[name]
     steps = overwrite_step if overwrite_step > 0 else mode.steps
-    decided = replace(settings, performance=name, steps=steps)
+    chosen = replace(settings, performance=name, steps=steps)
     if not mode.distilled:
-        return decided, loras
+        return chosen, loras
     forced = replace(
-        decided,
+        chosen,
         sampler=mode.sampler,
         scheduler=mode.scheduler,
         cfg=1.0,
@@ -49,10 +50,11 @@ def performance(
 def empty_latent(
     aspect_ratio: str, width: int, height: int, batch_size: int, model: Model | None = None
 ) -> tuple[dict[str, Tensor], int, int]:
-    """Zeros (B, 4, H/8, W/8) with the width and height in pixels that they stand for.
+    """Return latents of zeros (B, 4, H/8, W/8), and their width and height in pixels.
 
-    A listed ratio is for networks trained at 1024 pixels; for a smaller `model` it shrinks in proportion, to multiples
-    of 8. With 'custom' the sides are taken as they are, rounded down to multiples of 8.
+    A listed ratio is for networks trained at 1024 pixels; for a smaller `model` it is scaled down, to multiples of 8.
+    With 'custom', `width` and `height` are rounded down to multiples of 8. Raises UnknownName, and BadValue for sizes
+    below 8 pixels.
     """
     if aspect_ratio != CUSTOM_SIZE:
         if aspect_ratio not in ASPECT_RATIOS:
@@ -63,13 +65,16 @@ def empty_latent(
         width, height = (8 * round(int(side) * scale / 8) for side in aspect_ratio.split("×"))
     rows, columns = latents.latent_size(width, height)
     if rows < 1 or columns < 1 or batch_size < 1:
-        raise BadValue(f"a picture of {width}×{height} times {batch_size} is too small: choose sides of 64 or more")
+        raise BadValue(
+            f"{width}×{height} pixels times {batch_size} is too small: choose sides of 64 or more, and a batch of 1 or "
+            "more"
+        )
     samples = torch.zeros((batch_size, LATENT_CHANNELS, rows, columns))
     return {"samples": samples}, columns * latents.CELL, rows * latents.CELL
 
 
 def schedule(model: Model, settings: SamplingSettings, denoise: float = 1.0) -> Tensor:
-    """The noise levels of a run, falling, the last one 0: (steps + 1,) float32 for most schedulers."""
+    """Return the decreasing noise levels of a run, ending in 0: (steps + 1,) float32 for most schedulers."""
     check_names(settings)
     if not 0 < denoise <= 1:
         raise BadValue(f"denoise is {denoise}: choose a value above 0, up to 1")
@@ -81,7 +86,7 @@ def schedule(model: Model, settings: SamplingSettings, denoise: float = 1.0) -> 
 
 
 def check_names(settings: SamplingSettings) -> None:
-    """Raises UnknownName for a sampler or scheduler that there is not."""
+    """Raise UnknownName for an unknown sampler or scheduler."""
     if settings.sampler not in SAMPLERS:
         raise UnknownName("sampler", settings.sampler, SAMPLERS)
     if settings.scheduler not in SCHEDULERS:
@@ -89,6 +94,6 @@ def check_names(settings: SamplingSettings) -> None:
 
 
 def seeds_of(latent: dict[str, Any], seed: int) -> list[int]:
-    """A seed per picture of a batch: counting up from `seed`, or from it by the latent's `batch_index`."""
+    """Return one seed for each image of a batch: counting up from `seed`, or offset by the latent's `batch_index`."""
     indices = latent.get("batch_index") or range(len(latent["samples"]))
     return [(seed + i) % (MAX_SEED + 1) for i in indices]

@@ -1,4 +1,4 @@
-"""Previews: the small network when its file is there, else fixed colours (Fooocus modules/core.py: get_previewer)."""
+"""Previews: the preview network when its file is found, else fixed colours (Fooocus modules/core.py: get_previewer)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,12 @@ FILES: dict[Family, tuple[str, ...]] = {
 }
 
 
-def viewer(host: Host, model: Model) -> Callable[[Tensor], Image.Image]:
-    """How previews of that model's latents are made. Nothing is read before the first look; a preview file that
-    can't be used is noticed once, and previews go on without it."""
+def previewer(host: Host, model: Model) -> Callable[[Tensor], Image.Image]:
+    """Return a function from denoised latents (B, 4, h, w) to a preview of the first.
+
+    The preview network is loaded on the first call. When its file is damaged, a notice is shown once and previews use
+    fixed colours.
+    """
 
     @cache
     def network() -> networks.PreviewNetwork | None:
@@ -38,12 +41,12 @@ def viewer(host: Host, model: Model) -> Callable[[Tensor], Image.Image]:
                 host.notice(f"previews are rough: {error}")
         return None
 
-    def look(x0: Tensor) -> Image.Image:
+    def preview(x0: Tensor) -> Image.Image:
         found = network()
         if found is None:
             pixels = to_uint8(quick_rgb(x0[:1])[0].permute(1, 2, 0))
         else:
-            pixels = networks.picture(found.to(x0.device), x0)
+            pixels = networks.preview_image(found.to(x0.device), x0)
         return Image.fromarray(pixels.cpu().numpy())
 
-    return look
+    return preview

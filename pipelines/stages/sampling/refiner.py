@@ -1,4 +1,4 @@
-"""The refiner: which model runs when, and what it is told.
+"""The refiner: which model runs at which steps, and with which conditioning.
 
 Fooocus modules/default_pipeline.py: process_diffusion, get_candidate_vae; modules/sample_hijack.py.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor
 from torch.nn.functional import layer_norm
@@ -25,8 +25,8 @@ from . import denoiser
 Route = Literal["base", "refiner", "joint", "separate", "vae"]
 
 INTERPOSER_KIND, INTERPOSER_FILE = "vae_approx", "xl-to-v1_interposer-v4.0.safetensors"
-ALL_NEW = 0.9  # above this denoise strength a picture is drawn anew
-BASE_SHARE_POWER = 0.834
+REDRAW_ABOVE = 0.9  # denoise strength above which an image is drawn anew
+BASE_FRACTION_POWER = 0.834
 
 
 def with_refiner(
@@ -38,32 +38,32 @@ def with_refiner(
     method: SwapMethod = "joint",
     step: int = -1,
 ) -> tuple[Model, Vae]:
-    """The model that hands over to the refiner, and the VAE for what they make.
+    """Return the model with a refiner, and the VAE for its latents.
 
-    The refiner takes over after the share `at` (0…1) of the steps, or at `step` when that is above 0. It gets the
-    model's LoRAs where it is of the same make (Fooocus refresh_loras). Raises BadValue for a share outside 0…1, and
-    for an SD 1.5 refiner of a model that came without its text encoders.
+    The refiner takes over after the fraction `at` (0…1) of the steps, or at `step` when that is above 0. It gets the
+    model's LoRAs when it has the same architecture (Fooocus refresh_loras). Raises BadValue for a fraction outside
+    0…1, and for an SD 1.5 refiner when the model was loaded without its text encoders.
     """
     if not 0 <= at <= 1:
-        raise BadValue(f"switch_at is {at}: choose a share of the steps between 0 and 1")
+        raise BadValue(f"switch_at is {at}: choose a fraction of the steps between 0 and 1")
     if refiner.model.family == "sd15" and model.text_norm is None:
         raise BadValue(
-            f"an SD 1.5 refiner reads prompts through the final norm of CLIP-L, and {model.name or 'the model'} came "
-            "without text encoders: load it from a whole checkpoint"
+            f"an SD 1.5 refiner needs the final norm of CLIP-L, and {model.name or 'the model'} was loaded without "
+            "text encoders: load it from a whole checkpoint"
         )
     second = replace(refiner, model=_with_loras_of(host, model, refiner.model))
     return replace(model, switch=RefinerSwitch(second, at, method, step)), replace(vae, refiner=refiner.vae)
 
 
 def find(host: Host, name: str) -> Path:
-    """The refiner's file. Raises MissingFile."""
+    """Return the path of a refiner's file. Raises MissingFile."""
     return load.find_or_pocket(host, "checkpoints", name, DEFAULT_REFINER)
 
 
 def load_refiner(host: Host, name: str) -> Refiner:
-    """The refiner of a checkpoint: SDXL's, another SDXL base model, or SD 1.5 with its VAE.
+    """Load a refiner from a checkpoint: SDXL's, another SDXL base model, or SD 1.5 with its VAE.
 
-    Text encoders are passed over, and so is the VAE where the latents are SDXL's. Raises MissingFile and BadFile.
+    Text encoders are skipped, and so is the VAE of SDXL models. Raises MissingFile and BadFile.
     """
     path = find(host, name)
     found = load_checkpoint(path, host.dtype("unet"), host.dtype("vae"), home=load.home_of(path), text=False)
@@ -72,16 +72,16 @@ def load_refiner(host: Host, name: str) -> Refiner:
         return Refiner(found.model)
     if found.vae is None:
         raise BadFile(
-            f"{found.model.name} holds no VAE, and an SD 1.5 refiner needs its own: choose a whole checkpoint"
+            f"{found.model.name} contains no VAE, and an SD 1.5 refiner needs its own: choose a whole checkpoint"
         )
     return Refiner(found.model, found.vae)
 
 
 def in_effect(model: Model, settings: SamplingSettings) -> Model:
-    """The model with the refiner that it has in a run with these settings.
+    """Return the model with the refiner that takes part in a run with these settings.
 
-    The distilled performance modes leave out the one that was chosen. A model with an inpaint engine and no refiner
-    hands over to itself without the engine and FreeU (Fooocus synthesize_refiner_model).
+    The distilled performance modes run without the chosen refiner. A model with an inpaint engine and no refiner hands
+    over to itself without the engine and FreeU (Fooocus synthesize_refiner_model).
     """
     mode = PERFORMANCES.get(settings.performance)
     switch = None if mode is not None and mode.distilled else model.switch
@@ -92,42 +92,43 @@ def in_effect(model: Model, settings: SamplingSettings) -> Model:
 
 
 def route(model: Model, settings: SamplingSettings, denoise: float) -> Route:
-    """Which models run, and how one follows the other.
+    """Return which models run, and how the refiner takes over.
 
-    An SD 1.5 refiner takes over by way of the VAE when the picture is drawn anew; otherwise one of the two runs alone,
-    the base when more is drawn than it would leave over.
+    An SD 1.5 refiner takes over through the VAE's latents when the image is drawn anew. Otherwise one of the two runs
+    alone: the base model when the denoise strength exceeds the fraction of steps that it would leave to the refiner.
     """
     switch = in_effect(model, settings).switch
     if switch is None:
         return "base"
     if switch.refiner.vae is None:
         return switch.method
-    if denoise > ALL_NEW:
+    if denoise > REDRAW_ABOVE:
         return "vae"
     left_over = (settings.steps - switch_step(switch, settings.steps)) / settings.steps
-    return "base" if denoise > max(left_over, 0.0) ** BASE_SHARE_POWER else "refiner"
+    return "base" if denoise > max(left_over, 0.0) ** BASE_FRACTION_POWER else "refiner"
 
 
 def switch_step(switch: RefinerSwitch, steps: int) -> int:
-    """The step at which the refiner takes over: the share of the steps, halves to even, unless it is given."""
+    """Return the step at which the refiner takes over: as given, or the fraction of the steps, halves to even."""
     return switch.step if switch.step > 0 else round(steps * switch.at)
 
 
 def encoding_vae(vae: Vae, model: Model, settings: SamplingSettings, denoise: float) -> Vae:
-    """The VAE that pictures are encoded with before they are sampled at that strength: that of the model which runs."""
+    """Return the VAE to encode images with before sampling at that strength: that of the model which runs."""
     if vae.refiner is not None and route(model, settings, denoise) == "refiner":
         return vae.refiner
     return vae
 
 
-def separated(conditioning: Conditioning, model: Model, refiner: Model) -> Conditioning:
-    """What the refiner gets of the model's conditioning (Fooocus clip_separate_inner).
+def refiner_conditioning(conditioning: Conditioning, model: Model, refiner: Model) -> Conditioning:
+    """Convert the model's conditioning to the refiner's (Fooocus clip_separate_inner).
 
-    SDXL's own refiner: the last channels of the tokens, those of CLIP-G. SD 1.5: the first ones, those of CLIP-L,
-    through its final norm, and no pooled vector. Another SDXL model: all of it. Everything else in it is left out.
+    SDXL's own refiner takes the last channels of the tokens, those of CLIP-G. SD 1.5 takes the first ones, those of
+    CLIP-L, through its final norm, and no pooled output. Another SDXL model takes all of them. Other options are
+    dropped.
     """
     tokens, extra = denoiser.only_part(conditioning, "base")
-    width = denoiser.config_of(refiner).cross_attention_dim
+    width = denoiser.network_of(refiner).token_width
     if refiner.family == "sd15":
         return [[_normed(tokens[..., :width], model), {}]]
     kept = {"pooled_output": extra["pooled_output"]} if "pooled_output" in extra else {}
@@ -135,7 +136,7 @@ def separated(conditioning: Conditioning, model: Model, refiner: Model) -> Condi
 
 
 def interposer(host: Host, model: Model) -> Interposer | None:
-    """The network between the latents of the model and those of its refiner; None where they are of one kind."""
+    """Load the latent converter from the model to its refiner; None when their latents are of one kind."""
     if model.switch is None or model.switch.refiner.vae is None:
         return None
     return load_interposer(find_interposer(host, model.switch.refiner.model.home or model.home))
@@ -147,10 +148,15 @@ def find_interposer(host: Host, home: Path | None = None) -> Path:
 
 
 def _normed(tokens: Tensor, model: Model) -> Tensor:
-    norm: Any = model.text_norm
+    """Apply the final norm of the model's CLIP-L to tokens (B, n, D)."""
+    norm = model.text_norm
+    if norm is None or tokens.shape[-1] != norm.weight.numel():
+        width = "no" if norm is None else norm.weight.numel()
+        raise BadValue(
+            f"the refiner takes tokens {tokens.shape[-1]} wide and CLIP-L of {model.name} gives {width}: choose an SD "
+            "1.5 refiner, or a base model with CLIP-L"
+        )
     weight, bias = (parameter.detach().to(tokens.device, tokens.dtype) for parameter in (norm.weight, norm.bias))
-    if tokens.shape[-1] != len(weight):
-        raise BadValue(f"the refiner reads tokens {tokens.shape[-1]} wide, CLIP-L of {model.name} makes {len(weight)}")
     return layer_norm(tokens, weight.shape, weight, bias, norm.eps)
 
 
@@ -160,6 +166,6 @@ def _with_loras_of(host: Host, model: Model, refiner: Model) -> Model:
     shapes = [{name: p.shape for name, p in m.network.module.named_parameters()} for m in (model, refiner)]
     changed = {name for patch in model.patches for name in patch.deltas}
     if any(shapes[1].get(name) != shapes[0][name] for name in changed):
-        host.notice(f"the LoRAs don't fit the refiner {refiner.name}, so it runs without them")
+        host.notice(f"the LoRAs do not fit the refiner {refiner.name}, so it runs without them")
         return refiner
     return replace(refiner, patches=(*refiner.patches, *model.patches), loras=(*refiner.loras, *model.loras))

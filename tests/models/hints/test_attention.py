@@ -8,11 +8,12 @@ import pytest
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
-from fooocus_stages.pipelines.functional.image_attention import Pictures
-from fooocus_stages.pipelines.models import unet
+from fooocus_stages.pipelines.functional.image_attention import ImagePrompts, LayerImages
 from fooocus_stages.pipelines.models.hints import attention
-from fooocus_stages.pipelines.models.hints.attention import Readings
 from fooocus_stages.pipelines.models.hints.ip_adapter import ImageAdapter, published_state
+from fooocus_stages.pipelines.models.protocols import Condition
+from fooocus_stages.pipelines.models.unet import UNet
+from fooocus_stages.pipelines.models.weights.merging import Network
 from torch import Tensor, nn
 
 from ..conftest import WIDTH_G, WIDTH_L, unet_of
@@ -56,21 +57,21 @@ def test_the_widths_of_sdxl() -> None:
     assert attention.widths(whole) == (640,) * 4 + (1280,) * 50 + (640,) * 6 + (1280,) * 10
 
 
-def asked(network: nn.Module, x: Tensor, text: Tensor, readings: Readings | None) -> Tensor:
-    side = unet.Condition(text, torch.full((1, WIDTH_G), 0.1), (64.0, 64.0, 0.0, 0.0, 64.0, 64.0))
-    return unet.predict(network, x, 500.0, [side], readings=readings)[0]
+def asked(network: nn.Module, x: Tensor, text: Tensor, images: ImagePrompts | None) -> Tensor:
+    side = Condition(text, torch.full((1, WIDTH_G), 0.1), (64.0, 64.0, 0.0, 0.0, 64.0, 64.0))
+    return UNet(Network(network)).predict(x, 500.0, [side], images=images)[0]
 
 
-def apart(adapter: ImageAdapter, hidden: Tensor, weight: float) -> Readings:
+def apart(adapter: ImageAdapter, hidden: Tensor, weight: float) -> ImagePrompts:
     pairs = adapter.keys_and_values(adapter(hidden))
-    return Readings(tuple(Pictures(apart=((pair, weight),)) for pair in pairs))
+    return ImagePrompts(tuple(LayerImages(apart=((pair, weight),)) for pair in pairs))
 
 
 def test_read_apart_it_is_the_ip_adapter_of_diffusers(adapter: ImageAdapter) -> None:
     torch.manual_seed(4)
     network: Any = unet_of(layers_per_block=2).eval().requires_grad_(False)
     x, text, hidden = torch.randn(1, 4, 8, 8), torch.randn(1, 77, CONTEXT), torch.randn(1, 5, 24)
-    plain, ours = (asked(network, x, text, readings) for readings in (None, apart(adapter, hidden, 0.7)))
+    plain, ours = (asked(network, x, text, images) for images in (None, apart(adapter, hidden, 0.7)))
     network._load_ip_adapter_weights([published_state(adapter)], low_cpu_mem_usage=False)
     for processor in network.attn_processors.values():
         if hasattr(processor, "scale"):
@@ -95,7 +96,8 @@ def test_before_equals_after(network: Any, adapter: ImageAdapter) -> None:
 
 def test_an_error_inside_leaves_the_network_as_it_was(network: Any, adapter: ImageAdapter) -> None:
     processors = dict(network.attn_processors)
-    with pytest.raises(RuntimeError), attention.reading(network, apart(adapter, torch.randn(1, 5, 24), 1.0)):  # noqa: PT012
+    images = apart(adapter, torch.randn(1, 5, 24), 1.0)
+    with pytest.raises(RuntimeError), attention.image_prompts_attached(network, images):  # noqa: PT012
         assert dict(network.attn_processors) != processors
         raise RuntimeError
     assert dict(network.attn_processors) == processors
@@ -119,7 +121,7 @@ def test_other_peoples_processors_come_back(adapter: ImageAdapter) -> None:
     learned = Learned()
     first.set_processor(learned)
     names = list(network.state_dict())
-    with attention.reading(network, apart(adapter, torch.randn(1, 5, 24), 1.0)):
+    with attention.image_prompts_attached(network, apart(adapter, torch.randn(1, 5, 24), 1.0)):
         assert first.processor is not learned
     assert first.processor is learned
     assert list(network.state_dict()) == names
@@ -127,16 +129,16 @@ def test_other_peoples_processors_come_back(adapter: ImageAdapter) -> None:
 
 def test_each_side_reads_its_own_rows(network: Any, adapter: ImageAdapter) -> None:
     pairs = adapter.keys_and_values(adapter(torch.randn(4, 5, 24)))  # two sides of two pictures
-    both = Readings(tuple(Pictures(pair, ((pair, 0.5),)) for pair in pairs), sides=2)
+    both = ImagePrompts(tuple(LayerImages(pair, ((pair, 0.5),)) for pair in pairs), sides=2)
     x = torch.randn(2, 4, 8, 8)
     ids, pooled = (64.0, 64.0, 0.0, 0.0, 64.0, 64.0), torch.full((1, WIDTH_G), 0.1)
-    sides = [unet.Condition(torch.randn(1, 77, CONTEXT), pooled, ids) for _ in range(2)]
-    together = unet.predict(network, x, 300.0, sides, readings=both)
+    sides = [Condition(torch.randn(1, 77, CONTEXT), pooled, ids) for _ in range(2)]
+    together = UNet(Network(network)).predict(x, 300.0, sides, images=both)
     for i, side in enumerate(sides):
         for row in range(2):
             one = slice(2 * i + row, 2 * i + row + 1)
-            alone = Readings(tuple(Pictures((k[one], v[one]), (((k[one], v[one]), 0.5),)) for k, v in pairs))
-            expected = unet.predict(network, x[row : row + 1], 300.0, [side], readings=alone)[0]
+            alone = ImagePrompts(tuple(LayerImages((k[one], v[one]), (((k[one], v[one]), 0.5),)) for k, v in pairs))
+            expected = UNet(Network(network)).predict(x[row : row + 1], 300.0, [side], images=alone)[0]
             assert torch.allclose(together[i][row : row + 1], expected, atol=1e-5)
 
 
@@ -145,11 +147,11 @@ def test_text_of_other_lengths_is_repeated_only_where_both_sides_run_together(
     network: Any, adapter: ImageAdapter, lengths: tuple[int, int], repeats: tuple[int, int]
 ) -> None:
     pairs = adapter.keys_and_values(adapter(torch.randn(2, 5, 24)))
-    both = Readings(tuple(Pictures(pair) for pair in pairs), sides=2)
+    both = ImagePrompts(tuple(LayerImages(pair) for pair in pairs), sides=2)
     x, texts = torch.randn(1, 4, 8, 8), [torch.randn(1, length, CONTEXT) for length in lengths]
     ids, pooled = (64.0, 64.0, 0.0, 0.0, 64.0, 64.0), torch.full((1, WIDTH_G), 0.1)
-    outputs = unet.predict(network, x, 300.0, [unet.Condition(t, pooled, ids) for t in texts], readings=both)
+    outputs = UNet(Network(network)).predict(x, 300.0, [Condition(t, pooled, ids) for t in texts], images=both)
     for i, (text, many) in enumerate(zip(texts, repeats, strict=True)):
-        alone = Readings(tuple(Pictures((k[i : i + 1], v[i : i + 1])) for k, v in pairs))
-        side = unet.Condition(text.repeat(1, many, 1), pooled, ids)
-        assert torch.allclose(outputs[i], unet.predict(network, x, 300.0, [side], readings=alone)[0], atol=1e-5)
+        alone = ImagePrompts(tuple(LayerImages((k[i : i + 1], v[i : i + 1])) for k, v in pairs))
+        side = Condition(text.repeat(1, many, 1), pooled, ids)
+        assert torch.allclose(outputs[i], UNet(Network(network)).predict(x, 300.0, [side], images=alone)[0], atol=1e-5)

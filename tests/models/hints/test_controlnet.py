@@ -11,7 +11,8 @@ import pytest
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 from fooocus_stages.pipelines.errors import BadFile, BadValue
-from fooocus_stages.pipelines.models.hints.controlnet import ask, load_controlnet, on_unet, show
+from fooocus_stages.pipelines.models.hints.controlnet import embedded, load_controlnet, on_unet, residuals
+from fooocus_stages.pipelines.models.protocols import NetworkInputs
 from fooocus_stages.pipelines.models.weights import key_names
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -72,20 +73,13 @@ def own_name(key: str) -> str:
     return next(re.sub(pattern, name, key) for pattern, name in OWN.items() if re.match(pattern, key))
 
 
-def given() -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """Input of the UNet for two rows of 16×8 cells."""
+def inputs(dtype: torch.dtype = torch.float32) -> NetworkInputs:
+    """Inputs of the UNet for two rows of 16×8 cells."""
     draw = torch.Generator().manual_seed(3)
-    added = {
-        "text_embeds": torch.randn(2, WIDTH_G, generator=draw),
-        "time_ids": torch.tensor([[64.0, 128, 0, 0, 64, 128]] * 2),
-    }
-    tokens = torch.randn(2, 77, WIDTH_L + WIDTH_G, generator=draw)
-    x = torch.randn(2, 4, 16, 8, generator=draw)
-    return (
-        x,
-        torch.full((2,), 500.0),
-        {"encoder_hidden_states": tokens, "added_cond_kwargs": added, "return_dict": False},
-    )
+    pooled = torch.randn(2, WIDTH_G, generator=draw).to(dtype)
+    tokens = torch.randn(2, 77, WIDTH_L + WIDTH_G, generator=draw).to(dtype)
+    x = torch.randn(2, 4, 16, 8, generator=draw).to(dtype)
+    return NetworkInputs(x, torch.full((2,), 500.0), tokens, pooled, torch.tensor([[64.0, 128, 0, 0, 64, 128]] * 2))
 
 
 def picture() -> Tensor:
@@ -93,13 +87,15 @@ def picture() -> Tensor:
 
 
 def answer(network: nn.Module) -> list[Tensor]:
-    x, timesteps, more = given()
-    return ask(network, x, timesteps, show(network, picture()), more)
+    return residuals(network, embedded(network, picture()), inputs())
 
 
 def expected(network: ControlNetModel) -> list[Tensor]:
-    x, timesteps, more = given()
-    down, middle = network(x, timesteps, controlnet_cond=picture().expand(2, -1, -1, -1), **more)
+    given = inputs()
+    added = {"text_embeds": given.pooled, "time_ids": given.time_ids}
+    images = picture().expand(2, -1, -1, -1)
+    args = (given.x, given.timesteps, given.tokens, images)
+    down, middle = network(*args, added_cond_kwargs=added, return_dict=False)
     return [*down, middle]
 
 
@@ -156,10 +152,8 @@ def test_the_models_weights_are_shared_and_stay(unet: nn.Module, control_lora_of
 def test_two_pictures_on_one_network(unet: nn.Module, control_lora_of: Make, write: Any) -> None:
     control = load_controlnet(write(control_lora_of(unet)), torch.float32)
     first, second = on_unet(control, unet), on_unet(control, unet)
-    x, timesteps, more = given()
-    black = show(second, torch.zeros(1, 3, 128, 64))
-    with_black = ask(second, x, timesteps, black, more)
-    assert_same(ask(first, x, timesteps, show(first, torch.zeros(2, 3, 128, 64)), more), with_black)
+    with_black = residuals(second, embedded(second, torch.zeros(1, 3, 128, 64)), inputs())
+    assert_same(residuals(first, embedded(first, torch.zeros(2, 3, 128, 64)), inputs()), with_black)
     assert not torch.allclose(answer(on_unet(control, unet))[0], with_black[0])
 
 
@@ -169,10 +163,7 @@ def test_a_model_of_another_dtype(unet: nn.Module, control_lora_of: Make, write:
     half = unet_of().to(torch.bfloat16)
     half.load_state_dict(unet.state_dict())
     network = on_unet(load_controlnet(write(control_lora_of(unet)), dtype), half)
-    x, timesteps, more = given()
-    more["encoder_hidden_states"] = more["encoder_hidden_states"].bfloat16()
-    more["added_cond_kwargs"]["text_embeds"] = more["added_cond_kwargs"]["text_embeds"].bfloat16()
-    added = ask(network, x.bfloat16(), timesteps, show(network, picture().bfloat16()), more)
+    added = residuals(network, embedded(network, picture().bfloat16()), inputs(torch.bfloat16))
     for ours, exact in zip(added, answer(on_unet(control, unet)), strict=True):
         assert ours.dtype == torch.bfloat16
         assert (ours.float() - exact).norm() / exact.norm() < 0.1

@@ -125,7 +125,7 @@ def test_only_one_side_is_asked_without_guidance(pocket: Pocket, net: ControlNet
 
 
 def test_another_count_of_pictures_than_the_latents_is_refused(pocket: Pocket, net: ControlNet) -> None:
-    with pytest.raises(BadValue, match="holds 2 pictures, the latent 3"):
+    with pytest.raises(BadValue, match="2 images and the latent has 3"):
         run(pocket, hint(net, picture(2)), batch=3)
 
 

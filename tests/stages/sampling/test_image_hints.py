@@ -12,7 +12,6 @@ from fooocus_stages.pipelines.types import SamplingSettings
 
 from ..conftest import Pocket
 
-CPU = torch.device("cpu")
 STOPS = (0.3, 0.5, 0.6, 0.9, 1.0)
 
 
@@ -24,6 +23,11 @@ def hint(pocket: Pocket, stop_at: float, together: bool = True) -> ImageHint:
         for width in attention.widths(pocket.model.network.module)
     )
     return ImageHint(pairs, pairs, stop_at=stop_at, together=together)
+
+
+def prompts(pocket: Pocket, hints: list[ImageHint], sides: int, batch: int) -> image_hints.PromptsAt:
+    network = denoiser.network_of(pocket.model)
+    return image_hints.prompts_by_progress(network, "pocket", hints, sides, batch, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -39,17 +43,17 @@ def hint(pocket: Pocket, stop_at: float, together: bool = True) -> ImageHint:
 )
 def test_how_many_steps_read_a_picture(pocket: Pocket, steps: int, denoise: float, counts: tuple[int, ...]) -> None:
     settings = SamplingSettings(steps=steps, scheduler="karras")
-    sampling = denoiser.reading(pocket.model, settings)
+    sampling = denoiser.model_sampling(pocket.model, settings)
     levels = plan.schedule(pocket.model, settings, denoise)[:-1]
     progress = [guidance.progress(sampling.timestep(float(sigma))) for sigma in levels]
     for stop, count in zip(STOPS, counts, strict=True):
-        look = image_hints.reading(pocket.model, [hint(pocket, stop)], 2, 1, CPU)
+        look = prompts(pocket, [hint(pocket, stop)], 2, 1)
         assert sum(look(p) is not None for p in progress) == count
 
 
 def test_what_is_read_is_put_together_when_it_changes_and_not_at_each_step(pocket: Pocket) -> None:
     hints = [hint(pocket, 0.4), hint(pocket, 0.8), hint(pocket, 1.0, together=False)]
-    look = image_hints.reading(pocket.model, hints, 2, 3, CPU)
+    look = prompts(pocket, hints, 2, 3)
     early, later, last = look(0.1), look(0.5), look(0.9)
     assert look(0.3) is early
     assert look(0.79) is later
@@ -65,11 +69,11 @@ def test_what_is_read_is_put_together_when_it_changes_and_not_at_each_step(pocke
 
 
 def test_without_guidance_there_is_only_the_positive_row(pocket: Pocket) -> None:
-    readings = image_hints.reading(pocket.model, [hint(pocket, 1.0)], 1, 1, CPU)(0.0)
+    readings = prompts(pocket, [hint(pocket, 1.0)], 1, 1)(0.0)
     assert readings is not None
     assert readings.layers[0].together is not None
     assert len(readings.layers[0].together[0]) == 1
 
 
 def test_without_hints_nothing_is_read(pocket: Pocket) -> None:
-    assert image_hints.reading(pocket.model, [], 2, 1, CPU)(0.5) is None
+    assert prompts(pocket, [], 2, 1)(0.5) is None

@@ -223,7 +223,7 @@ def test_a_latent_of_comfyui_is_what_the_head_reads(pocket: Pocket, engine: Mode
         ({"samples": random(0)}, "the model has the inpaint engine v2.6 and the latent has no mask"),
         (
             {"samples": random(0), "noise_mask": MASK, "fooocus_known": Known(random(1))},
-            "the latent was encoded for no inpaint engine, and the model has v2.6",
+            "without an inpaint engine and the model has v2.6: connect",
         ),
         (
             {"samples": torch.zeros(1, 4, 16, 16), "noise_mask": MASK, "fooocus_known": Known(random(1), random(1))},
@@ -235,7 +235,7 @@ def test_a_latent_of_comfyui_is_what_the_head_reads(pocket: Pocket, engine: Mode
         ),
         (
             {"samples": random(0, 3), "noise_mask": MASK.expand(2, 1, 8, 8)},
-            "mask is for 2 pictures, the latent holds 3",
+            "mask has 2 rows and the latent has 3",
         ),
     ],
 )

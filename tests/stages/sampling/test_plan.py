@@ -80,7 +80,7 @@ def test_a_free_size_is_rounded_down_to_cells(asked: tuple[int, int], given: tup
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("custom", 4, 64, 1), "a picture of 4×64 times 1 is too small"),
+        (("custom", 4, 64, 1), "4×64 pixels times 1 is too small: choose sides of 64"),
         (("1024x1024", 0, 0, 1), "unknown aspect ratio '1024x1024'"),
     ],
 )

@@ -10,7 +10,7 @@ from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models import preview
 from fooocus_stages.pipelines.models.handles import Model
 from fooocus_stages.pipelines.models.weights.merging import Network
-from fooocus_stages.pipelines.stages.sampling.preview import viewer
+from fooocus_stages.pipelines.stages.sampling.preview import previewer
 from fooocus_stages.pipelines.types import Family
 from torch import nn
 
@@ -39,24 +39,24 @@ def saved(folder: Path, name: str) -> Path:
 )
 def test_with_the_network(tmp_path: Path, family: Family, name: str) -> None:
     saved(tmp_path, name)
-    look = viewer(LocalHost([tmp_path]), model(family))
+    look = previewer(LocalHost([tmp_path]), model(family))
     assert look(LATENT).size == (18, 12)
 
 
 def test_without_the_network() -> None:
-    assert viewer(LocalHost(), model())(LATENT).size == (9, 6)
+    assert previewer(LocalHost(), model())(LATENT).size == (9, 6)
 
 
 def test_the_models_own_folder_comes_first(tmp_path: Path) -> None:
     saved(tmp_path, "xlvaeapp.pth")
-    assert viewer(LocalHost(), model(home=tmp_path))(LATENT).size == (18, 12)
+    assert previewer(LocalHost(), model(home=tmp_path))(LATENT).size == (18, 12)
 
 
 def test_a_broken_file_is_noticed_once_and_does_not_stop_the_run(tmp_path: Path) -> None:
     path = saved(tmp_path, "xlvaeapp.pth")
     path.write_bytes(path.read_bytes()[:1000])
     notices: list[str] = []
-    look = viewer(LocalHost([tmp_path], on_notice=notices.append), model())
+    look = previewer(LocalHost([tmp_path], on_notice=notices.append), model())
     assert [look(LATENT).size, look(LATENT).size] == [(9, 6)] * 2
     assert len(notices) == 1
     assert "previews are rough: xlvaeapp.pth" in notices[0]

@@ -167,7 +167,7 @@ def test_at_low_strength_an_sd15_refiner_runs_alone(pocket: Pocket, small: Refin
     with counted(pocket.model, small.model) as counts:
         assert run(pocket, model, latent=latent, denoise=0.3)[LATENT_FAMILY] == "sd15"
     assert counts == [0, 10]
-    with pytest.raises(BadValue, match="the latent is one of sd15's VAE, and at this denoise strength"):
+    with pytest.raises(BadValue, match="encoded by a VAE of sd15, and at this denoise strength"):
         run(pocket, model, latent=latent, denoise=0.8)
 
 
@@ -237,12 +237,12 @@ def test_one_model_after_the_other_is_asked_for(pocket: Pocket, second: Model) -
 
 @pytest.mark.parametrize("at", [-0.01, 1.01, float("nan")])
 def test_a_switch_outside_the_run_is_refused(pocket: Pocket, second: Model, at: float) -> None:
-    with pytest.raises(BadValue, match=r"switch_at is \S+: choose a share of the steps between 0 and 1"):
+    with pytest.raises(BadValue, match=r"switch_at is \S+: choose a fraction of the steps between 0 and 1"):
         refiner.with_refiner(HOST, pocket.model, pocket.vae, Refiner(second), at)
 
 
 def test_an_sd15_refiner_needs_the_text_norm(pocket: Pocket, small: Refiner) -> None:
-    with pytest.raises(BadValue, match="came without text encoders: load it from a whole checkpoint"):
+    with pytest.raises(BadValue, match="without text encoders: load it from a whole checkpoint"):
         refiner.with_refiner(HOST, replace(pocket.model, text_norm=None), pocket.vae, small)
 
 

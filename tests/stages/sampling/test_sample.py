@@ -131,19 +131,19 @@ def wide(pocket: Pocket, tokens: int) -> list[list[Any]]:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (lambda p: {"positive": wide(p, 768)}, "the positive conditioning is 768 wide, juggernautXL"),
+        (lambda p: {"positive": wide(p, 768)}, "the positive conditioning is 768 wide and juggernautXL"),
         (lambda p: {"negative": [*p.negative, *p.negative]}, "the negative conditioning has 2 parts"),
         (lambda p: {"negative": []}, "the negative conditioning has 0 parts"),
-        (lambda p: {"positive": [[p.positive[0][0], {}]]}, "the positive conditioning has no pooled vector"),
+        (lambda p: {"positive": [[p.positive[0][0], {}]]}, "the positive conditioning has no pooled output"),
         (
             lambda p: {"positive": [[p.positive[0][0].repeat(2, 1, 1), p.positive[0][1]]], "latent": start(batch=3)},
-            "the positive conditioning is for 2 pictures, the latent holds 3",
+            "the positive conditioning has 2 rows and the latent has 3",
         ),
         (lambda p: {"latent": {"samples": torch.zeros(1, 16, 8, 8)}}, r"the latent has the shape \(1, 16, 8, 8\)"),
         (lambda p: {"latent": {"samples": torch.zeros(4, 8, 8)}}, r"the latent has the shape \(4, 8, 8\)"),
-        (lambda p: {"sigmas": torch.tensor([1.0, 2.0, 0.0])}, "sigmas must be one falling row"),
-        (lambda p: {"sigmas": torch.tensor([[1.0, 0.0]])}, "sigmas must be one falling row"),
-        (lambda p: {"sigmas": torch.tensor([float("nan"), 0.0])}, "sigmas must be one falling row"),
+        (lambda p: {"sigmas": torch.tensor([1.0, 2.0, 0.0])}, "sigmas must be one decreasing row"),
+        (lambda p: {"sigmas": torch.tensor([[1.0, 0.0]])}, "sigmas must be one decreasing row"),
+        (lambda p: {"sigmas": torch.tensor([float("nan"), 0.0])}, "sigmas must be one decreasing row"),
         (lambda p: {"denoise": 1.01}, "denoise is 1.01"),
     ],
 )

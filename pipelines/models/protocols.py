@@ -1,0 +1,134 @@
+"""The interfaces that the stages need from networks, whoever implements them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..functional.image_attention import ImagePrompts
+from ..types import FreeU
+from .handles import ControlNet
+from .weights.merging import WeightPatch
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """Conditioning of one side of guidance.
+
+    `tokens` (B, n, D) are the text encoders' hidden states. The SDXL family also takes the pooled text `pooled`
+    (B, P) and the size ids `time_ids` of `functional.adm`: six, or five for the refiner.
+    """
+
+    tokens: Tensor
+    pooled: Tensor | None = None
+    time_ids: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkInputs:
+    """Inputs of one forward pass over N = sides · B rows, in the network's dtype and on its device.
+
+    `x` (N, 4, h, w) scaled latents, `timesteps` (N,) float32, `tokens` (N, n, D); in the SDXL family also `pooled`
+    (N, P) and `time_ids` (N, 6 or 5), float32.
+    """
+
+    x: Tensor
+    timesteps: Tensor
+    tokens: Tensor
+    pooled: Tensor | None = None
+    time_ids: Tensor | None = None
+
+
+Residuals = Callable[[NetworkInputs], list[Tensor]]
+"""Tensors to add inside the network, for its inputs: one for each skip connection, then one for the middle block."""
+
+
+class DenoisingNetwork(Protocol):
+    """A denoising network and what can be attached to it for a run."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype in which the network computes."""
+        ...
+
+    @property
+    def in_channels(self) -> int:
+        """The number of latent channels."""
+        ...
+
+    @property
+    def token_width(self) -> int:
+        """The width D of the text tokens that the cross-attentions take."""
+        ...
+
+    @property
+    def takes_sizes(self) -> bool:
+        """True when the network takes pooled text and size ids, as the SDXL family does."""
+        ...
+
+    @property
+    def attention_widths(self) -> tuple[int, ...]:
+        """The key width of each cross-attention, in the order of image prompt adapters."""
+        ...
+
+    def predict(
+        self,
+        x: Tensor,
+        timestep: float,
+        conditions: Sequence[Condition],
+        residuals: Residuals | None = None,
+        images: ImagePrompts | None = None,
+    ) -> list[Tensor]:
+        """Return the output for each condition, (B, 4, h, w) float32, in their order.
+
+        `x` (B, 4, h, w) are latents already divided by √(σ² + σ_d²). `images` has the rows of all conditions.
+        """
+        ...
+
+    def attached(
+        self, patches: tuple[WeightPatch, ...] = (), freeu: FreeU | None = None, inpaint: Tensor | None = None
+    ) -> AbstractContextManager[None]:
+        """Attach weight patches, FreeU and the inpaint head's output (B or 1, C, h, w) while the context lasts."""
+        ...
+
+    def controlled_by(self, control: ControlNet, image: Tensor, name: str) -> Residuals:
+        """Return the residuals of a control network that reads `image` (1 or B, 3, 8h, 8w).
+
+        Raises BadValue when the control network was made for another model; `name` is this model's name.
+        """
+        ...
+
+
+class ImageVae(Protocol):
+    """An autoencoder that manages its own device, as ComfyUI's VAE does."""
+
+    def encode(self, pixels: Tensor, /) -> Tensor:
+        """Encode images (B, H, W, 3) in 0…1 as unscaled latents (B, 4, H/8, W/8)."""
+        ...
+
+    def decode(self, samples: Tensor, /) -> Tensor:
+        """Decode unscaled latents (B, 4, h, w) to images (B, 8h, 8w, 3) in 0…1."""
+        ...
+
+
+class UpscaleModel(Protocol):
+    """A super-resolution network, as spandrel and ComfyUI's UPSCALE_MODEL describe it."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The module to move to a device."""
+        ...
+
+    @property
+    def scale(self) -> int:
+        """The enlargement factor."""
+        ...
+
+    def __call__(self, pixels: Tensor, /) -> Tensor:
+        """Enlarge images (B, 3, H, W) in 0…1 to (B, 3, scale·H, scale·W)."""
+        ...
