@@ -1,9 +1,8 @@
-"""The picture size that SDXL is told."""
+"""The size conditioning of SDXL."""
 
 from __future__ import annotations
 
 import pytest
-import torch
 from fooocus_stages.pipelines.functional import adm
 
 
@@ -30,21 +29,6 @@ def test_when_the_size_is_emphasised(timestep: float, end: float, emphasised: bo
     assert ids.at(timestep, end) == (ids.emphasised if emphasised else ids.consistent)
 
 
-def test_vector() -> None:
-    ids = adm.size_ids(1152, 896, 1.5)
-    y = adm.vector(torch.zeros(2, 1280), ids.emphasised)
-    assert y.shape == (2, 2816)
-    for at, expected in [
-        (1280, [0.8243996, 0.9444213, 0.1039331, -0.6984367]), (1408, [-0.5660082, 0.3287377, 0.9945843, 0.7156720]),
-        (1536, [0.9923168, 0.8929246, 0.5501525, -0.7181239]), (2304, [-0.7984417, -0.2958145, -0.9975932, 0.8619137]),
-    ]:  # fmt: skip
-        assert y[1, at : at + 4].tolist() == pytest.approx(expected, abs=1e-5)
-    assert y[0].sum().item() == pytest.approx(422.501690, abs=1e-3)
-    consistent = adm.vector(torch.zeros(1, 1280), ids.consistent)
-    assert consistent.sum().item() == pytest.approx(437.737022, abs=1e-3)
-
-
 def test_refiner_ids() -> None:
     assert adm.refiner_ids(1000, 1056, negative=False) == (1056, 1000, 0, 0, 6.0)
     assert adm.refiner_ids(1000, 1056, negative=True) == (1056, 1000, 0, 0, 2.5)
-    assert adm.vector(torch.zeros(1, 1280), adm.refiner_ids(64, 64, negative=False)).shape == (1, 2560)

@@ -1,24 +1,90 @@
-"""The size vectors of base and refiner, and which of the two sizes counts when."""
+"""The size vectors that base and refiner are given during a run, captured where the network embeds them."""
 
 from __future__ import annotations
 
-import torch
-from fooocus_stages.pipelines.functional.adm import refiner_ids, size_ids, vector
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
+import pytest
+import torch
+from fooocus_stages.pipelines.host import LocalHost
+from fooocus_stages.pipelines.models.handles import Model
+from fooocus_stages.pipelines.stages.sampling import denoiser
+from fooocus_stages.pipelines.types import SamplingSettings
+from torch import nn
+
+from . import nano
 from .golden import Case, each_case
+
+HOST = LocalHost(device="cpu")
+
+
+class Captured(Exception):
+    """Ends a forward pass once the vector is known."""
 
 
 @each_case("adm")
 def test_adm(case: Case) -> None:
-    pooled, width, height = case.inputs("pooled"), case.params["width"], case.params["height"]
-    ids = size_ids(width, height, case.params[f"{case.params['prompt']}_scale"])
-    both = torch.cat([vector(pooled, ids.emphasised), vector(pooled, ids.consistent)], dim=1)
-    torch.testing.assert_close(both, case.output("adm"), atol=1e-5, rtol=0)
-
-    refiner = vector(pooled, refiner_ids(width, height, negative=case.params["prompt"] == "negative"))
-    torch.testing.assert_close(refiner, case.output("refiner_adm"), atol=1e-5, rtol=0)
-
+    base, refiner = nano.sdxl().model, nano.refiner().model
+    emphasised, consistent = given(case, base, 999, adm_end=1.0), given(case, base, 999, adm_end=0.0)
+    assert_same(emphasised, case.output("adm")[:, : emphasised.vector.shape[1]])
+    assert_same(consistent, case.output("adm")[:, emphasised.vector.shape[1] :])
+    assert_same(given(case, refiner, 999), case.output("refiner_adm"))
     for name in case.output_names:
         if name.startswith("at_"):
-            chosen = vector(pooled, ids.at(float(name.removeprefix("at_")), case.params["end"]))
-            torch.testing.assert_close(chosen, case.output(name), atol=1e-5, rtol=0, msg=name)
+            assert_same(given(case, base, float(name.removeprefix("at_"))), case.output(name))
+
+
+class Given(NamedTuple):
+    """What a network is given: ids (n,), and the vector (1, 1280 + 256·n) of pooled text and embedded ids."""
+
+    ids: torch.Tensor
+    vector: torch.Tensor
+
+
+def assert_same(ours: Given, golden: torch.Tensor) -> None:
+    """Within 1e-5, and the last bit of each frequency f, in which float32 `exp` differs between processors: an id v
+    is embedded as cos(v·f) and sin(v·f)."""
+    frequency = torch.exp(-math.log(10000) * torch.arange(128, dtype=torch.float64) / 128).repeat(2)
+    last_bit = (ours.ids.double()[:, None] * frequency * 2**-23).flatten()
+    allowed = 1e-5 + torch.cat([torch.zeros(golden.shape[1] - len(last_bit)), last_bit])
+    assert ours.vector.shape == golden.shape
+    assert ((ours.vector - golden).abs()[0] <= allowed).all()
+
+
+def given(case: Case, model: Model, timestep: float, **changes: Any) -> Given:
+    """What the case's side of guidance is given at a timestep, as the model's denoiser makes it."""
+    network = denoiser.network_of(model)
+    scales = {"adm_positive": case.params["positive_scale"], "adm_negative": case.params["negative_scale"]}
+    settings = SamplingSettings(**{**scales, "adm_end": case.params["end"], **changes})
+    side = [[torch.zeros(1, 77, network.token_width), {"pooled_output": case.inputs("pooled")}]]
+    shape = torch.Size((1, 4, case.params["height"] // 8, case.params["width"] // 8))
+    sigma = float(denoiser.model_sampling(model, settings).sigmas_at(torch.tensor(timestep)))
+    denoise = denoiser.guided(HOST, model, side, side, settings, shape, torch.device("cpu"))
+    row = ["positive", "negative"].index(case.params["prompt"])
+    with captured(model.network.module) as (ids, vectors), pytest.raises(Captured):
+        denoise(torch.zeros(shape), sigma)
+    return Given(ids[0].view(2, -1)[row], vectors[0][row : row + 1])
+
+
+@contextmanager
+def captured(unet: nn.Module) -> Iterator[tuple[list[torch.Tensor], list[torch.Tensor]]]:
+    """The inputs of the layers that embed the ids, and the vector, in the next forward pass, which ends there."""
+    ids: list[torch.Tensor] = []
+    vectors: list[torch.Tensor] = []
+
+    def capture(_: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        vectors.append(inputs[0])
+        raise Captured
+
+    hooks = [
+        unet.get_submodule("add_time_proj").register_forward_pre_hook(lambda _, inputs: ids.append(inputs[0])),
+        unet.get_submodule("add_embedding").register_forward_pre_hook(capture),
+    ]
+    try:
+        yield ids, vectors
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from fooocus_stages.pipelines.models import unet
+from fooocus_stages.pipelines.models.protocols import Condition
+from fooocus_stages.pipelines.models.unet import UNet
 from torch import nn
 
 from . import nano
@@ -18,34 +19,35 @@ POOLED = 1280
 
 @each_case("unet")
 def test_forward(case: Case) -> None:
-    module = CHECKPOINTS[case.params["model"]]().model.network.module
+    network = CHECKPOINTS[case.params["model"]]().model.network
     y = case.inputs("y") if "y" in case.input_names else None
     sides = [condition(case.inputs("context")[i : i + 1], None if y is None else y[i]) for i in range(2)]
-    with embedded_ids(module):
+    with embedded_ids(network.module):
         outputs = [
-            unet.predict(module, x, case.params["timestep"], [side])[0]
+            UNet(network).predict(x, case.params["timestep"], [side])[0]
             for x, side in zip(case.inputs("x").split(1), sides, strict=True)
         ]
+    # The cases give y by formula, so no size ids embed to it: they enter behind that embedding, which `adm` compares.
     assert_near(torch.cat(outputs), case.output("eps"), of_max=1e-4)
 
 
 @each_case("unet")
 def test_both_sides_in_one_call_are_what_each_is_alone(case: Case) -> None:
-    module = CHECKPOINTS[case.params["model"]]().model.network.module
+    network = UNet(CHECKPOINTS[case.params["model"]]().model.network)
     x, context, t = case.inputs("x")[:1], case.inputs("context"), case.params["timestep"]
     ids = (1344.0, 1728.0, 0.0, 0.0, 896.0, 1152.0)[: 5 if case.params["model"] == "refiner" else 6]
     sides = [
-        unet.Condition(tokens, torch.full((1, POOLED), 0.1), ids)
+        Condition(tokens, torch.full((1, POOLED), 0.1), ids)
         for tokens in (context[:1], torch.cat([context[1:], context[:1] * 0.5], dim=1))
     ]
-    together = unet.predict(module, x, t, sides)
+    together = network.predict(x, t, sides)
     for output, side in zip(together, sides, strict=True):
-        assert_near(output, unet.predict(module, x, t, [side])[0], of_max=1e-4)
+        assert_near(output, network.predict(x, t, [side])[0], of_max=1e-4)
 
 
-def condition(tokens: torch.Tensor, y: torch.Tensor | None) -> unet.Condition:
+def condition(tokens: torch.Tensor, y: torch.Tensor | None) -> Condition:
     """A side whose sizes are given embedded, as the cases have them."""
-    return unet.Condition(tokens) if y is None else unet.Condition(tokens, y[None, :POOLED], tuple(y[POOLED:].tolist()))
+    return Condition(tokens) if y is None else Condition(tokens, y[None, :POOLED], tuple(y[POOLED:].tolist()))
 
 
 @contextmanager
