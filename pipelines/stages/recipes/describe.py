@@ -1,4 +1,4 @@
-"""The description of a picture from how it was sampled."""
+"""Generation parameters of an image, from how it was sampled."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .write_metadata import PictureInfo
 
 
 def picture_info(host: Host, images: Any, info: Info | None) -> PictureInfo | None:
-    """What is told about pictures (B, H, W, 3) in their files; None when nothing is known or wanted."""
+    """Return the parameters to embed in images (B, H, W, 3), or None when the host embeds none."""
     if info is None or not host.embeds_metadata:
         return None
     model, settings = info.model, info.settings
@@ -48,7 +48,7 @@ def picture_info(host: Host, images: Any, info: Info | None) -> PictureInfo | No
 
 
 def _refining(switch: RefinerSwitch | None, settings: SamplingSettings) -> dict[str, Any]:
-    """What is told about the refiner; the distilled performance modes have none."""
+    """Return the refiner's parameters; the distilled performance modes have none."""
     mode = PERFORMANCES.get(settings.performance)
     if mode is not None and mode.distilled:
         return {"refiner_model": NO_FILE, "refiner_switch": 1.0}

@@ -1,6 +1,6 @@
-"""Values that stand in texts: numbers, groups of numbers, lists of names; read by their grammar, never evaluated.
+"""Values written as text: numbers, groups of numbers, lists of names; read by their grammar, never evaluated.
 
-A reader raises ValueError with what it wants, for the end of a sentence: '… should be a number from 0 to 1'.
+A reader raises ValueError with what it expects, for the end of a sentence: '… should be a number from 0 to 1'.
 """
 
 from __future__ import annotations

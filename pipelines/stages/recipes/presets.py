@@ -31,12 +31,12 @@ WITHOUT_EFFECT = (
 
 
 def names(host: Host) -> list[str]:
-    """The presets that can be chosen: those of the user's folder `presets`, then the pack's; each name once."""
+    """List the presets of the user's folder `presets`, then the pack's; each name once."""
     return list(dict.fromkeys([*_files(host), *_bundled()]))
 
 
 def of_preset(host: Host, name: str) -> Recipe:
-    """The recipe of a preset; what it does not set is as in the preset `default`.
+    """Return the recipe of a preset; keys that it does not set are those of the preset `default`.
 
     Raises UnknownName, BadFile for a broken file, and BadValue naming the preset, the key and what it should be.
     """
@@ -51,7 +51,7 @@ def of_preset(host: Host, name: str) -> Recipe:
 
 
 def read(host: Host, name: str) -> Mapping[str, Any]:
-    """The keys of a preset as they stand in its file."""
+    """Return the values of a preset by key, unchecked."""
     files = _files(host)
     own, bundled = meant(name, files), meant(name, _bundled())
     if own is not None:
@@ -62,7 +62,7 @@ def read(host: Host, name: str) -> Mapping[str, Any]:
 
 
 def stamp(host: Host, name: str) -> str:
-    """What changes when the preset does."""
+    """Return a text that changes when the preset does."""
     return json.dumps(read(host, name), sort_keys=True)
 
 

@@ -1,4 +1,4 @@
-"""Everything that can be set to make a picture, as one value and as values for the inputs of nodes."""
+"""All settings of an image, as one value and as values for the inputs of nodes."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEFAULT_SIZE = literals.size(DEFAULT_ASPECT_RATIO)
 @dataclass(frozen=True)
 class Recipe:
     """Settings of one picture. `loras` are without the performance mode's own; width and height in pixels;
-    `refiner_switch` the share of the steps after which the refiner takes over, `refiner_step` the step when above 0;
+    `refiner_switch` the fraction of the steps after which the refiner takes over, `refiner_step` the step when above 0;
     `inpaint_engine` None, v1, v2.5 or v2.6, as texts."""
 
     text: str = ""

@@ -1,4 +1,4 @@
-"""How a picture was made, as Fooocus and A1111 write it down (Fooocus modules/meta_parser.py)."""
+"""Generation parameters in the formats of Fooocus and A1111 (Fooocus modules/meta_parser.py)."""
 
 from __future__ import annotations
 
