@@ -86,7 +86,7 @@ def load_vae(path: Path, dtype: torch.dtype) -> Vae:
 
 
 def recognise(weights: Weights) -> Family:
-    """The model family of a checkpoint, from its tensors alone. Raises BadFile when it is none that we know."""
+    """The model family of a checkpoint, from its tensors alone. Raises BadFile for an unknown family."""
     shapes = under(weights.shapes, unet_prefix(weights))
     if "input_blocks.0.0.weight" not in shapes:
         raise BadFile(f"{weights.path.name} holds no UNet in single-file layout: choose a checkpoint file")
@@ -130,7 +130,7 @@ def load_unet(weights: Weights, family: Family, dtype: torch.dtype) -> nn.Module
 
 
 def vae_parts(weights: Weights, prefix: str) -> dict[str, Part]:
-    """Where the weights of a diffusers VAE lie in the file; empty when there is no VAE under that prefix."""
+    """The source of each weight of a diffusers VAE in the file; empty when there is no VAE under that prefix."""
     keys = [key for key in under(weights.shapes, prefix) if not key.startswith(("loss.", "model_ema."))]
     if "decoder.conv_in.weight" not in keys:
         return {}

@@ -28,7 +28,7 @@ OF_AUTOMATIC1111 = "string_to_param"
 
 @dataclass(frozen=True)
 class NewTokens:
-    """What one encoder is told beyond its vocabulary of `first` tokens: ids by name, vectors (D,) by id.
+    """The tokens that one encoder reads beyond its vocabulary of `first`: ids by name, vectors (D,) by id.
 
     An id without a vector belongs to other encoders.
     """
@@ -107,7 +107,7 @@ def embedding_of(content: Any, name: str, widths: Mapping[str, int]) -> Embeddin
 
 
 def _tensors(content: Any, encoder: str) -> list[Tensor]:
-    """What the content of a file has for an encoder."""
+    """The tensors in the content of a file for one encoder."""
     if isinstance(content, list | tuple):
         return [tensor for item in content for tensor in _values(item)]
     if isinstance(content, dict):

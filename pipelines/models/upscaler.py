@@ -92,7 +92,7 @@ class Upscaler(nn.Module):
 
     @property
     def scale(self) -> int:
-        """How many times larger the result is."""
+        """The factor by which the image grows."""
         return self.enlarged // self.unshuffle
 
     def forward(self, x: Tensor) -> Tensor:

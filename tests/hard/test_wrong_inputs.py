@@ -169,7 +169,7 @@ ROWS = [
     ),
     Row(
         "a checkpoint as LoRA",
-        APPLY + "mine.safetensors is a checkpoint, not a LoRA: choose it where checkpoints are loaded",
+        APPLY + "mine.safetensors is a checkpoint, not a LoRA: choose it in a checkpoint loader",
         MY_LORA,
         wrong.lora(wrong.part(CHECKPOINT, 1)),
     ),
@@ -184,7 +184,8 @@ ROWS = [
         APPLY
         + (
             "mine.safetensors holds NaN or infinity, first in "
-            "lora_unet_add_embedding_linear_2.alpha: it is damaged or was trained to pieces"
+            "lora_unet_add_embedding_linear_2.alpha: the file is damaged or its training diverged; "
+            "use another copy or an earlier epoch"
         ),
         MY_LORA,
         wrong.lora(wrong.state(LORA, lambda s: next(iter(s.values())).view(-1)[:1].fill_(float("inf")))),
@@ -193,12 +194,11 @@ ROWS = [
         "half a LoRA",
         APPLY
         + (
-            "mine.safetensors fits this model only in part: 1 of its 398 entries have no place "
-            "(lora_unet_add_embedding_linear_2.lora_down.weight, …); it is for a relative of the "
-            "model, or of a kind that is not known here"
+            "mine.safetensors does not fit this model: 266 of its 266 entries have no place in this model (<…>); "
+            "it is for another model family, or not a LoRA"
         ),
         MY_LORA,
-        wrong.lora(wrong.state(LORA, lambda s: s.pop(next(k for k in s if "lora_up" in k)))),
+        wrong.lora(wrong.state(LORA, lambda s: [s.pop(k) for k in list(s) if "lora_up" in k])),
     ),
     Row(
         "a LoRA that is not there",

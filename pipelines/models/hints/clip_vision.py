@@ -73,14 +73,14 @@ def normalised(pixels: Tensor) -> Tensor:
 
 @torch.no_grad()
 def hidden_states(vision: ClipVision, x: Tensor) -> Tensor:
-    """What the second to last layer holds, (B, 1 + patches, width), for normalised pictures (B, 3, size, size)."""
+    """Hidden states of the second to last layer, (B, 1 + patches, width), of normalised images (B, 3, size, size)."""
     parameter = next(vision.module.parameters())
     out = cast(Any, vision.module)(pixel_values=x.to(parameter), output_hidden_states=True)
     return cast(Tensor, out.hidden_states[-2])
 
 
 def vision_parts(weights: Weights) -> dict[str, Part]:
-    """Where the encoder's weights lie, by transformers' names; empty when there is none. BadFile for strange ones."""
+    """The source of each weight, by transformers' names; empty without an encoder. BadFile for unknown weights."""
     ours = [key for key in weights.shapes if key.startswith((_OURS, "visual_projection."))]
     if ours:
         return {key: Part(key) for key in ours if not key.endswith("position_ids")}

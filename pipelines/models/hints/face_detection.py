@@ -42,7 +42,7 @@ Detector = Callable[[Picture], list[Face]]
 
 
 def has_facexlib() -> bool:
-    """Whether facexlib, and a torchvision for this torch, can be imported."""
+    """True if facexlib, and a torchvision for this torch, can be imported."""
     try:
         importlib.import_module("facexlib.detection.retinaface")
     except (ImportError, RuntimeError):  # the second from a torchvision for another torch

@@ -64,7 +64,7 @@ def load_patch(path: Path, model: Model) -> WeightPatch:
 
 
 def feature(head: Tensor, mask: Tensor, masked: Tensor) -> Tensor:
-    """What the head adds behind the UNet's first convolution: (B, C, h, w).
+    """The feature that the head adds after the UNet's first convolution: (B, C, h, w).
 
     `mask` (B, 1, h, w), 1 = repaint; `masked` (B, 4, h, w) the latents, in the network's scale, of the picture with its
     hole painted grey. The border is repeated.

@@ -107,7 +107,7 @@ def published_state(adapter: ImageAdapter) -> dict[str, dict[str, Tensor]]:
 
 
 def _maps(shapes: Shapes) -> dict[str, Part]:
-    """Where the maps to keys and values lie, counted through by their numbers; BadFile for one without the other."""
+    """The source of each map to keys and values, in the order of their numbers; BadFile for one without the other."""
     found = {(int(match[1]), match[2]): key for key in shapes if (match := _MAP.fullmatch(key))}
     numbers = sorted({number for number, _ in found})
     alone = [number for number in numbers if (number, "k") not in found or (number, "v") not in found]

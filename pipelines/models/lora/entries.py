@@ -1,4 +1,4 @@
-"""What the entries of a LoRA file about one weight say, in every way of storing it (Fooocus modules/lora.py).
+"""The entries of a LoRA file about one weight, read in every format (Fooocus modules/lora.py).
 
 An entry's name is that of a weight and a suffix that tells the part: 'up' and 'down' have as many spellings as there
 were programs.
@@ -40,7 +40,7 @@ WEIGHT, BIAS = "weight", "bias"
 
 
 class Entries:
-    """The entries of a file about one weight, by part. What is taken is gone; what is left has said nothing."""
+    """The entries of a file about one weight, by part. Those that are never taken have no meaning here."""
 
     def __init__(self) -> None:
         self._parts: dict[str, tuple[str, Any]] = {}
@@ -50,7 +50,7 @@ class Entries:
         self._parts[key if part in self._parts else part] = (key, value)
 
     def has(self, *parts: str) -> bool:
-        """Whether all these parts are left."""
+        """True if none of these parts is missing or taken."""
         return all(part in self._parts for part in parts)
 
     def key(self, part: str) -> str:
@@ -81,12 +81,13 @@ def grouped(state: Mapping[str, Any]) -> dict[str, Entries]:
 
 
 def understand(entries: Entries) -> dict[str, Delta]:
-    """The changes that the entries say, to the weight itself (WEIGHT) and to its module's bias (BIAS).
+    """The changes that the entries describe, to the weight itself (WEIGHT) and to its module's bias (BIAS).
 
     What says nothing stays in `entries`. Where several ways of storing a change are mixed, the last one counts, as in
     Fooocus. Raises BadFile.
     """
     found: dict[str, Delta] = {}
+    alpha_key = entries.key("alpha") if entries.has("alpha") else ""
     alpha = _alpha(entries)
     for read in (_whole, _low_rank, _hadamard, _kronecker, _generalised):
         if delta := read(entries, alpha):
@@ -98,6 +99,8 @@ def understand(entries: Entries) -> dict[str, Delta]:
     for part, slot in (("w_norm", WEIGHT), ("b_norm", BIAS), ("diff", WEIGHT), ("diff_b", BIAS)):
         if entries.has(part):
             found[slot] = Difference(entries.take(part))
+    if alpha_key and not found:  # a scale of nothing
+        entries.add("alpha", alpha_key, alpha)
     return found
 
 

@@ -1,4 +1,4 @@
-"""What a LoRA file adds to one weight, for each way of storing it (Fooocus modules/patch.py: calculate_weight_patched).
+"""The change of one weight, for each format of LoRA files (Fooocus modules/patch.py: calculate_weight_patched).
 
 Each is a function of the weight W in float32, where it lies, and gives the change at strength 1 in the shape of W; the
 factors come from the file. `alpha` None means that the product is not scaled.

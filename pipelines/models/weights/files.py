@@ -68,7 +68,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def read_content(path: Path) -> Any:
-    """Whatever a small file of weights holds, in memory: named tensors, or the plain values of a pickle, unchecked.
+    """The content of a small file of weights, in memory: named tensors, or the plain values of a pickle, unchecked.
 
     Raises as `open_weights`.
     """

@@ -53,7 +53,7 @@ def fill(module: Module, weights: Weights, parts: Mapping[str, Part], convert: C
 
 
 def explained(path: Path, derive: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
-    """What `derive` derives from a file's shapes; its complaints as BadFile that names the file."""
+    """The result of `derive` on a file's shapes. Its errors become BadFile that names the file."""
     try:
         return derive(*args, **kwargs)
     except BadFile as error:
@@ -63,7 +63,7 @@ def explained(path: Path, derive: Callable[Given, Result], *args: Given.args, **
 
 
 def raise_for_names(path: Path, what: str, missing: Collection[str] = (), left_over: Collection[str] = ()) -> None:
-    """Raise BadFile when a file fits a network only in part."""
+    """Raise BadFile, with counts and first names, when weights are missing or have no place in the network."""
     if missing:
         raise BadFile(f"{path.name} is not complete: {what} lacks {counted(missing)}; download it again")
     if left_over:

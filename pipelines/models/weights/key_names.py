@@ -138,13 +138,13 @@ def vae_to_diffusers(keys: Iterable[str]) -> dict[str, str]:
 
 
 def is_diffusers_vae(keys: Iterable[str]) -> bool:
-    """Whether VAE keys are diffusers' and not ldm's."""
+    """True for the VAE keys of diffusers, False for those of ldm."""
     return any(".down_blocks." in key or ".mid_block." in key for key in keys)
 
 
 @dataclass(frozen=True)
 class Part:
-    """Where a weight comes from: a key, the third of it that is meant (0 q, 1 k, 2 v), and whether transposed."""
+    """The source of a weight: a key, a third of its tensor (0 q, 1 k, 2 v) or all, and whether to transpose it."""
 
     key: str
     third: int | None = None
@@ -200,7 +200,7 @@ def clip_key(key: str) -> str:
 
 
 class _Blocks:
-    """Which module keys each numbered block of a side holds."""
+    """The module keys of each numbered block, by side."""
 
     def __init__(self) -> None:
         self._rests: dict[str, dict[int, list[str]]] = {}
@@ -213,7 +213,7 @@ class _Blocks:
 
 
 class _Depths:
-    """How many transformer blocks each place holds."""
+    """The number of transformer blocks in each place."""
 
     def __init__(self) -> None:
         self._depths: dict[str, int] = {}

@@ -30,7 +30,7 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one tensor lies: its bytes from `start` to `end` of the file."""
+    """The place of one tensor: the bytes from `start` to `end` of the file."""
 
     dtype: str
     shape: tuple[int, ...]

@@ -54,6 +54,13 @@ def test_a_few_strangers_do_not_cost_the_lora(tiny: Checkpoint, stranger: str) -
     assert mixed.unet.deltas.keys() == alone.unet.deltas.keys()
 
 
+def test_a_scale_without_its_factors_has_no_place_either(tiny: Checkpoint) -> None:
+    state = {key: value for key, value in lora_of(tiny, 5).items() if "lora_A" in key}
+    state |= {key.replace("lora_A.weight", "alpha"): torch.tensor(1.0) for key in state}
+    with pytest.raises(BadFile, match="10 of its 10 entries"):
+        matching.patches(state, "file", 1.0, tiny.model, tiny.clip)
+
+
 @pytest.mark.parametrize(("strangers", "applied"), [(9, True), (10, False), (30, False)])
 def test_more_than_half_must_fit(tiny: Checkpoint, strangers: int, applied: bool) -> None:
     state = lora_of(tiny, 5) | {f"unet.stranger_{i}.diff": torch.ones(1) for i in range(strangers)}
