@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,12 @@ from PIL import Image
 
 ROOT = Path(fooocus_stages.__file__).parent
 WORKFLOWS = ROOT / "workflows"
+WORKER = Path(__file__).parent / "golden" / "worker"
 REGISTRY = {**NODE_CLASS_MAPPINGS, **HEADLESS_NODES}
 NAMES = [template.name for template in catalogue.TEMPLATES]
+WORKER_REQUESTS = {
+    entry["mode"]: entry["request"] for entry in json.loads((WORKER / "requests.json").read_text(encoding="utf-8"))
+}
 
 
 def read(name: str) -> Any:
@@ -110,20 +115,48 @@ def test_it_validates(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_runs_with_the_pocket_model(name: str, pocket_host: LocalHost) -> None:
-    api = read(f"api/{name}.json")
-    for node in api.values():
+def test_checkpoints_are_named_by_their_files(name: str) -> None:
+    for node in read(f"api/{name}.json").values():
         for key, value in node["inputs"].items():
             assert is_link(value) or key != "ckpt_name" or value.endswith(".safetensors")
-    results = Runner(REGISTRY).run(api)
+
+
+def other_than_the_worker_ran(template: catalogue.Template) -> bool:
+    """Whether more than styles and seed sets a workflow apart from the one that tests/parity/test_worker.py runs."""
+    ours, theirs = json.loads(json.dumps(asdict(template.request))), WORKER_REQUESTS.get(template.mode, {})
+    apart = {name for name in ours if name not in theirs or ours[name] != theirs[name]}
+    return not apart <= {"styles", "seed"} or bool(ours.get("outpaint") and not ours["options"])
+
+
+AS_THEY_ARE = [
+    "text-to-image-extreme-speed",
+    "text-to-image-styles-only",
+    *(template.name for template in catalogue.TEMPLATES if other_than_the_worker_ran(template)),
+]
+
+
+@pytest.mark.parametrize("name", AS_THEY_ARE)
+def test_it_runs_with_the_pocket_model(name: str, pocket_host: LocalHost) -> None:
+    results = Runner(REGISTRY).run(read(f"api/{name}.json"))
     (shown,) = results.ui.values()
-    count = 4 if name.endswith("four-images") else 1
-    assert len(shown["images"]) == count
-    for saved in shown["images"]:
-        with Image.open(pocket_host.folder("output") / saved["subfolder"] / saved["filename"]) as picture:
-            assert picture.size == SIZES.get(name, (128, 128))
-            seen = judge(np.asarray(picture.convert("RGB").resize((128, 128))))
-            assert (seen.colour, seen.background) == ("red", "yellow")
+    (saved,) = shown["images"]
+    check_picture(pocket_host.folder("output") / saved["subfolder"] / saved["filename"], name)
+
+
+@pytest.mark.parametrize("mode", WORKER_REQUESTS)
+def test_the_pictures_of_the_worker_show_what_the_prompt_says(mode: str) -> None:
+    (name,) = (template.name for template in catalogue.TEMPLATES if template.mode == mode)
+    paths = list((WORKER / mode).glob("*.png"))
+    assert len(paths) == (4 if name.endswith("four-images") else 1)
+    for path in paths:
+        check_picture(path, name, "orange" if mode in ("B02", "P07") else "yellow")
+
+
+def check_picture(path: Path, name: str, background: str = "yellow") -> None:
+    with Image.open(path) as picture:
+        assert picture.size == SIZES.get(name, (128, 128))
+        seen = judge(np.asarray(picture.convert("RGB").resize((128, 128))))
+        assert (seen.colour, seen.background) == ("red", background)
 
 
 @pytest.mark.usefixtures("pocket_host")
