@@ -15,11 +15,11 @@ NARROW = 100
 
 
 def structure(picture: Picture) -> NDArray[np.uint8]:
-    """The structure (H, W) of an RGB picture (H, W, 3): contrast-preserving grey, brighter where its colours were
-    moved far to keep it.
+    """The structure (H, W) of an RGB image (H, W, 3): contrast-preserving grey plus the distance by which the colours
+    were moved to preserve contrast.
 
-    OpenCV asks for BGR here; the published networks have learnt from RGB. Raises ValueError for a picture so narrow
-    that nothing is left of it in the small copy that the contrasts are measured on.
+    OpenCV expects BGR here, but the published networks were trained on RGB. Raises ValueError for an image so narrow
+    that the small copy on which contrasts are measured has no pixels.
     """
     raw = cv2.GaussianBlur(picture, (0, 0), BLUR)
     try:

@@ -27,10 +27,10 @@ OUTSIDE = (132, 133, 135)  # the published border, there in BGR
 
 
 def placement(points: Points) -> NDArray[np.float64]:
-    """The 2×3 matrix that turns, scales and moves five points (x, y) of a picture onto their places in 512×512.
+    """The 2×3 similarity matrix that maps five points (x, y) of an image onto their places in 512×512.
 
-    The points stand in the order of the picture: left eye, right eye, nose, left and right corner of the mouth. Points
-    off the line are passed over (least median of squares). Raises ValueError for points that lie in one place.
+    The points are left eye, right eye, nose, left and right corner of the mouth, as seen in the image. Outliers are
+    ignored (least median of squares). Raises ValueError for points that coincide.
     """
     found = np.asarray(points, dtype=np.float64)
     if found.shape != (len(PLACES), 2) or not np.isfinite(found).all():
@@ -42,6 +42,6 @@ def placement(points: Points) -> NDArray[np.float64]:
 
 
 def cropped(picture: Picture, points: Points) -> Picture:
-    """The face of a picture (H, W, 3) upright in 512×512, grey where it reaches outside. Raises as `placement`."""
+    """The face of an image (H, W, 3), upright in 512×512, grey outside the image. Raises as `placement`."""
     crop = cv2.warpAffine(picture, placement(points), (SIDE, SIDE), borderMode=cv2.BORDER_CONSTANT, borderValue=OUTSIDE)
     return cast(Picture, crop)

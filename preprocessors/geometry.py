@@ -15,7 +15,7 @@ ROUNDS = 256
 
 
 def as_rgb(picture: Picture) -> Picture:
-    """A grey (H, W) or (H, W, 1), RGB or RGBA picture as RGB; what is transparent is laid over white (HWC3)."""
+    """A grey (H, W) or (H, W, 1), RGB or RGBA image as RGB, composited over white (HWC3)."""
     if picture.ndim == 2:
         picture = picture[..., None]
     if picture.shape[-1] == 1:
@@ -28,22 +28,22 @@ def as_rgb(picture: Picture) -> Picture:
 
 
 def resample(picture: Picture, width: float, height: float) -> Picture:
-    """The picture, RGB or (H, W), stretched to exactly that size with Lanczos; fractions are cut off."""
+    """The image, RGB or (H, W), stretched to exactly that size with Lanczos; fractional sizes are truncated."""
     if picture.shape[:2] == (int(height), int(width)):
         return picture
     return _array(Image.fromarray(picture).resize((int(width), int(height)), Image.Resampling.LANCZOS))
 
 
 def cover(picture: Picture, width: int, height: int) -> Picture:
-    """The picture scaled until it covers width × height, its overflow cut off about the middle (resize_image 1)."""
+    """The image scaled to cover width × height and center-cropped (resize_image mode 1)."""
     scaled_width, scaled_height = _covering(picture, width, height)
     return _array(_centred(picture, scaled_width, scaled_height, width, height)[1])
 
 
 def fit(picture: Picture, width: int, height: int) -> Picture:
-    """The picture scaled until it fits into width × height, its border stretched over the rest (resize_image 2).
+    """The image scaled to fit into width × height, its border stretched over the rest (resize_image mode 2).
 
-    The bands are resized from a box without thickness on the border, which Pillow reads as a sharpened edge.
+    The bands are resized from a box of zero thickness at the border, which Pillow reads as a sharpened edge.
     """
     w, h = _fitting(picture, width, height)
     scaled, canvas, (left, top) = _centred(picture, w, h, width, height)
@@ -64,8 +64,8 @@ def size_class(height: float, width: float) -> int:
 def size_of_class(height: int, width: int, wanted: int) -> tuple[int, int]:
     """(height, width) near the given proportions whose size class is `wanted` (set_image_shape_ceil).
 
-    A size that is in the class already stays as it is; any other becomes multiples of 64, each side by itself, so that
-    proportions drift. Raises ValueError for a picture so narrow that a side would become 0.
+    A size that is already in the class is kept; any other becomes multiples of 64, each side by itself, so that
+    proportions drift. Raises ValueError for an image so narrow that a side would become 0.
     """
     h, w = height, width
     for _ in range(ROUNDS):
@@ -80,7 +80,7 @@ def size_of_class(height: int, width: int, wanted: int) -> tuple[int, int]:
 
 
 def to_size_class(picture: Picture, wanted: int) -> Picture:
-    """The picture in the size that `size_of_class` gives it. Raises ValueError as that does."""
+    """The image resampled to the size of `size_of_class`. Raises ValueError as that does."""
     height, width = size_of_class(picture.shape[0], picture.shape[1], wanted)
     return resample(picture, width, height)
 
@@ -100,7 +100,7 @@ def _fitting(picture: Picture, width: int, height: int) -> tuple[int, int]:
 def _centred(
     picture: Picture, scaled_width: int, scaled_height: int, width: int, height: int
 ) -> tuple[Image.Image, Image.Image, tuple[int, int]]:
-    """The picture scaled, a black canvas with it in the middle, and its left and top there."""
+    """The scaled image, a black canvas with it in the center, and its left and top there."""
     scaled = Image.fromarray(picture).resize((scaled_width, scaled_height), Image.Resampling.LANCZOS)
     canvas = Image.new("RGB", (width, height))
     place = (width // 2 - scaled_width // 2, height // 2 - scaled_height // 2)

@@ -1,7 +1,7 @@
-"""Filling a hole from what is round it (Fooocus modules/inpaint_worker.py: fooocus_fill), to the bit.
+"""Filling a hole from its surroundings (Fooocus modules/inpaint_worker.py: fooocus_fill), bit-identical.
 
-Sixty box blurs over the whole picture, and after each the known part put back, draw the surroundings in. Only the hole
-is ever read from a blur, so each is worked out only as far round the hole as its radius can reach.
+Sixty box blurs of the whole image, each followed by restoring the known pixels, spread the surroundings into the hole.
+Only the hole is read from a blur, so each blur is computed only within its radius of the hole.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ ONE = 1 << 24  # of Pillow's fixed point
 
 
 def fill(picture: Picture, mask: Mask) -> Picture:
-    """The picture (H, W, 3) with its hole, where the mask (H, W) is 127 or more, blurred from the edges inwards.
+    """The image (H, W, 3) with its hole, where the mask (H, W) is 127 or more, filled by blurs from the edges inwards.
 
-    What was in the hole takes part in the first blurs, as in Fooocus.
+    The hole's former content takes part in the first blurs, as in Fooocus.
     """
     hole = mask >= HOLE
     filled: Picture = picture.copy()
@@ -44,10 +44,10 @@ def fill(picture: Picture, mask: Mask) -> Picture:
 
 
 def box_blur(picture: Picture, radius: int, axis: int) -> Picture:
-    """The mean over 2·radius + 1 rows (axis 0) or columns (axis 1), the border repeated, rounded as Pillow's BoxBlur.
+    """The mean over 2·radius + 1 rows (axis 0) or columns (axis 1), borders replicated, rounded as Pillow's BoxBlur.
 
-    Pillow's fixed-point weight falls short of 1/(2·radius + 1), and the two pixels just outside the window get half of
-    what is missing each. Where that can't change the rounding, it is OpenCV's mean, rounded to the nearest.
+    Pillow's fixed-point weight is below 1/(2·radius + 1), and the two pixels just outside the window get half of the
+    difference each. Where that can't change the rounding, OpenCV's mean is used.
     """
     window = (1, 2 * radius + 1) if axis == 0 else (2 * radius + 1, 1)
     if is_plain(radius):
@@ -62,14 +62,14 @@ def box_blur(picture: Picture, radius: int, axis: int) -> Picture:
 
 
 def weights(radius: int) -> tuple[int, int]:
-    """Pillow's weight of each pixel in the window and of the two outside it, in units of 2⁻²⁴."""
+    """Pillow's weights of each pixel in the window and of the two outside it, in units of 2⁻²⁴."""
     width = 2 * radius + 1
     weight = int(np.float32(ONE) / np.float32(width))
     return weight, (ONE - width * weight) // 2
 
 
 def is_plain(radius: int) -> bool:
-    """Whether Pillow's result is the mean rounded to the nearest: its error stays below the distance to a half.
+    """True if Pillow's result is the rounded mean, because its error stays below the distance to a half.
 
     The denominator is odd, so that the nearest mean to a half is 1/(2·width) away.
     """
@@ -78,7 +78,7 @@ def is_plain(radius: int) -> bool:
 
 
 def _weighed(sums: NDArray[Any], part: Picture, radius: int, axis: int) -> Picture:
-    """Pillow's own arithmetic on the sums of the windows; it overwrites them."""
+    """Pillow's arithmetic on the sums of the windows, which are overwritten."""
     inner, outer = weights(radius)
     places = np.arange(part.shape[axis])
     before = np.take(part, np.maximum(places - radius - 1, 0), axis).astype(np.uint32)

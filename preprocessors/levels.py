@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 
 def stretched(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.uint8]:
-    """Finite values (H, W) so that their percentiles `low` and `high` become 0 and 255; cut off and truncated.
+    """Finite values (H, W) rescaled so that the percentiles `low` and `high` become 0 and 255; clipped and truncated.
 
-    Where the two are equal, what lies above becomes 255 and all else 0: a flat map is black. `values` is used up.
+    If the two are equal, higher values become 255 and all others 0: a flat map is black. `values` is overwritten.
     """
     first, last = np.percentile(values, (low, high))
     if first == last:

@@ -15,7 +15,7 @@ Area = tuple[int, int, int, int]
 LEVEL = 127  # a mask is set above it
 MARGIN = 1.15  # of the area over the mask's longer side
 SOFT_STEP, SOFT_REACH = 8, 32
-PAD = 0.3  # of a side, where the picture is continued
+PAD = 0.3  # fraction of a side by which outpainting extends an image
 
 
 def threshold(mask: Values, level: float = LEVEL) -> Mask:
@@ -25,13 +25,13 @@ def threshold(mask: Values, level: float = LEVEL) -> Mask:
 
 
 def of_picture(picture: Picture, height: int, width: int, level: float = LEVEL) -> Mask:
-    """A picture (H, W), or (H, W, 3), as a mask of that size: resampled, its channels averaged, set above the level."""
+    """An image (H, W) or (H, W, 3) as a mask of that size: resampled, channels averaged, 255 above the level."""
     resized = resample(picture, width, height)
     return threshold(resized if resized.ndim == 2 else np.mean(resized, axis=2), level)
 
 
 def erode_or_dilate(mask: Mask, amount: int) -> Mask:
-    """The mask grown by that many pixels to all sides, or shrunk when it is negative; the border holds nothing back."""
+    """The mask grown by `amount` pixels in all directions; a negative amount shrinks it, but not at the border."""
     if not amount:
         return mask
     change = cv2.dilate if amount > 0 else cv2.erode
@@ -39,7 +39,7 @@ def erode_or_dilate(mask: Mask, amount: int) -> Mask:
 
 
 def box_of(mask: Values) -> Area:
-    """Rows and columns, ends excluded, of the smallest box round all that is not 0. Raises ValueError when all is."""
+    """Rows and columns, ends excluded, of the bounding box of nonzero values. Raises ValueError without any."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         raise ValueError("the mask is empty")
@@ -47,7 +47,7 @@ def box_of(mask: Values) -> Area:
 
 
 def first_area(mask: Mask) -> Area:
-    """Rows and columns, ends excluded, of a square about the mask, cut off at the picture's borders
+    """Rows and columns, ends excluded, of a square around the mask, clipped at the image's borders
     (compute_initial_abcd). Raises ValueError for an empty mask."""
     top, bottom, left, right = box_of(mask)
     middles = (bottom - 1 + top) // 2, (right - 1 + left) // 2
@@ -57,10 +57,10 @@ def first_area(mask: Mask) -> Area:
 
 
 def area_of(mask: Mask, respective_field: float) -> Area:
-    """The part of the picture that is worked on: `first_area`, grown until it is at least that share of both sides
-    (solve_abcd). Raises ValueError for an empty mask and for a share outside 0…1."""
+    """The part of the image to work on: `first_area`, grown to at least the fraction `respective_field` of both sides
+    (solve_abcd). Raises ValueError for an empty mask and for a fraction outside 0…1."""
     if not 0 <= respective_field <= 1:
-        raise ValueError(f"respective_field is {respective_field}: choose a share of the picture from 0 to 1")
+        raise ValueError(f"respective_field is {respective_field}: choose a fraction of the image from 0 to 1")
     area = first_area(mask)
     height, width = mask.shape
     if respective_field == 1:
@@ -71,8 +71,8 @@ def area_of(mask: Mask, respective_field: float) -> Area:
 
 
 def soft(mask: Mask) -> Mask:
-    """How much of the new picture shows: 255 in the mask, 8 less with each pixel away from it, counted as a king walks
-    (morphological_open; 31 pixels out it is 8, then 0)."""
+    """Blending weights: 255 in the mask, falling by 8 per pixel of Chebyshev distance (morphological_open; 8 at a
+    distance of 31, then 0)."""
     softened = np.zeros_like(mask)
     inside = mask > LEVEL
     if not inside.any():
@@ -84,10 +84,10 @@ def soft(mask: Mask) -> Mask:
     return softened
 
 
-def pad_sizes(height: int, width: int, sides: frozenset[str], share: float = PAD, pixels: int = 0) -> Area:
-    """Rows above and below, columns left and right, that the picture grows by: a share of its own side, fractions cut
-    off, or that many pixels when it is above 0."""
-    rows, columns = (pixels or int(side * share) for side in (height, width))
+def pad_sizes(height: int, width: int, sides: frozenset[str], fraction: float = PAD, pixels: int = 0) -> Area:
+    """Rows to add at top and bottom, and columns at left and right: a `fraction` of the image's own side, rounded down,
+    or `pixels` if that is above 0."""
+    rows, columns = (pixels or int(side * fraction) for side in (height, width))
     above, below = (rows if side in sides else 0 for side in ("top", "bottom"))
     left, right = (columns if side in sides else 0 for side in ("left", "right"))
     return above, below, left, right

@@ -1,4 +1,4 @@
-"""Pictures as prompts: loading an adapter, and making a hint of a picture (Fooocus extras/ip_adapter.py)."""
+"""Image prompts: loading an adapter, and making hints from images (Fooocus extras/ip_adapter.py)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Keys = tuple[KeyValue, ...]
 
 
 def find(host: Host, adapter: str, vision: str, negative: str) -> tuple[Path, Path, Path | None]:
-    """The files of adapter, vision encoder and negative tokens; of these 'None' means none. Raises MissingFile."""
+    """Paths of adapter, vision encoder and negative tokens; 'None' means no negative tokens. Raises MissingFile."""
     kind = next((kind for kind in ADAPTER_KINDS if adapter in host.names(kind)), KIND)
     return (
         find_or_pocket(host, kind, adapter, DEFAULT_IMAGE_PROMPT),
@@ -47,9 +47,9 @@ def find(host: Host, adapter: str, vision: str, negative: str) -> tuple[Path, Pa
 
 
 def load(host: Host, adapter: str, vision: str, negative: str = DEFAULT_IP_NEGATIVE) -> ImagePromptModel:
-    """An adapter with what belongs to it. Adapters of one vision encoder share it while they live.
+    """Load an adapter with its vision encoder and negative tokens. Adapters share a vision encoder while in use.
 
-    Raises MissingFile, and BadFile for files that are damaged, of another kind, or don't belong together.
+    Raises MissingFile, and BadFile for files that are damaged, of another kind, or don't match each other.
     """
     adapter_path, vision_path, negative_path = find(host, adapter, vision, negative)
     dtype = _dtype(host)
@@ -72,12 +72,12 @@ def prompt(
     formula: str = TOGETHER,
     control: tuple[Hint, ...] = (),
 ) -> tuple[Hint, ...]:
-    """The hints so far, and one more: a picture (1 or B, H, W, 1, 3 or 4) in 0…1 that is read beside the prompt.
+    """The hints in `control` and one more: an image (1 or B, H, W, 1, 3 or 4) in 0…1 that is read beside the prompt.
 
-    Several pictures are one each for those of a latent batch. `weight` is 0…2; at 0 the picture still takes attention
-    from the text when it is read together with it. It acts while the run is before the share `stop_at` of its
-    timesteps, and not at all at 0. Raises BadValue for values out of range and for what is no picture, UnknownName for
-    another formula.
+    Several images go with one latent each of a batch. `weight` is 0…2; with the formula that joins image and text, an
+    image of weight 0 still takes attention from the text. The hint acts until the fraction `stop_at` of the timesteps;
+    0 switches it off. Raises BadValue for values out of range and for what is no image, and UnknownName for another
+    formula.
     """
     check(weight, stop_at, formula)
     arrays = prepared(image, model.vision.size)
@@ -95,30 +95,30 @@ def prompt(
 
 
 def check(weight: float, stop_at: float, formula: str) -> None:
-    """Raise BadValue for a weight outside 0…2 or a stop outside 0…1, UnknownName for a formula that is none."""
+    """Raise BadValue for a weight outside 0…2 or a stop outside 0…1, and UnknownName for another formula."""
     if not 0 <= weight <= MAX_IMAGE_PROMPT_WEIGHT:
         raise BadValue(f"weight is {weight}: choose one from 0 to {MAX_IMAGE_PROMPT_WEIGHT:g}")
     if not 0 <= stop_at <= 1:
-        raise BadValue(f"stop_at is {stop_at}: choose a share between 0 and 1")
+        raise BadValue(f"stop_at is {stop_at}: choose a fraction between 0 and 1")
     if formula not in IMAGE_PROMPT_FORMULAS:
         raise UnknownName("image prompt formula", formula, IMAGE_PROMPT_FORMULAS)
 
 
 def prepared(image: Tensor, size: int) -> list[geometry.Picture]:
-    """Each picture (B, H, W, 1, 3 or 4) as RGB, stretched to a square of that many pixels. Raises BadValue."""
+    """Images (B, H, W, 1, 3 or 4) as RGB arrays, stretched to `size` × `size` pixels. Raises BadValue."""
     return [geometry.resample(array, size, size) for array in pictures.to_arrays(image, "an image prompt")]
 
 
 def _positive(host: Host, model: ImagePromptModel, picture: geometry.Picture) -> Keys:
-    """What the positive side reads of a picture."""
+    """Keys and values of an image for the positive side."""
     pixels = pictures.from_arrays([picture]).movedim(-1, 1)
     content = sha256(picture.tobytes()).hexdigest()
     return host.keep((model.key, content), lambda: _keys(host, model, _tokens(host, model, normalised(pixels))))
 
 
 def _negative(host: Host, model: ImagePromptModel, formula: str) -> Keys:
-    """What the negative side reads: together with the text Fooocus's tokens, which pass the resampler by; apart from it
-    what an input of zeros looks like, as IP-Adapter was trained."""
+    """Keys and values for the negative side: of Fooocus's tokens, which bypass the resampler, if image and text are
+    joined; else of an input of zeros, as IP-Adapter was trained."""
     given = model.negative
     if formula == TOGETHER and given is not None:
         return host.keep((model.key, "negative"), lambda: _keys(host, model, given))
@@ -127,14 +127,14 @@ def _negative(host: Host, model: ImagePromptModel, formula: str) -> Keys:
 
 
 def _tokens(host: Host, model: ImagePromptModel, x: Tensor) -> Tensor:
-    """The adapter's tokens (1, n, D) of a normalised picture (1, 3, size, size), on the CPU."""
+    """The adapter's tokens (1, n, D) of a normalised image (1, 3, size, size), on the CPU."""
     host.check_interrupted()
     device = host.load("unet", model.vision.module)
     hidden = hidden_states(model.vision, x.to(device)).cpu()
     device = host.load("unet", model.adapter)
     tokens = model.adapter(hidden.to(device)).cpu()
     networks = [(model.vision.name, model.vision.module), (model.name, model.adapter)]
-    return require_finite(tokens, "the image prompt", networks, "choose another picture")
+    return require_finite(tokens, "the image prompt", networks, "choose another image")
 
 
 def _keys(host: Host, model: ImagePromptModel, tokens: Tensor) -> Keys:
@@ -145,7 +145,7 @@ def _keys(host: Host, model: ImagePromptModel, tokens: Tensor) -> Keys:
 
 
 def _stacked(pairs: Sequence[KeyValue]) -> KeyValue:
-    """One layer's keys and values of several pictures: (B, n, C)."""
+    """One layer's keys and values of several images: (B, n, C)."""
     keys, values = zip(*pairs, strict=True)
     return torch.cat(keys), torch.cat(values)
 
@@ -161,6 +161,6 @@ def _vision(host: Host, path: Path, dtype: torch.dtype) -> ClipVision:
 
 
 def _dtype(host: Host) -> torch.dtype:
-    """The UNet's dtype; float16 where that is one that networks are only stored in."""
+    """The UNet's dtype, or float16 if that is a dtype for storage only."""
     dtype = host.dtype("unet")
     return dtype if dtype in (torch.float32, torch.bfloat16, torch.float16) else torch.float16

@@ -1,4 +1,4 @@
-"""Inpainting: a part of a picture is cut out, filled, encoded, painted anew and put back with a soft edge.
+"""Inpainting: part of an image is cropped, filled, encoded, sampled, and pasted back with a soft edge.
 
 Fooocus modules/inpaint_worker.py: InpaintWorker; modules/async_worker.py: apply_inpaint, apply_outpaint.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,15 +25,16 @@ from ..types import LATENT_KNOWN, LATENT_MASK, InpaintRegion, Known, Latent, Sam
 from . import masks, pictures, sizes, upscale, vae
 from .pictures import Masks
 from .sampling import refiner
+from .upscale import AnyUpscaler
 
 KIND = "inpaint"
 SMALLEST_CLASS = 64  # side of the smallest size class
-FILL_ABOVE = 0.99  # the strength above which nothing of the hole is left, so that it is filled
+FILL_ABOVE = 0.99  # strength above which nothing of the hole's content is left, so that it is filled
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that an inpaint run begins with; `filled` (B, h, w, 3) is the part that was encoded."""
+    """The inputs of an inpaint run; `filled` (B, h, w, 3) is the part that was encoded."""
 
     model: Model
     latent: Latent
@@ -44,15 +44,15 @@ class Prepared:
 
 
 def with_engine(host: Host, model: Model, engine: str, at: float = 0.8, method: SwapMethod = "joint") -> Model:
-    """The model with an inpaint engine: the head and the engine's patch, at work while a latent with a mask is sampled.
+    """Attach an inpaint engine to a model: the head and a patch, applied while a latent with a mask is sampled.
 
-    Without a refiner it goes on without both after the share `at` (0…1) of the steps; 1 is never. 'None' takes an
-    engine off. Raises UnknownName, MissingFile, BadFile and BadValue.
+    A model without a refiner drops both after the fraction `at` (0…1) of the steps; 1 keeps them on. 'None' detaches
+    an engine. Raises UnknownName, MissingFile, BadFile and BadValue.
     """
     if engine not in INPAINT_PATCHES:
         raise UnknownName("inpaint engine", engine, INPAINT_PATCHES)
     if not 0 <= at <= 1:
-        raise BadValue(f"refiner_switch is {at}: choose a share of the steps between 0 and 1")
+        raise BadValue(f"refiner_switch is {at}: choose a fraction of the steps between 0 and 1")
     if engine == NO_FILE:
         return replace(model, inpaint=None)
     head, patch = find_engine(host, engine, model.home)
@@ -70,7 +70,7 @@ def crop(
     mask: Tensor | None,
     respective_field: float = 0.618,
     model: Model | None = None,
-    upscaler: Any = None,
+    upscaler: AnyUpscaler | None = None,
 ) -> InpaintRegion:
     """The part of images (B, H, W, 3) around their mask (1 or B, H, W), in the size class that the model works in.
 
@@ -85,7 +85,7 @@ def crop(
 
 
 def cut_out(
-    host: Host, images: Tensor, given: Masks, respective_field: float, model: Model | None, upscaler: Any
+    host: Host, images: Tensor, given: Masks, respective_field: float, model: Model | None, upscaler: AnyUpscaler | None
 ) -> tuple[InpaintRegion, Masks]:
     """The region of `crop`, and its mask as uint8 (1 or B, h, w)."""
     if not (given > shapes.LEVEL).any():
@@ -102,16 +102,16 @@ def cut_out(
     return InpaintRegion(images, area, soft, part, pictures.mask_from_arrays(holes)), holes
 
 
-def in_working_size(host: Host, part: Tensor, native: int, upscaler: Any) -> Tensor:
-    """Pictures resampled into the size class `native`, enlarged by the network first when theirs is smaller.
+def in_working_size(host: Host, part: Tensor, native: int, upscaler: AnyUpscaler | None) -> Tensor:
+    """Images resampled to the size class `native`, after the upscaler enlarged those below it.
 
-    Raises BadValue for very narrow ones.
+    Raises BadValue for images too narrow.
     """
     height, width = part.shape[1:3]
     if sizes.size_class(height, width) < native:
         if upscaler is None:
             host.notice(
-                f"the part to inpaint, {width}×{height} pixels, is enlarged by resampling alone: wire in an upscaler "
+                f"the part to inpaint, {width}×{height} pixels, is enlarged by resampling only: wire in an upscaler "
                 "for more detail"
             )
         else:
@@ -125,7 +125,7 @@ def in_working_size(host: Host, part: Tensor, native: int, upscaler: Any) -> Ten
 
 
 def of_smallest_class(part: Tensor) -> Tensor:
-    """Pictures of a few pixels enlarged to the area of 64×64, from where sizes in steps of 64 can grow."""
+    """Images of a few pixels enlarged to the area of 64×64, from which sizes in steps of 64 can grow."""
     height, width = part.shape[1:3]
     scale = SMALLEST_CLASS / (height * width) ** 0.5
     return sizes.resample(part, max(round(height * scale), 1), max(round(width * scale), 1))
@@ -157,10 +157,10 @@ def encode(
     initial_latent: bool = True,
     seed: int | None = 0,
 ) -> Latent:
-    """The latent of a region, to be sampled at that strength, with its mask and what is known of it.
+    """Encode a region as a latent to be sampled at `strength` (above 0, up to 1), with its mask and known latents.
 
-    `filled` (B, h, w, 3) replaces the part as it is. Without `initial_latent` it begins from nothing. The VAE is that
-    of the model which runs; with an SD 1.5 refiner that takes over, both. Raises BadValue.
+    `filled` (B, h, w, 3) replaces the region's own crop. Without `initial_latent` the samples are zeros. The VAE is
+    that of the model which runs; both are used if an SD 1.5 refiner takes over. Raises BadValue.
     """
     if not 0 < strength <= 1:
         raise BadValue(f"strength is {strength}: choose a value above 0, up to 1")
@@ -178,13 +178,13 @@ def encode(
 
 
 def paste(image: Tensor, region: InpaintRegion) -> Tensor:
-    """The new part (N, h, w, 3) back in its picture: in its area, blended by the soft mask (N, H, W, 3).
+    """Paste sampled parts (N, h, w, 3) into their images, blended by the soft mask: (N, H, W, 3).
 
-    Where the soft mask is 0 the pictures are the ones that came in, to the bit. Raises BadValue for another count.
+    Pixels where the soft mask is 0 are left bit-identical. Raises BadValue for another number of parts than images.
     """
     parts = pictures.rgb(image)
     if len(region.image) not in (1, len(parts)):
-        raise BadValue(f"there are {len(parts)} pictures to paste into {len(region.image)}: give each its own")
+        raise BadValue(f"there are {len(parts)} images to paste into {len(region.image)}: wire in one part per image")
     original = region.image.expand(len(parts), -1, -1, -1)
     top, bottom, left, right = region.area
     before = to_uint8(original).float()
@@ -196,7 +196,7 @@ def paste(image: Tensor, region: InpaintRegion) -> Tensor:
 
 
 def with_additional(text: str, additional: str) -> str:
-    """The prompt with an additional one in front, as its first and so its main line; Fooocus leaves out blank parts."""
+    """The prompt after an additional one, whose line becomes the main line; blank texts are left out, as in Fooocus."""
     return "\n".join(part for part in (additional, text) if part)
 
 
@@ -212,11 +212,14 @@ def inpaint(
     sides: Sequence[str] = (),
     erode_or_dilate: int = 0,
     invert_mask: bool = False,
-    upscaler: Any = None,
+    upscaler: AnyUpscaler | None = None,
     seed: int = 0,
 ) -> Prepared:
-    """All of it up to the sampler: the mask changed, the picture continued to `sides`, cut out, filled and encoded, and
-    the model with the mode's engine. Raises as its parts do."""
+    """Prepare an inpaint run in one of Fooocus's modes, up to the sampler.
+
+    The mask is changed, the image extended at `sides`, cropped, filled and encoded, and the mode's engine attached.
+    Raises as these steps do.
+    """
     chosen, sides = mode_of(host, mode, override, sides)
     images = pictures.rgb(image)
     area = pictures.mask_to_arrays(masks.mask_for(mask, images))
@@ -235,9 +238,9 @@ def inpaint(
 def mode_of(
     host: Host, name: str, override: InpaintMode | None, sides: Sequence[str]
 ) -> tuple[InpaintMode, Sequence[str]]:
-    """What a mode sets, and the sides that it lets a picture grow to; `override` takes its place whole.
+    """The settings of a mode and the sides at which it extends images; `override` replaces all settings.
 
-    Outpainting works at strength 1 and on the whole picture, as Fooocus's interface promises. Raises UnknownName.
+    Outpainting works at strength 1 on the whole image, as Fooocus's interface promises. Raises UnknownName.
     """
     if name not in INPAINT_MODES:
         raise UnknownName("inpaint mode", name, INPAINT_MODES)
@@ -247,6 +250,6 @@ def mode_of(
     if not sides:
         return mode, ()
     if not mode.outpaints:
-        host.notice(f"the mode {name} does not outpaint, so the picture keeps its size")
+        host.notice(f"the mode {name} does not outpaint, so the image keeps its size")
         return mode, ()
     return replace(mode, strength=1.0, respective_field=1.0), sides

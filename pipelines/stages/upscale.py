@@ -1,4 +1,4 @@
-"""Upscaling: by the super-resolution network alone, or with the picture sampled over at low strength.
+"""Upscaling: by the super-resolution network alone, or followed by sampling at low strength.
 
 Fooocus modules/upscaler.py: perform_upscale; modules/async_worker.py: apply_upscale.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -34,9 +34,24 @@ MOST_TILES_AT_ONCE = 16
 OUT_OF_MEMORY = (torch.OutOfMemoryError if hasattr(torch, "OutOfMemoryError") else torch.cuda.OutOfMemoryError,)
 
 
+class UpscaleModel(Protocol):
+    """ComfyUI's UPSCALE_MODEL: spandrel's descriptor of a network, called with tiles (T, 3, h, w) in 0…1."""
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def scale(self) -> float: ...
+
+    def __call__(self, tiles: Tensor, /) -> Tensor: ...
+
+
+AnyUpscaler: TypeAlias = Upscaler | UpscaleModel
+
+
 @dataclass(frozen=True)
 class Sampling:
-    """All that sampling a picture over takes."""
+    """What sampling the enlarged image takes."""
 
     model: Model
     vae: Vae
@@ -48,12 +63,12 @@ class Sampling:
 
 
 def find(host: Host, name: str) -> Path:
-    """The upscaler's file. Raises MissingFile."""
+    """Path of an upscaler. Raises MissingFile."""
     return find_or_pocket(host, KIND, name, DEFAULT_UPSCALER)
 
 
 def load(host: Host, name: str) -> Upscaler:
-    """The network of an upscaler file. Raises MissingFile and BadFile."""
+    """Load an upscaler. Raises MissingFile and BadFile."""
     return load_upscaler(find(host, name))
 
 
@@ -66,17 +81,17 @@ def sampling_of(
     seed: int,
     control: tuple[Hint, ...] = (),
 ) -> Sampling | None:
-    """What sampling takes, when all of it is there."""
+    """The inputs of sampling, or None if one is missing."""
     if model is None or autoencoder is None or positive is None or negative is None or settings is None:
         return None
     return Sampling(model, autoencoder, positive, negative, settings, seed, control)
 
 
-def enlarge(host: Host, upscaler: Upscaler | Any, image: Tensor, factor: float = 0.0) -> Tensor:
-    """Pictures (B, H, W, 1, 3 or 4) in 0…1 as the network enlarges them: (B, k·H, k·W, 3), float32 on the CPU.
+def enlarge(host: Host, upscaler: AnyUpscaler, image: Tensor, factor: float = 0.0) -> Tensor:
+    """Images (B, H, W, 1, 3 or 4) enlarged by a network: (B, k·H, k·W, 3), float32 on the CPU.
 
-    A `factor` above 0 resamples them to that multiple of their own size. What is transparent is laid over white.
-    `upscaler` may also be ComfyUI's UPSCALE_MODEL. Raises BadValue for sockets that are no pictures.
+    A `factor` above 0 resamples the result to that multiple of the images' own size. Raises BadValue for what is no
+    image, and for a factor that leaves no pixel.
     """
     pixels = pictures.rgb(image, NAME)
     each = [_enlarged(host, upscaler, one) for one in pixels]
@@ -91,7 +106,7 @@ def enlarge(host: Host, upscaler: Upscaler | Any, image: Tensor, factor: float =
 
 def upscale(
     host: Host,
-    upscaler: Upscaler | Any,
+    upscaler: AnyUpscaler,
     image: Tensor,
     method: str,
     factor: float = 2.0,
@@ -99,12 +114,12 @@ def upscale(
     steps: int = 0,
     sampling: Sampling | None = None,
 ) -> tuple[Tensor, Info | None]:
-    """Pictures (B, H, W, 3) enlarged as Fooocus does, and how they were sampled; None when they were not.
+    """Images (B, H, W, 3) enlarged as Fooocus does, and how they were sampled; None if they were not.
 
-    `factor` counts with the method 'custom'. The network enlarges first; its picture is resampled to the factor, or
-    to the size that the model was trained for where that is more. Then it is sampled over at `strength` with `steps`
-    (0: the performance mode's for upscaling), all in tiles: but not with a fast method, with strength 0, or when it
-    is larger than the size class 2800. Raises BadValue and UnknownName.
+    `factor` applies to the method 'custom'. The network enlarges first; the result is resampled to the factor, or to
+    the size that the model was trained for if that is larger. It is then sampled at `strength` with `steps` (0: the
+    performance mode's steps for upscaling) and decoded in tiles, unless the method is a fast one, the strength is 0,
+    or the result is above the size class 2800. Raises BadValue and UnknownName.
     """
     native = sampling.model.native_size if sampling else SIZE_OF_SDXL
     pixels = pictures.rgb(image, NAME)
@@ -119,7 +134,7 @@ def upscale(
 
 
 def sampled_size(
-    upscaler: Upscaler | Any, image: Tensor, method: str, factor: float = 2.0, model: Model | None = None
+    upscaler: AnyUpscaler, image: Tensor, method: str, factor: float = 2.0, model: Model | None = None
 ) -> tuple[int, int]:
     """Width and height in pixels, multiples of 8, at which `upscale` samples images (B, H, W, 3).
 
@@ -131,7 +146,7 @@ def sampled_size(
 
 
 def enlarged_size(
-    upscaler: Upscaler | Any, image: Tensor, method: str, factor: float, native: int
+    upscaler: AnyUpscaler, image: Tensor, method: str, factor: float, native: int
 ) -> tuple[int, int, int]:
     """Height and width in pixels of the enlarged images (B, H, W, 3), and their size class.
 
@@ -148,7 +163,7 @@ def enlarged_size(
 
 
 def sampled_over(host: Host, what: Sampling, picture: Tensor, strength: float) -> tuple[Tensor, Info]:
-    """Pictures encoded with the VAE of the model that runs, sampled at that strength and decoded, in tiles."""
+    """Images encoded with the VAE of the model that runs, sampled at `strength` and decoded, in tiles."""
     encoder = refiner.encoding_vae(what.vae, what.model, what.settings, strength)
     latent = vae.encode(host, encoder, picture, what.seed, tiled=True)
     args = (what.model, what.positive, what.negative, latent, what.settings, what.seed)
@@ -158,12 +173,12 @@ def sampled_over(host: Host, what: Sampling, picture: Tensor, strength: float) -
 
 
 def is_sampled(method: str, strength: float) -> bool:
-    """Whether the method samples the picture over at all."""
+    """True if the method samples the enlarged image."""
     return method not in FAST_UPSCALES and strength > 0
 
 
 def factor_of(method: str, factor: float) -> float:
-    """The factor of a method; 'custom' takes the given one. Raises UnknownName, and BadValue for a factor below 1."""
+    """The factor of a method, or `factor` for 'custom'. Raises UnknownName, and BadValue for a factor outside 1…8."""
     if method not in UPSCALE_FACTORS:
         raise UnknownName("upscale method", method, UPSCALE_FACTORS)
     chosen = UPSCALE_FACTORS[method] or factor
@@ -173,13 +188,13 @@ def factor_of(method: str, factor: float) -> float:
 
 
 def upscale_steps(settings: SamplingSettings) -> int:
-    """The performance mode's steps for upscaling, unless the settings have another count than the mode's."""
+    """The performance mode's steps for upscaling, or the settings' own if they differ from the mode's."""
     mode = PERFORMANCES.get(settings.performance)
     return mode.upscale_steps if mode is not None and settings.steps == mode.steps else settings.steps
 
 
-def _enlarged(host: Host, upscaler: Upscaler | Any, picture: Tensor) -> Tensor:
-    """One picture (H, W, 3) through the network in tiles; when memory runs out, in smaller ones."""
+def _enlarged(host: Host, upscaler: AnyUpscaler, picture: Tensor) -> Tensor:
+    """One image (H, W, 3) enlarged in tiles, in smaller ones each time memory runs out."""
     module, ask, scale = _parts(upscaler)
     device = host.load("upscaler", module)
     tile = TILE
@@ -190,7 +205,7 @@ def _enlarged(host: Host, upscaler: Upscaler | Any, picture: Tensor) -> Tensor:
             tile //= 2
             if tile < SMALLEST_TILE:
                 raise BadValue(
-                    f"a picture of {picture.shape[1]}×{picture.shape[0]} pixels does not fit into memory even in tiles "
+                    f"an image of {picture.shape[1]}×{picture.shape[0]} pixels does not fit into memory even in tiles "
                     f"of {SMALLEST_TILE}: free some, or enlarge a smaller one"
                 ) from error
 
@@ -223,15 +238,15 @@ def _count(side: int, tile: int) -> int:
     return len(range(0, side, tile - OVERLAP))
 
 
-def _parts(upscaler: Upscaler | Any) -> tuple[nn.Module, Callable[[Tensor], Tensor], float]:
-    """The module, what to call, and the scale, of our network or of spandrel's descriptor of one."""
+def _parts(upscaler: AnyUpscaler) -> tuple[nn.Module, Callable[[Tensor], Tensor], float]:
+    """The module to load, the function to call with tiles, and the scale."""
     if isinstance(upscaler, Upscaler):
         return upscaler, upscaler, upscaler.scale
     return upscaler.model, upscaler, upscaler.scale
 
 
 def _tiles_at_once(module: nn.Module, device: torch.device, tile: int) -> int:
-    """How many tiles fit into the device's free memory; where that is not known, one."""
+    """Number of tiles that fit into the device's free memory; 1 if that is unknown."""
     if device.type != "cuda" or not isinstance(module, Upscaler):
         return 1
     free = torch.cuda.mem_get_info(device)[0]

@@ -1,8 +1,8 @@
-"""Pictures to latents and back (Fooocus modules/core.py: encode_vae, decode_vae)."""
+"""Images to latents and back (Fooocus modules/core.py: encode_vae, decode_vae)."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,16 +19,22 @@ CHANNELS = 4
 BYTES_PER_PIXEL = 2 * 1024  # of activations, per pixel and byte of the dtype
 
 
-def decode(host: Host, vae: Vae | Any, latent: Latent, tiled: bool = False) -> Tensor:
-    """Pictures (B, H, W, 3), 0…1, float32 on the CPU, from a latent's `samples`.
+class ForeignVae(Protocol):
+    """ComfyUI's VAE, which encodes images (B, H, W, 3) and decodes samples by itself."""
 
-    A latent that a refiner finished is decoded with the refiner's VAE, where that is another. `vae` may also be
-    ComfyUI's own, which decodes by itself. Raises BadValue for a latent of another family's VAE or shape, and BadFile
-    or BadValue when the picture is no number.
+    def encode(self, pixels: Tensor, /) -> Tensor: ...
+
+    def decode(self, samples: Tensor, /) -> Tensor: ...
+
+
+def decode(host: Host, vae: Vae | ForeignVae, latent: Latent, tiled: bool = False) -> Tensor:
+    """Images (B, H, W, 3), 0…1, float32 on the CPU, from a latent's `samples`.
+
+    A latent that a refiner finished is decoded with the refiner's VAE, if it has its own. Raises BadValue for a latent
+    of another shape or another family's VAE, and BadFile or BadValue if the result is NaN or infinity.
     """
     if not isinstance(vae, Vae):
-        decoded: Tensor = vae.decode(latent["samples"])
-        return decoded
+        return vae.decode(latent["samples"])
     samples = checked_samples(latent)
     vae = of_family(vae, latent.get(LATENT_FAMILY, vae.family))
     device = ready(host, vae, pixels=64 * samples.shape[-2] * samples.shape[-1])
@@ -37,7 +43,7 @@ def decode(host: Host, vae: Vae | Any, latent: Latent, tiled: bool = False) -> T
 
 
 def checked_samples(latent: Latent) -> Tensor:
-    """The latent's samples (B, 4, h, w). Raises BadValue for another shape, and for NaN."""
+    """The latent's samples (B, 4, h, w). Raises BadValue for another shape, NaN and infinity."""
     samples: Tensor = latent["samples"]
     if samples.ndim != 4 or samples.shape[1] != CHANNELS or not samples.numel():
         raise BadValue(
@@ -50,13 +56,12 @@ def checked_samples(latent: Latent) -> Tensor:
 
 
 def encode(
-    host: Host, vae: Vae | Any, image: Tensor, seed: int | None = 0, tiled: bool = False, whole: bool = False
+    host: Host, vae: Vae | ForeignVae, image: Tensor, seed: int | None = 0, tiled: bool = False, whole: bool = False
 ) -> Latent:
-    """A latent of pictures (B, H, W, 3 or 4), 0…1, cropped about the middle to multiples of 8, unless `whole`.
+    """The latent of images (B, H, W, 3 or 4), 0…1, center-cropped to multiples of 8 unless `whole`.
 
-    The posterior is sampled with noise of `seed`, or its mean taken with None; Fooocus takes whatever the global
-    generator holds at that moment. Raises BadValue for a picture of less than 8 pixels a side. `vae` may also be
-    ComfyUI's own.
+    The posterior is sampled with noise of `seed`; None takes its mean. (Fooocus uses the global generator in whatever
+    state it is.) Raises BadValue for images with a side below 8 pixels.
     """
     if image.ndim != 4 or image.shape[-1] < 3 or min(image.shape[1:3]) < 8 or not len(image):
         raise BadValue(f"an image to encode must be (B, H, W, 3) with sides of 8 or more, got {tuple(image.shape)}")
@@ -68,7 +73,7 @@ def encode(
 
 
 def of_family(vae: Vae, family: Family) -> Vae:
-    """The one of a VAE and its refiner's that latents of that family are of. Raises BadValue when neither is."""
+    """The VAE, or its refiner's, whose latents are of that family. Raises BadValue if neither's are."""
     for one in (vae, vae.refiner):
         if one is not None and one.family == family:
             return one
@@ -79,6 +84,6 @@ def of_family(vae: Vae, family: Family) -> Vae:
 
 
 def ready(host: Host, vae: Vae, pixels: int) -> torch.device:
-    """The autoencoder on its device, with room beside it for pictures of that many pixels."""
+    """Load the autoencoder on its device, with memory for the activations of that many pixels."""
     itemsize = next(vae.network.module.parameters()).element_size()
     return host.load("vae", vae.network.module, memory=pixels * BYTES_PER_PIXEL * itemsize)

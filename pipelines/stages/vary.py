@@ -1,4 +1,4 @@
-"""Varying: a picture in a size that the model knows, to be sampled over (Fooocus async_worker.py: apply_vary)."""
+"""Varying: an image resized for the model and encoded, to be sampled again (Fooocus async_worker.py: apply_vary)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..types import Latent, SamplingSettings
 from . import pictures, sizes, vae
 from .sampling import refiner
 
-LARGEST = 2  # times the side that the model was trained for
+LARGEST = 2  # multiple of the side that the model was trained for
 
 
 def vary(
@@ -26,11 +26,11 @@ def vary(
     strength: float = 0.5,
     seed: int = 0,
 ) -> tuple[Latent, float, int, int]:
-    """The latent of pictures (B, H, W, 3) to be sampled over, the denoise strength, and width and height in pixels.
+    """The latent of images (B, H, W, 3), the denoise strength, and width and height in pixels.
 
-    Pictures of a size class outside 1024…2048 are resampled into it (other models: their own side to twice that).
-    `strength` counts with the method 'custom'. The VAE is that of the model that will run: with an SD 1.5 refiner it
-    may be the refiner's. Raises UnknownName and BadValue.
+    Images of a size class outside 1024…2048 are resampled to its nearest end (for smaller models, from their own side
+    to twice that). `strength` applies to the method 'custom'. The VAE is that of the model that will run, which may be
+    an SD 1.5 refiner's. Raises UnknownName and BadValue.
     """
     denoise = strength_of(method, strength)
     pixels = pictures.rgb(image, "an image to vary")
@@ -44,7 +44,7 @@ def vary(
 
 
 def strength_of(method: str, strength: float) -> float:
-    """The denoise strength of a method; 'custom' takes the given one."""
+    """The denoise strength of a method, or `strength` for 'custom'. Raises UnknownName and BadValue."""
     if method not in VARY_STRENGTHS:
         raise UnknownName("vary method", method, VARY_STRENGTHS)
     chosen = VARY_STRENGTHS[method] or strength

@@ -250,7 +250,7 @@ def test_a_batch_with_a_picture_each(pocket: Pocket, host: LocalHost, model: Ima
         ({"weight": float("nan")}, "weight is nan: choose one from 0 to 2"),
         ({"weight": -0.1}, "weight is -0.1"),
         ({"weight": 2.1}, "weight is 2.1"),
-        ({"stop_at": float("nan")}, "stop_at is nan: choose a share between 0 and 1"),
+        ({"stop_at": float("nan")}, "stop_at is nan: choose a fraction between 0 and 1"),
         ({"stop_at": 1.1}, "stop_at is 1.1"),
         ({"formula": "fooocos"}, "unknown image prompt formula 'fooocos' (did you mean 'fooocus'?)"),
         ({"image": torch.zeros(4, 4, 3)}, "an image prompt must be (B, H, W, 3), got (4, 4, 3)"),

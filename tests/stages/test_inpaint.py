@@ -108,7 +108,7 @@ def test_a_batch_has_one_area_for_all_its_masks(pocket: Pocket) -> None:
         assert torch.equal(both[i : i + 1], inpaint.paste(region.crop[i : i + 1], one))
     many = inpaint.paste(torch.rand(3, 8, 8, 3), inpaint.crop(HOST, images[:1], masks[:1], 0.0, pocket.model))
     assert many.shape == (3, 64, 64, 3)
-    with pytest.raises(BadValue, match="3 pictures to paste into 2"):
+    with pytest.raises(BadValue, match=r"3 \w+ to paste into 2"):
         inpaint.paste(torch.rand(3, 8, 8, 3), region)
 
 
@@ -125,9 +125,9 @@ def test_a_small_part_is_enlarged_by_the_network(pocket: Pocket) -> None:
     host = LocalHost(device="cpu", on_notice=said.append)
     image, mask = torch.rand(1, 48, 48, 3), hole(48, 48, slice(8, 38), slice(8, 38))
     plain = inpaint.crop(host, image, mask, 0.0, pocket.model)
-    assert said == [
-        "the part to inpaint, 33×33 pixels, is enlarged by resampling alone: wire in an upscaler for more detail"
-    ]
+    (notice,) = said
+    assert "33×33 pixels" in notice
+    assert "wire in an upscaler" in notice
     network = upscale.load(HOST, "pocket")
     sharp = inpaint.crop(host, image, mask, 0.0, pocket.model, network)
     assert len(said) == 1
