@@ -75,12 +75,13 @@ class ModelSampling:
         return float(self.table[-1])
 
     def timestep(self, sigma: float) -> float:
-        """The known timestep nearest in ln σ (a whole number; the lower one when two are equally near).
+        """The known timestep nearest in ln σ, a whole number; midway between two, the one at an even place.
 
         Distances closer than TIE are equal: processors round the float32 logarithm of a σ midway to either side.
         """
         distance = (torch.tensor(sigma, dtype=torch.float32).log() - self.log_table).abs()
-        index = int((distance <= distance.min() + TIE).nonzero()[0])
+        nearest = (distance <= distance.min() + TIE).nonzero().flatten().tolist()
+        index = min(nearest, key=lambda place: place % 2)
         return float(index * self.stride + self.first)
 
     def sigmas_at(self, timesteps: Tensor) -> Tensor:

@@ -60,7 +60,12 @@ class Core:
 def add_core(build: GraphBuilder, request: TextToImage, text: Link | None = None) -> Core:
     """Checkpoint, LoRAs, settings, prompt, encoding, and the refiner if there is one; `text` replaces the prompt."""
     checkpoint = build.add(
-        "FooocusLoadCheckpoint", "Checkpoint", ckpt_name=request.checkpoint, vae_name=DEFAULT_VAE, clip_skip=2
+        "FooocusLoadCheckpoint",
+        "Checkpoint",
+        ckpt_name=request.checkpoint,
+        vae_name=DEFAULT_VAE,
+        clip_skip=2,
+        prediction="auto",
     )
     loras = add_loras(build, request.loras)
     settings = build.add(
