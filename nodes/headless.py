@@ -153,7 +153,7 @@ def find_picture(name: str) -> Path:
             if plain and (path := _spelled(start, plain)).is_file():
                 return path
     near = did_you_mean(plain, picture_names())
-    raise MissingFile(f"picture {shortened(name)} is not there{near}; it is looked for in {folder} and as a path")
+    raise MissingFile(f"image {shortened(name)} does not exist{near}; looked in {folder} and for that path")
 
 
 def _spelled(start: Path, name: str) -> Path:

@@ -64,7 +64,7 @@ def opened(path: Path, notice: Notice = ignore) -> Iterator[Image.Image]:
             with Image.open(_sound(path, notice)) as picture:
                 most = 2 * (Image.MAX_IMAGE_PIXELS or 2**27)
                 if picture.format in DRAWINGS:
-                    raise BadFile(f"{path} is a drawing ({picture.format}), not pixels; save it anew as PNG or JPEG")
+                    raise BadFile(f"{path} is a vector drawing ({picture.format}); export it as PNG or JPEG")
                 if picture.width * picture.height * getattr(picture, "n_frames", 1) > most:
                     raise BadFile(f"{path} has more than {most} pixels in all its frames; make it smaller")
                 yield picture
@@ -179,8 +179,8 @@ def _refusal(path: Path, error: Exception) -> str:
     except OSError:
         head = b"?"
     if not head:
-        return f"{path} is not a picture that can be read (the file is empty); save it anew as PNG or JPEG"
+        return f"{path} cannot be read as an image (the file is empty); export it as PNG or JPEG"
     for offset, signature, name in FORMATS_ELSEWHERE:
         if head[offset:].lower().startswith(signature.lower()):
             return f"{path} is {name}, which can't be read here: convert or export it to PNG or JPEG"
-    return f"{path} is not a picture that can be read ({error}); save it anew as PNG or JPEG"
+    return f"{path} cannot be read as an image ({error}); export it as PNG or JPEG"

@@ -380,28 +380,28 @@ ROWS = [
     ),
     Row(
         "a web page as picture",
-        "node 1 (LoadImage): a.png is not a picture that can be read (<…>); save it anew as PNG or JPEG",
+        "node 1 (LoadImage): a.png cannot be read as an image (<…>); export it as PNG or JPEG",
         (),
         wrong.picture(wrong.content(b"<html>")),
         COPY,
     ),
     Row(
         "an empty picture",
-        "node 1 (LoadImage): a.png is not a picture that can be read (<…>); save it anew as PNG or JPEG",
+        "node 1 (LoadImage): a.png cannot be read as an image (<…>); export it as PNG or JPEG",
         (),
         wrong.picture(wrong.content(b"")),
         COPY,
     ),
     Row(
         "half a jpeg",
-        "node 1 (LoadImage): a.png is not a picture that can be read (<…>); save it anew as PNG or JPEG",
+        "node 1 (LoadImage): a.png cannot be read as an image (<…>); export it as PNG or JPEG",
         (),
         wrong.picture(wrong.half(wrong.noise(), "JPEG")),
         COPY,
     ),
     Row(
         "half a png",
-        "node 1 (LoadImage): a.png is not a picture that can be read (<…>); save it anew as PNG or JPEG",
+        "node 1 (LoadImage): a.png cannot be read as an image (<…>); export it as PNG or JPEG",
         (),
         wrong.picture(wrong.half(wrong.noise(), "PNG")),
         COPY,
@@ -415,37 +415,37 @@ ROWS = [
     ),
     Row(
         "a png without its pixels",
-        "node 1 (LoadImage): a.png is not a picture that can be read (<…>); save it anew as PNG or JPEG",
+        "node 1 (LoadImage): a.png cannot be read as an image (<…>); export it as PNG or JPEG",
         (),
         wrong.picture(wrong.bomb(9000, 9000)),
         COPY,
     ),
     Row(
         "a text of 50 MB in a png",
-        "node 1 (LoadImage): a.png is not a picture that can be read (<…>); save it anew as PNG or JPEG",
+        "node 1 (LoadImage): a.png cannot be read as an image (<…>); export it as PNG or JPEG",
         (),
         wrong.picture(wrong.text_bomb),
         COPY,
     ),
     Row(
         "a drawing in PostScript",
-        "node 1 (LoadImage): a.png is a drawing (EPS), not pixels; save it anew as PNG or JPEG",
+        "node 1 (LoadImage): a.png is a vector drawing (EPS); export it as PNG or JPEG",
         (),
         wrong.picture(wrong.content(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")),
         COPY,
     ),
     Row(
         "a picture that is not there",
-        "node 1 (LoadImage): picture 'b.png' is not there (did you mean 'a.png'?); it is looked for in . and as a path",
+        "node 1 (LoadImage): image 'b.png' does not exist (did you mean 'a.png'?); looked in . and for that path",
         ("1.image=b.png",),
         graph=COPY,
     ),
     Row(
         "a picture with a long name",
-        "node 1 (LoadImage): picture 'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+        "node 1 (LoadImage): image 'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
         "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-        "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb'… is not there; it is "
-        "looked for in . and as a path",
+        "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb'… does not exist; "
+        "looked in . and for that path",
         ("1.image=" + "b" * 5000,),
         graph=COPY,
     ),

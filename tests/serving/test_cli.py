@@ -87,8 +87,11 @@ def test_a_run_as_json(folder: Path) -> None:
     [
         (["run", "nothing"], "workflow 'nothing' is neither a file nor bundled"),
         (["run", "copy.json", "--set", "Pictur.image=b.png"], "unknown node 'Pictur' (did you mean 'Picture'?)"),
-        (["run", "copy.json", "--set", "Picture.image=b.png"], "node 1 (LoadImage): picture 'b.png' is not there"),
-        (["run", "copy.json", "--set", "Picture.image=b.png", "--debug"], "node 1 (LoadImage): picture 'b.png' is not"),
+        (["run", "copy.json", "--set", "Picture.image=b.png"], "node 1 (LoadImage): image 'b.png' does not exist"),
+        (
+            ["run", "copy.json", "--set", "Picture.image=b.png", "--debug"],
+            "node 1 (LoadImage): image 'b.png' does not exist",
+        ),
         (["run", "copy.json", "--seed", "3"], "no node of the workflow has an input 'seed' to set"),
         (["run", "copy.json", "--models", "nowhere"], "folder nowhere does not exist"),
         (["run", "copy.json", "--device", "tpu"], "--device 'tpu' is not a device"),
@@ -109,14 +112,14 @@ def test_what_a_user_can_mend_is_one_line(folder: Path, arguments: list[str], me
 def test_an_error_as_json(folder: Path) -> None:
     result = cli(folder, "run", "copy.json", "--json", "--set", "1.image=b.png")
     assert result.returncode == 2
-    assert json.loads(result.stdout)["error"].startswith("node 1 (LoadImage): picture 'b.png' is not there")
+    assert json.loads(result.stdout)["error"].startswith("node 1 (LoadImage): image 'b.png' does not exist")
 
 
 def test_a_broken_picture_fails_with_its_node(folder: Path) -> None:
     (folder / "a.png").write_bytes(b"no picture")
     result = cli(folder, "run", "copy.json")
     assert result.returncode == 2
-    assert "error: node 1 (LoadImage): a.png is not a picture that can be read" in result.stderr
+    assert "error: node 1 (LoadImage): a.png cannot be read as an image" in result.stderr
 
 
 def test_a_node_of_another_pack_is_named(folder: Path) -> None:

@@ -94,7 +94,7 @@ def test_where_a_picture_is_looked_for(folder: Path) -> None:
     assert LoadImage.INPUT_TYPES()["required"]["image"][0] == ["a.png"]
     with pytest.raises(MissingFile) as caught:
         find_picture("aa.png")
-    sentence = f"picture 'aa.png' is not there (did you mean 'a.png'?); it is looked for in {folder} and as a path"
+    sentence = f"image 'aa.png' does not exist (did you mean 'a.png'?); looked in {folder} and for that path"
     assert str(caught.value) == LoadImage.VALIDATE_INPUTS("aa.png") == sentence
 
 
@@ -103,14 +103,14 @@ def test_where_a_picture_is_looked_for(folder: Path) -> None:
 )
 def test_what_is_no_picture_is_told(folder: Path, content: bytes) -> None:
     (folder / "a.png").write_bytes(content)
-    with pytest.raises(BadFile, match=r"a\.png is not a picture that can be read"):
+    with pytest.raises(BadFile, match=r"a\.png cannot be read as an image"):
         load("a.png")
 
 
 def test_a_truncated_picture_is_told(folder: Path) -> None:
     Image.effect_noise((64, 64), 50).save(folder / "a.png")
     (folder / "a.png").write_bytes((folder / "a.png").read_bytes()[:900])
-    with pytest.raises(BadFile, match="can be read"):
+    with pytest.raises(BadFile, match="cannot be read"):
         load("a.png")
 
 

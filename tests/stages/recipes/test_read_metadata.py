@@ -305,9 +305,9 @@ def plain_png() -> bytes:
 
 BAD_FILES = {
     "no metadata": (plain_png(), "does not say how it was made"),
-    "not a picture": (b"hello", "not a picture that can be read"),
+    "not a picture": (b"hello", "cannot be read as an image"),
     "empty": (b"", "the file is empty"),
-    "only a head": (plain_png()[:20], "not a picture that can be read"),
+    "only a head": (plain_png()[:20], "cannot be read as an image"),
     "a text that unpacks to 100 MB": (text_bomb(), "does not say how it was made"),
     "a text as long as a book": (
         png_with(chunk(b"tEXt", b"parameters\0" + b"x" * (2**20 + 1))), "does not say how it was made"
