@@ -84,6 +84,14 @@ class FooocusSamplingSettings(Node):
                 "Spacing of the noise levels. lcm, tcd and edm_playground_v2.5 also change how the model's output is "
                 "interpreted.",
             ),
+            Input(
+                "as_fooocus",
+                Boolean(),
+                "Sample the schedulers turbo and align_your_steps as normal. Fooocus lists both but samples them that "
+                "way, so turn this on to reproduce its images.",
+                optional=True,
+                advanced=True,
+            ),
         ),
         outputs=(Output("settings", sockets.SETTINGS, "The settings, for the performance node."),),
     )
@@ -98,6 +106,7 @@ class FooocusSamplingSettings(Node):
         adm_end: float,
         sampler: str,
         scheduler: str,
+        as_fooocus: bool = False,
     ) -> tuple[SamplingSettings]:
         return (
             SamplingSettings(
@@ -109,6 +118,7 @@ class FooocusSamplingSettings(Node):
                 adm_end=adm_end,
                 sampler=sampler,
                 scheduler=scheduler,
+                as_fooocus=as_fooocus,
             ),
         )
 

@@ -51,7 +51,10 @@ class Prompt:
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """How the sampler runs. ADM scales act on the picture size told to the UNet while t > 999·(1 − adm_end)."""
+    """Sampling settings. The ADM factors scale the image size that SDXL is conditioned on while t > 999·(1 − adm_end).
+
+    `as_fooocus` samples the schedulers `turbo` and `align_your_steps` as `normal`, as Fooocus does.
+    """
 
     performance: str = "Speed"
     steps: int = 30
@@ -63,6 +66,7 @@ class SamplingSettings:
     adm_positive: float = 1.5
     adm_negative: float = 0.8
     adm_end: float = 0.3
+    as_fooocus: bool = False
 
 
 @dataclass(frozen=True)

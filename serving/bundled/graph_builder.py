@@ -79,6 +79,7 @@ def add_core(build: GraphBuilder, request: TextToImage, text: Link | None = None
         adm_end=0.3,
         sampler="dpmpp_2m_sde_gpu",
         scheduler="karras",
+        as_fooocus=False,
     )
     mode = build.add(
         "FooocusPerformance",

@@ -26,6 +26,7 @@ def picture_info(host: Host, images: Any, info: Info | None) -> PictureInfo | No
         "adaptive_cfg": settings.adaptive_cfg,
         "sampler": settings.sampler,
         "scheduler": settings.scheduler,
+        "as_fooocus": settings.as_fooocus,
         "base_model": model.name or None,
         "loras": model.loras,
         "freeu": model.freeu,

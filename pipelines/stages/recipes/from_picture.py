@@ -17,6 +17,8 @@ from .read_metadata import Reading, read_picture
 from .recipe import DEFAULT_SIZE, MODELS_OWN_VAE, Recipe, host_file, is_mode_lora
 from .write_metadata import PictureInfo
 
+FOOOCUS_ITSELF = "Fooocus v"  # how the version begins in an image that Fooocus wrote
+
 
 def reading_of(host: Host, path: Path) -> Reading:
     """Read how the image in a file was made, with one notice for what had to be left out. Raises BadFile."""
@@ -101,6 +103,7 @@ def _settings(host: Host, info: PictureInfo, performance: str) -> SamplingSettin
         adm_positive=adm[0],
         adm_negative=adm[1],
         adm_end=adm[2],
+        as_fooocus=info.as_fooocus or info.version.startswith(FOOOCUS_ITSELF),
     )
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 KEYS = {
     "Steps": "steps", "Seed": "seed", "Size": "resolution", "CFG scale": "guidance_scale", "Sharpness": "sharpness",
     "ADM Guidance": "adm_guidance", "Model": "base_model", "Model hash": "base_model_hash",
-    "Performance": "performance", "Scheduler": "scheduler", "VAE": "vae", "Raw prompt": "prompt",
+    "Performance": "performance", "Scheduler": "scheduler", "Scheduler As Fooocus": "as_fooocus",
+    "VAE": "vae", "Raw prompt": "prompt",
     "Raw negative prompt": "negative_prompt", "Refiner": "refiner_model", "Refiner switch at": "refiner_switch",
     "Adaptive CFG": "adaptive_cfg", "Clip skip": "clip_skip", "Overwrite Switch": "overwrite_switch",
     "Refiner Swap Method": "refiner_swap_method", "FreeU": "freeu", "Version": "version", "User": "created_by",

@@ -32,6 +32,14 @@ def text(value: Any) -> str:
     return value
 
 
+def switch(value: Any) -> bool:
+    """True or False, also from a text."""
+    found = {"true": True, "false": False}.get(str(value).strip().casefold())
+    if found is None:
+        raise ValueError("True or False")
+    return found
+
+
 def number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], float]:
     """Reads a finite number from `low` to `high`, also from a text."""
 

@@ -217,6 +217,7 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "clip_skip": literals.whole(1, 12),
     "sampler": literals.text,
     "scheduler": literals.text,
+    "as_fooocus": literals.switch,
     "vae": literals.text,
     "seed": literals.whole(0, MAX_SEED),
     "freeu": lambda value: FreeU(*literals.numbers(4)(value)),

@@ -54,6 +54,7 @@ class PictureInfo:
     clip_skip: int = 1
     sampler: str | None = None
     scheduler: str | None = None
+    as_fooocus: bool = False
     vae: str | None = None
     seed: int | None = None
     freeu: FreeU | None = None
@@ -98,6 +99,7 @@ def rows(info: PictureInfo, scheme: str = "fooocus") -> list[Row]:
         ("CLIP Skip", "clip_skip", info.clip_skip if info.clip_skip > 1 else None),
         ("Sampler", "sampler", info.sampler),
         ("Scheduler", "scheduler", info.scheduler),
+        ("Scheduler As Fooocus", "as_fooocus", info.as_fooocus or None),
         ("VAE", "vae", info.vae),
         ("Seed", "seed", _text(info.seed)),
         ("FreeU", "freeu", _text(freeu)),
@@ -148,6 +150,7 @@ def a1111_text(info: PictureInfo, hash_of: HashOf) -> str:
         "Model hash": model and hash_of("checkpoints", model),
         "Performance": info.performance,
         "Scheduler": info.scheduler,
+        "Scheduler As Fooocus": known.get("as_fooocus"),
         "VAE": info.vae and _stem(info.vae),
         "Raw prompt": info.prompt,
         "Raw negative prompt": info.negative_prompt,

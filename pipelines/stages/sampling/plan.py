@@ -80,7 +80,9 @@ def schedule(model: Model, settings: SamplingSettings, denoise: float = 1.0) -> 
         raise BadValue(f"denoise is {denoise}: choose a value above 0, up to 1")
     if settings.steps < 1:
         raise BadValue(f"steps is {settings.steps}: choose 1 or more")
-    generator, sampling = sigmas.effective(settings.scheduler, model.prediction, zero_snr=model.zero_snr)
+    generator, sampling = sigmas.effective(
+        settings.scheduler, model.prediction, settings.as_fooocus, zero_snr=model.zero_snr
+    )
     discards = samplers.SAMPLERS[settings.sampler].discards
     return sigmas.schedule(generator, sampling, settings.steps, denoise, discards, sdxl=model.family != "sd15")
 

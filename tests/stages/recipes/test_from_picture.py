@@ -127,6 +127,17 @@ def test_texts(host: LocalHost, told: list[str], about: dict[str, Any], text: st
     assert (recipe.text, recipe.negative, len(told)) == (text, negative, notices)
 
 
+@pytest.mark.parametrize(
+    ("about", "expected"),
+    [({"version": "Fooocus v2.5.5"}, True), ({"as_fooocus": True}, True), ({}, False), ({"version": "v1.9.4"}, False)],
+)
+def test_schedules_are_sampled_as_by_the_program_that_wrote_them(
+    host: LocalHost, about: dict[str, Any], expected: bool
+) -> None:
+    recipe = of_info(host, PictureInfo(prompt="a fox", scheduler="turbo", **about))
+    assert recipe.settings.as_fooocus is expected
+
+
 def test_outputs() -> None:
     listed = outputs(Recipe(width=832, height=1216, styles=("A", "B"), freeu=FreeU(1.1, 1.2, 0.9, 0.8)))
     assert (listed[2], listed[7:10]) == ("A, B", ("832×1216", 832, 1216))

@@ -109,6 +109,13 @@ def test_the_text_comes_back_with_its_styles_in_order(text: str, negative: str, 
     assert read == replace(info, **same)
 
 
+@pytest.mark.parametrize(("write", "read"), [(fooocus_text, info_in_json), (a1111_text, info_in_text)])
+def test_a_schedule_as_fooocus_comes_back(write: Callable[..., str], read: Callable[[str], PictureInfo]) -> None:
+    info = replace(FULL, scheduler="turbo", as_fooocus=True)
+    assert read(write(info, hash_of)).as_fooocus
+    assert not read(write(replace(info, as_fooocus=False), hash_of)).as_fooocus
+
+
 def test_styles_that_are_not_known_are_not_guessed() -> None:
     info = composed("a fox", "", ("Stages Ink Wash",))
     assert info_in_text(a1111_text(info, hash_of), Styles()).styles is None
