@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .names import meant, nearest
+from .names import nearest
 
 
 class UserError(Exception):
@@ -42,12 +42,3 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """' (did you mean …?)' for the nearest known names; '' when none is near or the only one near looks the same."""
     near = nearest(name, known)
     return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""
-
-
-def chosen(what: str, name: str, choices: Iterable[str], hint: str = "") -> str:
-    """The choice that `name` spells in any letter case; raises UnknownName."""
-    listed = list(choices)
-    found = meant(name, listed)
-    if found is None:
-        raise UnknownName(what, name, listed, hint)
-    return found

@@ -10,7 +10,7 @@ import pytest
 import torch
 from fooocus_stages.nodes.comfy import use_host
 from fooocus_stages.pipelines.host import POCKET, LocalHost
-from fooocus_stages.pipelines.models.hints.ip_adapter import ImageAdapter, published_state
+from fooocus_stages.pipelines.models.hints.ip_adapter import ImageAdapter
 from fooocus_stages.pipelines.models.weights import key_names
 from fooocus_stages.pipelines.settings import (
     DEFAULT_CLIP_VISION,
@@ -20,6 +20,7 @@ from fooocus_stages.pipelines.settings import (
     INPAINT_PATCHES,
 )
 from fooocus_stages.pipelines.text.tokenizer import BYTE_SYMBOLS, END, START
+from fooocus_stages.pocket.training.published_names import adapter_state_published
 from hypothesis import settings
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -105,7 +106,7 @@ def _write_image_prompt(models: Path, widths: Sequence[int]) -> None:
         (models / kind).mkdir(parents=True, exist_ok=True)
     adapter = ImageAdapter(sizes, widths)
     adapter.resampler.latents.data.normal_()
-    torch.save(published_state(adapter), models / "controlnet" / DEFAULT_IMAGE_PROMPT)
+    torch.save(adapter_state_published(adapter), models / "controlnet" / DEFAULT_IMAGE_PROMPT)
     save_file(CLIPVisionModelWithProjection(config).state_dict(), models / "clip_vision" / DEFAULT_CLIP_VISION)
     save_file({"data": torch.randn(1, 4, 32)}, models / "controlnet" / DEFAULT_IP_NEGATIVE)
 

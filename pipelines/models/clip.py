@@ -100,11 +100,6 @@ def final_norm(clip: Clip) -> nn.LayerNorm:
     return cast(nn.LayerNorm, next(module for name, module in modules if name.endswith("final_layer_norm")))
 
 
-def encode_text(clip: Clip, text: str, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Hidden states (1, 77·n, D) and pooled vector (1, P) of one text; see `encode_texts`."""
-    return encode_texts(clip, [text], 1, device)
-
-
 def encoder_name(encoder: TextEncoder) -> str:
     """By which key embedding files know an encoder: 'clip_l' or 'clip_g'."""
     return "clip_g" if encoder.pooled else "clip_l"

@@ -56,11 +56,6 @@ class Model:
     switch: RefinerSwitch | None = None
     inpaint: InpaintEngine | None = None
 
-    @property
-    def latent_scale(self) -> float:
-        """Factor from raw VAE latents to the UNet's latents."""
-        return 0.18215 if self.family == "sd15" else 0.13025
-
 
 @dataclass(frozen=True)
 class TextEncoder:

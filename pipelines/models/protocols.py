@@ -125,10 +125,10 @@ class UpscaleModel(Protocol):
         ...
 
     @property
-    def scale(self) -> int:
+    def scale(self) -> float:
         """The enlargement factor."""
         ...
 
-    def __call__(self, pixels: Tensor, /) -> Tensor:
-        """Enlarge images (B, 3, H, W) in 0…1 to (B, 3, scale·H, scale·W)."""
+    def __call__(self, tiles: Tensor, /) -> Tensor:
+        """Enlarge tiles (T, 3, h, w) in 0…1 to (T, 3, scale·h, scale·w)."""
         ...

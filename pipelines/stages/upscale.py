@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from ..functional.latents import CELL
 from ..functional.tiles import tiled_scale
 from ..host import Host
 from ..models.handles import Hint, Info, Model, Vae
+from ..models.protocols import UpscaleModel
 from ..models.upscaler import Upscaler, bytes_per_cell, load_upscaler
 from ..settings import DEFAULT_UPSCALER, FAST_UPSCALES, PERFORMANCES, SIZE_OF_SDXL, UPSCALE_FACTORS
 from ..types import Conditioning, SamplingSettings
@@ -32,18 +33,6 @@ STRENGTH = 0.382
 LARGEST_SAMPLED = 2800  # the size class above which a picture is not sampled over, for a network of 1024
 MOST_TILES_AT_ONCE = 16
 OUT_OF_MEMORY = (torch.OutOfMemoryError if hasattr(torch, "OutOfMemoryError") else torch.cuda.OutOfMemoryError,)
-
-
-class UpscaleModel(Protocol):
-    """ComfyUI's UPSCALE_MODEL: spandrel's descriptor of a network, called with tiles (T, 3, h, w) in 0…1."""
-
-    @property
-    def model(self) -> nn.Module: ...
-
-    @property
-    def scale(self) -> float: ...
-
-    def __call__(self, tiles: Tensor, /) -> Tensor: ...
 
 
 AnyUpscaler: TypeAlias = Upscaler | UpscaleModel

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
@@ -11,6 +9,7 @@ from ..errors import BadValue
 from ..host import Host
 from ..models import vae as vaes
 from ..models.handles import Vae
+from ..models.protocols import ImageVae
 from ..models.weights.soundness import require_finite
 from ..types import LATENT_FAMILY, Family, Latent
 from . import pictures
@@ -19,15 +18,7 @@ CHANNELS = 4
 BYTES_PER_PIXEL = 2 * 1024  # of activations, per pixel and byte of the dtype
 
 
-class ForeignVae(Protocol):
-    """ComfyUI's VAE, which encodes images (B, H, W, 3) and decodes samples by itself."""
-
-    def encode(self, pixels: Tensor, /) -> Tensor: ...
-
-    def decode(self, samples: Tensor, /) -> Tensor: ...
-
-
-def decode(host: Host, vae: Vae | ForeignVae, latent: Latent, tiled: bool = False) -> Tensor:
+def decode(host: Host, vae: Vae | ImageVae, latent: Latent, tiled: bool = False) -> Tensor:
     """Images (B, H, W, 3), 0…1, float32 on the CPU, from a latent's `samples`.
 
     A latent that a refiner finished is decoded with the refiner's VAE, if it has its own. Raises BadValue for a latent
@@ -56,7 +47,7 @@ def checked_samples(latent: Latent) -> Tensor:
 
 
 def encode(
-    host: Host, vae: Vae | ForeignVae, image: Tensor, seed: int | None = 0, tiled: bool = False, whole: bool = False
+    host: Host, vae: Vae | ImageVae, image: Tensor, seed: int | None = 0, tiled: bool = False, whole: bool = False
 ) -> Latent:
     """The latent of images (B, H, W, 3 or 4), 0…1, center-cropped to multiples of 8 unless `whole`.
 

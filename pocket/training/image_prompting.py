@@ -23,12 +23,13 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from ...pipelines.functional.image_attention import ImagePrompts, LayerImages, weighted
 from ...pipelines.models.hints import attention
 from ...pipelines.models.hints.clip_vision import normalised
-from ...pipelines.models.hints.ip_adapter import ImageAdapter, published_state
+from ...pipelines.models.hints.ip_adapter import ImageAdapter
 from ...preprocessors.geometry import resample
 from . import base as frozen
 from . import data, diffusion, draw, export
 from .controlling import HintDataset
 from .loop import Run, Stateful, Trainer, cosine
+from .published_names import adapter_state_published
 
 FOLDER, VISION_FOLDER = "controlnet", "clip_vision"
 ADAPTERS = ("ip-adapter-plus_sdxl_vit-h", "ip-adapter-plus-face_sdxl_vit-h")
@@ -204,7 +205,7 @@ def write(folder: Path, models: Path) -> list[Path]:
     """Write the adapter (also under the name of the one for faces), negative tokens and vision encoder, float16."""
     model = ImagePromptModel(attention.widths(frozen.open_base().unet))
     model.load_state_dict(torch.load(folder / "image-prompt.pt", map_location="cpu", weights_only=True)["model"])
-    published = published_state(model.adapter)
+    published = adapter_state_published(model.adapter)
     halves = {part: {key: _half(tensor) for key, tensor in state.items()} for part, state in published.items()}
     paths = [models / FOLDER / f"{name}.bin" for name in ADAPTERS]
     for path in paths:

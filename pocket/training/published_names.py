@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from ...pipelines.models.hints.ip_adapter import ImageAdapter
 from ...pipelines.models.weights.key_names import CLIP_LAYER, UNET, VAE, VAE_ATTENTION, clip_key, unet_to_ldm
 
 
@@ -50,6 +51,16 @@ def clip_state_to_openclip(
         elif key == "text_projection.weight":
             out[prefix + "text_projection"] = tensor.T.contiguous()
     return out
+
+
+def adapter_state_published(adapter: ImageAdapter) -> dict[str, dict[str, Tensor]]:
+    """Return an image prompt adapter's weights as a .bin file holds them: `image_proj`, and `ip_adapter` with its
+    maps numbered 1, 3, 5, …"""
+    maps: dict[str, Tensor] = {}
+    for key, tensor in adapter.state_dict().items():
+        if match := re.fullmatch(r"(to_[kv])\.(\d+)\.weight", key):
+            maps[f"{2 * int(match[2]) + 1}.{match[1]}_ip.weight"] = tensor
+    return {"image_proj": adapter.resampler.state_dict(), "ip_adapter": maps}
 
 
 def vae_to_ldm(keys: Iterable[str]) -> dict[str, str]:

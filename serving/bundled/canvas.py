@@ -1,4 +1,4 @@
-"""API graph to the canvas's own format and back: places, sizes, links, widget values, groups and a note.
+"""API graph to the canvas's own format: places, sizes, links, widget values, groups and a note.
 
 The canvas format is that of schema version 0.4: links [id, from, slot, to, slot, type], widget values by position.
 """
@@ -127,28 +127,6 @@ def to_canvas(
         "extra": {"fooocus_stages": dict(about), "ds": {"scale": 0.6, "offset": [60, 320]}},
         "version": 0.4,
     }
-
-
-def to_api(canvas: Mapping[str, Any], registry: Mapping[str, Any]) -> ApiGraph:
-    """The API form of a canvas file of ours, as the page's own export gives it."""
-    sources = {link[0]: [str(link[1]), link[2]] for link in canvas["links"]}
-    graph: ApiGraph = {}
-    for node in canvas["nodes"]:
-        if node["type"] not in registry:
-            continue
-        values = iter(node["widgets_values"])
-        inputs: dict[str, Any] = {}
-        linked = {i["name"]: i["link"] for i in node["inputs"]}
-        for name, declared in declared_inputs(registry[node["type"]]):
-            if is_widget(declared):
-                value = next(values)
-                if has_seed_control(name, declared):
-                    next(values)
-                inputs[name] = value
-            if linked.get(name) is not None:
-                inputs[name] = sources[linked[name]]
-        graph[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": node["title"]}}
-    return graph
 
 
 def in_order(graph: ApiGraph) -> list[str]:

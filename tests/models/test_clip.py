@@ -9,7 +9,7 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadValue
 from fooocus_stages.pipelines.models.checkpoint import Checkpoint
-from fooocus_stages.pipelines.models.clip import encode_text, encode_texts, reweight
+from fooocus_stages.pipelines.models.clip import encode_texts, reweight
 from fooocus_stages.pipelines.models.handles import Clip
 from torch import Tensor
 
@@ -32,7 +32,7 @@ def raw(clip: Clip, which: int, text: str) -> Any:
 
 @pytest.mark.parametrize("skip", [1, 2, 3, 4, 5, 12])
 def test_clip_skip_counts_from_the_last_layer_without_its_norm(clip: Clip, skip: int) -> None:
-    hidden, pooled = encode_text(replace(clip, skip=skip), "red cat", CPU)
+    hidden, pooled = encode_texts(replace(clip, skip=skip), ["red cat"], 1, CPU)
     outputs = [raw(clip, which, "red cat") for which in (0, 1)]
     wanted = [o.hidden_states[-skip] if skip <= LAYERS else o.last_hidden_state for o in outputs]
     assert torch.allclose(hidden, torch.cat(wanted, dim=-1), atol=1e-6)
@@ -41,7 +41,7 @@ def test_clip_skip_counts_from_the_last_layer_without_its_norm(clip: Clip, skip:
 
 def test_several_texts_are_joined_and_their_first_pooled_vectors_summed(clip: Clip) -> None:
     texts = ["red cat", "a (blue:1.4) dog " * 20, "red cat", ""]
-    alone = [encode_text(clip, text, CPU) for text in texts]
+    alone = [encode_texts(clip, [text], 1, CPU) for text in texts]
     for top_k in (1, 2, 3, 9):
         hidden, pooled = encode_texts(clip, texts, top_k, CPU)
         assert torch.allclose(hidden, torch.cat([h for h, _ in alone], dim=1), atol=1e-5)
@@ -60,9 +60,9 @@ def test_every_encoder_runs_once_however_many_the_texts(clip: Clip) -> None:
 
 
 def test_emphasis_keeps_the_mean_and_moves_away_from_nothing(clip: Clip) -> None:
-    plain, plain_pooled = encode_text(clip, "red cat", CPU)
-    empty, _ = encode_text(clip, "", CPU)
-    strong, strong_pooled = encode_text(clip, "(red:1.5) cat", CPU)
+    plain, plain_pooled = encode_texts(clip, ["red cat"], 1, CPU)
+    empty, _ = encode_texts(clip, [""], 1, CPU)
+    strong, strong_pooled = encode_texts(clip, ["(red:1.5) cat"], 1, CPU)
     torch.testing.assert_close(plain_pooled, strong_pooled)
     width = clip.encoders[0].network.module.config.hidden_size
     z, e = plain[0, :, :width].double(), empty[0, :, :width].double()

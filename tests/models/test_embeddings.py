@@ -12,7 +12,7 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadFile
 from fooocus_stages.pipelines.models.checkpoint import Checkpoint
-from fooocus_stages.pipelines.models.clip import encode_text, encode_texts, reweight
+from fooocus_stages.pipelines.models.clip import encode_texts, reweight
 from fooocus_stages.pipelines.models.embeddings import embedding_names, new_tokens, read_embedding
 from fooocus_stages.pipelines.models.handles import Clip, Embedding, TextEncoder
 from safetensors.torch import save_file
@@ -185,7 +185,7 @@ def test_as_transformers_with_a_larger_table(clip: Clip, skip: int) -> None:
 
 def test_weights_act_on_every_vector(clip: Clip) -> None:
     hidden, _ = encode_texts(clip, ["red (embedding:x:1.3)"], 1, CPU, {"x": BOTH})
-    empty, _ = encode_text(clip, "", CPU)
+    empty, _ = encode_texts(clip, [""], 1, CPU)
     z = enlarged(clip, 0, L2)(ids_of("red", 0, 1, clip=clip, pad=clip.encoders[0].pad))[0].hidden_states[-2][0]
     weights = torch.ones(77)
     weights[2:4] = 1.3
@@ -213,7 +213,7 @@ def test_from_eight_vectors_on_it_is_split(clip: Clip, count: int, first: int, s
 
 def test_a_short_one_moves_whole_into_the_next_section(clip: Clip) -> None:
     moved, _ = encode_texts(clip, ["red " * 74 + "embedding:x"], 1, CPU, {"x": BOTH})
-    first, _ = encode_text(clip, "red " * 74, CPU)
+    first, _ = encode_texts(clip, ["red " * 74], 1, CPU)
     second, _ = encode_texts(clip, ["embedding:x"], 1, CPU, {"x": BOTH})
     assert torch.allclose(moved, torch.cat([first, second], dim=1), atol=1e-5)
 
@@ -243,7 +243,7 @@ def test_commas_and_names_that_are_not_there(clip: Clip, text: str, same_as: str
 def test_without_embeddings_the_words_are_text(clip: Clip) -> None:
     plain = clip.tokenizer.sections("embedding:x", 0)
     assert [token for token, _ in plain[0]][1:12] == clip.tokenizer.ids("embedding:x")
-    assert torch.equal(encode_text(clip, "embedding:x", CPU)[0], encode_texts(clip, ["embedding:x"], 1, CPU)[0])
+    assert torch.equal(encode_texts(clip, ["embedding:x"], 1, CPU)[0], encode_texts(clip, ["embedding:x"], 1, CPU)[0])
 
 
 @pytest.mark.parametrize("text", ["red embedding:x cat", "red (embedding:x:1.4) (cat:1.2)", "embedding:x"])
@@ -258,7 +258,7 @@ def test_an_encoder_that_it_does_not_fit_reads_the_text_without_it(clip: Clip, t
 
 def test_one_that_fits_nothing_changes_nothing(clip: Clip) -> None:
     ours = encode_texts(clip, ["red (embedding:x:1.5) cat"], 1, CPU, {"x": STRANGE})
-    assert torch.equal(ours[0], encode_text(clip, "red cat", CPU)[0])
+    assert torch.equal(ours[0], encode_texts(clip, ["red cat"], 1, CPU)[0])
 
 
 def test_several_texts_and_embeddings_in_one_run(clip: Clip) -> None:
@@ -289,7 +289,7 @@ def hooks_of(encoder: TextEncoder) -> int:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_network_stays_as_it_is(clip: Clip, fails: bool) -> None:
-    plain, _ = encode_text(clip, "red cat", CPU)  # transformers puts hooks of its own at the first run
+    plain, _ = encode_texts(clip, ["red cat"], 1, CPU)  # transformers puts hooks of its own at the first run
     before = [(state_of(encoder), hooks_of(encoder)) for encoder in clip.encoders]
     if fails:
         layer = cast(Any, clip.encoders[1].network.module).text_model.final_layer_norm
@@ -302,4 +302,4 @@ def test_the_network_stays_as_it_is(clip: Clip, fails: bool) -> None:
     for encoder, (state, hooks) in zip(clip.encoders, before, strict=True):
         assert hooks_of(encoder) == hooks
         assert all(torch.equal(old, new) for old, new in zip(state, state_of(encoder), strict=True))
-    assert torch.equal(plain, encode_text(clip, "red cat", CPU)[0])
+    assert torch.equal(plain, encode_texts(clip, ["red cat"], 1, CPU)[0])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadValue
 from fooocus_stages.pipelines.host import LocalHost
-from fooocus_stages.pipelines.models.clip import encode_text
+from fooocus_stages.pipelines.models.clip import encode_texts
 from fooocus_stages.pipelines.models.interposer import convert, load_interposer
 from fooocus_stages.pipelines.stages.prompts.prompt import compose_with
 from fooocus_stages.pipelines.stages.sampling import refiner as refiners
@@ -66,7 +66,7 @@ def test_turning_latents_changes_their_axes_and_nothing_that_is_decoded(shown):
 def test_training_reads_a_prompt_as_the_refiner_gets_it(found):
     base, clip, _ = refiner.open_base()
     text = "a small dotted green star on a black background"
-    tokens, _ = encode_text(clip, text, torch.device("cpu"))
+    tokens, _ = encode_texts(clip, [text], 1, torch.device("cpu"))
     at_run_time = refiners.separated([[tokens, {}]], base, found.model)[0][0]
     torch.testing.assert_close(refiner.TextReader(clip)([[text]]), at_run_time)
 

@@ -15,11 +15,12 @@ from fooocus_stages.pipelines.errors import BadFile, BadValue, Interrupted, Miss
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.handles import Hint, ImageHint, Refiner, RefinerSwitch
 from fooocus_stages.pipelines.models.hints import attention
-from fooocus_stages.pipelines.models.hints.ip_adapter import ImageAdapter, ImagePromptModel, published_state
+from fooocus_stages.pipelines.models.hints.ip_adapter import ImageAdapter, ImagePromptModel
 from fooocus_stages.pipelines.settings import APART, DEFAULT_CLIP_VISION, DEFAULT_IMAGE_PROMPT, NO_FILE, TOGETHER
 from fooocus_stages.pipelines.stages import image_prompt
 from fooocus_stages.pipelines.stages.sampling import plan, sample
 from fooocus_stages.pipelines.types import SamplingSettings
+from fooocus_stages.pocket.training.published_names import adapter_state_published
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
@@ -269,7 +270,7 @@ def test_wrong_values_are_refused_in_a_sentence(
 
 def adapter(widths: Sequence[int], **changes: int) -> dict[str, dict[str, Tensor]]:
     sizes = {"embed": 64, "width": 64, "queries": 4, "depth": 1, "inner": 64, "hidden": 64, "out": 32}
-    return published_state(ImageAdapter(sizes | changes, widths))
+    return adapter_state_published(ImageAdapter(sizes | changes, widths))
 
 
 @pytest.mark.parametrize(

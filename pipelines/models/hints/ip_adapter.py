@@ -97,15 +97,6 @@ def load_negative(path: Path, adapter: ImageAdapter) -> Tensor:
     return tokens.float()
 
 
-def published_state(adapter: ImageAdapter) -> dict[str, dict[str, Tensor]]:
-    """An adapter's weights as a .bin file holds them: `image_proj` and `ip_adapter`, numbered 1, 3, 5, …"""
-    maps: dict[str, Tensor] = {}
-    for key, tensor in adapter.state_dict().items():
-        if match := re.fullmatch(r"(to_[kv])\.(\d+)\.weight", key):
-            maps[f"{2 * int(match[2]) + 1}.{match[1]}_ip.weight"] = tensor
-    return {"image_proj": adapter.resampler.state_dict(), "ip_adapter": maps}
-
-
 def _maps(shapes: Shapes) -> dict[str, Part]:
     """The source of each map to keys and values, in the order of their numbers; BadFile for one without the other."""
     found = {(int(match[1]), match[2]): key for key in shapes if (match := _MAP.fullmatch(key))}

@@ -64,8 +64,12 @@ class Network:
         yield self.module
 
     def restore(self) -> None:
-        """Take all patches off and free the copies of the originals."""
-        self.merge(())
+        """Put the originals back, bit for bit, and free their copies."""
+        parameters = dict(self.module.named_parameters())
+        for name, original in self._originals.items():
+            _put(parameters[name], original)
+        self._originals.clear()
+        self._merged = ()
 
     def merge(self, patches: tuple[WeightPatch, ...]) -> None:
         """Merge exactly these patches, in their order; weights whose patches stay the same are not touched.
@@ -88,10 +92,7 @@ class Network:
                 _add(weight, _steps(name, after[name]))
                 _put(parameters[name], weight.to(parameters[name].dtype, copy=True))
         except BaseException:
-            for name, original in self._originals.items():
-                _put(parameters[name], original)
-            self._originals.clear()
-            self._merged = ()
+            self.restore()
             raise
         self._merged = patches
 

@@ -10,10 +10,11 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from fooocus_stages.pipelines.functional.image_attention import ImagePrompts, LayerImages
 from fooocus_stages.pipelines.models.hints import attention
-from fooocus_stages.pipelines.models.hints.ip_adapter import ImageAdapter, published_state
+from fooocus_stages.pipelines.models.hints.ip_adapter import ImageAdapter
 from fooocus_stages.pipelines.models.protocols import Condition
 from fooocus_stages.pipelines.models.unet import UNet
 from fooocus_stages.pipelines.models.weights.merging import Network
+from fooocus_stages.pocket.training.published_names import adapter_state_published
 from torch import Tensor, nn
 
 from ..conftest import WIDTH_G, WIDTH_L, unet_of
@@ -72,7 +73,7 @@ def test_read_apart_it_is_the_ip_adapter_of_diffusers(adapter: ImageAdapter) -> 
     network: Any = unet_of(layers_per_block=2).eval().requires_grad_(False)
     x, text, hidden = torch.randn(1, 4, 8, 8), torch.randn(1, 77, CONTEXT), torch.randn(1, 5, 24)
     plain, ours = (asked(network, x, text, images) for images in (None, apart(adapter, hidden, 0.7)))
-    network._load_ip_adapter_weights([published_state(adapter)], low_cpu_mem_usage=False)
+    network._load_ip_adapter_weights([adapter_state_published(adapter)], low_cpu_mem_usage=False)
     for processor in network.attn_processors.values():
         if hasattr(processor, "scale"):
             processor.scale = [0.7]

@@ -10,8 +10,9 @@ import pytest
 import torch
 from diffusers.models.embeddings import IPAdapterPlusImageProjection
 from fooocus_stages.pipelines.errors import BadFile, MissingFile
-from fooocus_stages.pipelines.models.hints.ip_adapter import ImageAdapter, load_adapter, load_negative, published_state
+from fooocus_stages.pipelines.models.hints.ip_adapter import ImageAdapter, load_adapter, load_negative
 from fooocus_stages.pipelines.models.hints.resampler import Resampler
+from fooocus_stages.pocket.training.published_names import adapter_state_published
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -34,7 +35,11 @@ def adapter(widths: tuple[int, ...] = WIDTHS) -> ImageAdapter:
 
 def flat(made: ImageAdapter) -> State:
     """Its weights as a safetensors file holds them."""
-    return {f"{half}.{key}": tensor for half, of_it in published_state(made).items() for key, tensor in of_it.items()}
+    return {
+        f"{half}.{key}": tensor
+        for half, of_it in adapter_state_published(made).items()
+        for key, tensor in of_it.items()
+    }
 
 
 def nested(state: State) -> dict[str, State]:
