@@ -28,11 +28,11 @@ class LayerImages:
     together: KeyValue | None = None
     apart: tuple[tuple[KeyValue, float], ...] = ()
 
-    def side(self, i: int, sides: int) -> LayerImages:
-        """Return the rows of side `i` of guidance, of `sides` sides."""
+    def of_sides(self, chosen: Sequence[int], sides: int) -> LayerImages:
+        """Return the rows of the chosen sides of guidance, in their order, out of `sides` sides."""
 
         def rows(pair: KeyValue) -> KeyValue:
-            key, value = (tensor.chunk(sides)[i] for tensor in pair)
+            key, value = (torch.cat([tensor.chunk(sides)[i] for i in chosen]) for tensor in pair)
             return key, value
 
         together = None if self.together is None else rows(self.together)
@@ -46,9 +46,11 @@ class ImagePrompts:
     layers: tuple[LayerImages, ...]
     sides: int = 1
 
-    def side(self, i: int) -> ImagePrompts:
-        """Return the rows of one side."""
-        return ImagePrompts(tuple(layer.side(i, self.sides) for layer in self.layers))
+    def of_sides(self, chosen: Sequence[int]) -> ImagePrompts:
+        """Return the rows of the chosen sides, in their order; a side may be chosen several times."""
+        if list(chosen) == list(range(self.sides)):
+            return self
+        return ImagePrompts(tuple(layer.of_sides(chosen, self.sides) for layer in self.layers), len(chosen))
 
 
 def weighted(key: Tensor, value: Tensor, weight: float) -> KeyValue:

@@ -131,7 +131,7 @@ class UNet:
             return [
                 output
                 for i, condition in enumerate(conditions)
-                for output in self.predict(x, timestep, [condition], residuals, images and images.side(i))
+                for output in self.predict(x, timestep, [condition], residuals, images and images.of_sides([i]))
             ]
         inputs = self._inputs(x, timestep, conditions)
         added = _residual_arguments(residuals(inputs)) if residuals else {}

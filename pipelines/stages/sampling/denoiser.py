@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...errors import BadValue
 from ...functional import guidance, latents, sigmas
-from ...functional.adm import SizeIds, refiner_ids, size_ids
 from ...functional.model_sampling import ModelSampling
 from ...functional.stepping import Callback, Denoise
 from ...host import Host
 from ...models.handles import Hint, Model
-from ...models.protocols import Condition, DenoisingNetwork
+from ...models.protocols import DenoisingNetwork
 from ...models.unet import UNet
 from ...models.weights.merging import WeightPatch
 from ...types import Conditioning, SamplingSettings
 from . import control_hints, image_hints, preview
+from .conditioning import Reader
+from .entries import Entry, estimates, matched
 
 BYTES_PER_CELL = 8 * 1024  # of activations, per latent cell and byte of the dtype
 
@@ -72,94 +70,44 @@ def guided(
 ) -> Denoise:
     """Return `denoise(x, sigma)`: the network on both sides with their timed sizes, then Fooocus's guidance.
 
-    Guidance scale 1 runs the positive side only. Call it while `attached` is open: control-LoRAs share the network's
-    patched weights. Raises BadValue for conditioning or hints that do not fit the model.
+    Guidance scale 1 runs the positive side only. An entry with an area is predicted on its crop of x; with control
+    images or an inpaint engine, which have the size of the latents, on the whole of it. Call it while `attached` is
+    open: control-LoRAs share the network's patched weights. Raises BadValue for conditioning or hints that do not fit
+    the model.
     """
     network, sampling = network_of(model), model_sampling(model, settings)
     dtype = network.dtype
-    sides = [side_of(positive, model, "positive", sizes_of(model, settings, shape, False), shape[0], device)]
+    reader = Reader(network, sampling, model, settings, shape, device)
+    sides = [reader.entries(positive, "positive")]
     if not guidance.without_negative(settings.cfg):
-        sides += [side_of(negative, model, "negative", sizes_of(model, settings, shape, True), shape[0], device)]
+        sides = matched([*sides, reader.entries(negative, "negative")])
     controls = control_hints.attach(network, model.name, hints, sampling, shape)
     prompts_at = image_hints.prompts_by_progress(network, model.name, hints, len(sides), shape[0], device)
+    sees_whole = bool(controls) or model.inpaint is not None
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
         host.check_interrupted()
         t = sampling.timestep(sigma)
         p = guidance.progress(t, dtype)
-        outputs = network.predict(
-            sampling.scaled_input(x, sigma),
-            t,
-            [side.at(t, settings.adm_end) for side in sides],
-            control_hints.residuals_at(sigma, controls),
-            prompts_at(p),
-        )
-        estimates = [sampling.denoised(x, output, sigma) for output in outputs]
-        unconditional = estimates[1] if len(estimates) > 1 else None
+        images = prompts_at(p)
+
+        def evaluate(x: Tensor, entries: Sequence[tuple[int, Entry]]) -> list[Tensor]:
+            outputs = network.predict(
+                sampling.scaled_input(x, sigma),
+                t,
+                [entry.at(t, settings.adm_end) for _, entry in entries],
+                control_hints.residuals_at(sigma, controls),
+                images and images.of_sides([side for side, _ in entries]),
+            )
+            return [sampling.denoised(x, output, sigma) for output in outputs]
+
+        predictions = estimates(sides, x, sigma, evaluate, sees_whole)
+        unconditional = predictions[1] if len(predictions) > 1 else None
         return guidance.combine(
-            x, estimates[0], unconditional, settings.cfg, settings.sharpness, settings.adaptive_cfg, p
+            x, predictions[0], unconditional, settings.cfg, settings.sharpness, settings.adaptive_cfg, p
         )
 
     return denoise
-
-
-def sizes_of(model: Model, settings: SamplingSettings, shape: torch.Size, negative: bool) -> SizeIds:
-    """Size ids for latents of `shape`: scaled sizes for SDXL, size and aesthetic score for its refiner."""
-    height, width = shape[-2] * latents.CELL, shape[-1] * latents.CELL
-    if model.family == "sdxl-refiner":
-        ids = refiner_ids(width, height, negative)
-        return SizeIds(ids, ids)
-    return size_ids(width, height, settings.adm_negative if negative else settings.adm_positive)
-
-
-@dataclass(frozen=True)
-class Side:
-    """One side of guidance: tokens (B, n, D), pooled text (B, P), and the size ids over the run."""
-
-    tokens: Tensor
-    pooled: Tensor | None
-    sizes: SizeIds
-
-    def at(self, timestep: float, adm_end: float) -> Condition:
-        """Return the condition for a timestep."""
-        return Condition(self.tokens, self.pooled, self.sizes.at(timestep, adm_end))
-
-
-def side_of(
-    conditioning: Conditioning, model: Model, name: str, sizes: SizeIds, batch: int, device: torch.device
-) -> Side:
-    """Convert ComfyUI conditioning, called `name`, to one side of guidance. Raises BadValue when it does not fit."""
-    tokens, extra = only_part(conditioning, name)
-    pooled, network = extra.get("pooled_output"), network_of(model)
-    if tokens.shape[-1] != network.token_width:
-        raise BadValue(
-            f"the {name} conditioning is {tokens.shape[-1]} wide and {model.name or 'the model'} takes "
-            f"{network.token_width}: encode the prompt with the text encoders of the same checkpoint"
-        )
-    if pooled is None and network.takes_sizes:
-        raise BadValue(f"the {name} conditioning has no pooled output: encode the prompt with Fooocus Encode Prompt")
-    pooled = None if pooled is None else expanded(pooled, batch, name).to(device)
-    return Side(expanded(tokens, batch, name).to(device), pooled, sizes)
-
-
-def only_part(conditioning: Conditioning, name: str) -> tuple[Tensor, dict[str, Any]]:
-    """Return the tokens (B, n, D) and the options of conditioning with one part. Raises BadValue for other counts."""
-    if len(conditioning) != 1:
-        raise BadValue(
-            f"the {name} conditioning has {len(conditioning)} parts and Fooocus's sampler takes one: connect an encode "
-            "node directly"
-        )
-    tokens, extra = conditioning[0]
-    return tokens, extra
-
-
-def expanded(values: Tensor, batch: int, name: str) -> Tensor:
-    """Expand one row to the batch, or return one row for each latent. Raises BadValue for other counts."""
-    if len(values) not in (1, batch):
-        raise BadValue(
-            f"the {name} conditioning has {len(values)} rows and the latent has {batch}: give one, or one for each"
-        )
-    return values.expand(batch, *values.shape[1:])
 
 
 def step_callback(host: Host, model: Model, first: int = 0, total: int = 0) -> Callback:

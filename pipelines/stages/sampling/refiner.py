@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor
 from torch.nn.functional import layer_norm
@@ -124,15 +124,18 @@ def refiner_conditioning(conditioning: Conditioning, model: Model, refiner: Mode
     """Convert the model's conditioning to the refiner's (Fooocus clip_separate_inner).
 
     SDXL's own refiner takes the last channels of the tokens, those of CLIP-G. SD 1.5 takes the first ones, those of
-    CLIP-L, through its final norm, and no pooled output. Another SDXL model takes all of them. Other options are
-    dropped.
+    CLIP-L, through its final norm, and no pooled output. Another SDXL model takes all of them. Areas, masks, ranges and
+    sizes of the entries stay.
     """
-    tokens, extra = denoiser.only_part(conditioning, "base")
     width = denoiser.network_of(refiner).token_width
     if refiner.family == "sd15":
-        return [[_normed(tokens[..., :width], model), {}]]
-    kept = {"pooled_output": extra["pooled_output"]} if "pooled_output" in extra else {}
-    return [[tokens[..., -width:], kept]]
+        return [[_normed(tokens[..., :width], model), without_pooled(extra)] for tokens, extra in conditioning]
+    return [[tokens[..., -width:], extra] for tokens, extra in conditioning]
+
+
+def without_pooled(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of an entry without the pooled output."""
+    return {key: value for key, value in options.items() if key != "pooled_output"}
 
 
 def interposer(host: Host, model: Model) -> Interposer | None:
