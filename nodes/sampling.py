@@ -241,6 +241,14 @@ class FooocusSampler(Node):
             Input("denoise", DENOISE, "Denoise strength: how much of the starting latent is replaced."),
             Input("sigmas", "SIGMAS", "Noise levels to use instead of the settings'.", optional=True),
             Input("control", sockets.CONTROL, "Chain of control images and image prompts.", optional=True),
+            Input(
+                "add_noise",
+                Boolean(default=True),
+                "Add noise to the latent before sampling. Turn it off for the second of two samplers that share a "
+                "split schedule, where the latent is still noisy.",
+                optional=True,
+                advanced=True,
+            ),
         ),
         outputs=(
             Output("latent", "LATENT", "The sampled latent, for the VAE decoder."),
@@ -259,9 +267,10 @@ class FooocusSampler(Node):
         denoise: float,
         sigmas: Tensor | None = None,
         control: tuple[Hint, ...] = (),
+        add_noise: bool = True,
     ) -> tuple[Latent, Info]:
         latent = stages.sample.sample(
-            current_host(), model, positive, negative, latent, settings, seed, denoise, sigmas, control
+            current_host(), model, positive, negative, latent, settings, seed, denoise, sigmas, control, add_noise
         )
         return latent, stages.sample.sampling_info(model, positive, latent, settings, seed)
 

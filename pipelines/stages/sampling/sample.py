@@ -30,10 +30,11 @@ from ...types import (
     Latent,
     SamplingSettings,
 )
-from . import denoiser, known_region, plan
+from . import conditioning, denoiser, known_region, plan
 from . import refiner as refiners
 
 ADVICE = "check the conditioning, or lower guidance_scale, sharpness or the weights of the LoRAs"
+FEWEST_LEVELS = 2
 REFINER_SIGMAS = 1.4  # factor on the schedule when the refiner starts from noise of its own
 
 
@@ -48,23 +49,29 @@ def sample(
     denoise: float = 1.0,
     sigmas: Tensor | None = None,
     control: tuple[Hint, ...] = (),
+    add_noise: bool = True,
 ) -> Latent:
     """Sample a latent (`samples` (B, 4, h, w), unscaled; zeros to start from noise alone) and return a new one.
 
     Each image of a batch has its own seed, counting up, and gets the result that it would get alone. `sigmas` replaces
     the schedule of the settings. A model with a refiner hands over to it; the hints of `control` end there. Where the
-    latent's `noise_mask` is 0 it is kept; a model with an inpaint engine requires a mask. Raises BadValue for inputs
-    that do not fit the model or are out of range, and BadFile or BadValue when the result is not finite.
+    latent's `noise_mask` is 0 it is kept; a model with an inpaint engine requires a mask. Without `add_noise` the
+    latent is taken as already noisy at the first level, as an earlier sampler leaves it whose `sigmas` end above 0.
+    Raises BadValue for inputs that do not fit the model or are out of range, and BadFile or BadValue when the result is
+    not finite.
     """
     model = refiners.in_effect(model, settings)
     levels = plan.schedule(model, settings, denoise) if sigmas is None else checked_sigmas(sigmas)
     plan.check_names(settings)
+    conditioning.check_options(host, positive, "positive")
+    if not guidance.without_negative(settings.cfg):
+        conditioning.check_options(host, negative, "negative")
     route = refiners.route(model, settings, denoise)
     last = last_model(model, route)
     raw = checked_samples(latent, model, last if route == "refiner" else model)
     seeds = plan.seeds_of(latent, seed)
     known = known_region.known_region_of(latent, raw, model)
-    job = Job(host, model, positive, negative, settings, raw, levels, seeds, denoise, control, known)
+    job = Job(host, model, positive, negative, settings, raw, levels, seeds, denoise, control, known, add_noise)
     samples = require_finite(ROUTES[route](job).cpu(), "the sampled latent", networks_of(model), ADVICE)
     return {**latent, "samples": samples, LATENT_FAMILY: latent_family(last)}
 
@@ -91,6 +98,7 @@ class Job:
     denoise: float
     control: tuple[Hint, ...] = ()
     known: known_region.KnownRegion | None = None
+    add_noise: bool = True
 
     @property
     def switch(self) -> RefinerSwitch:
@@ -200,7 +208,7 @@ def through_latents(job: Job) -> Tensor:
     levels = sigmas.cut(plan.schedule(second.model, job.settings, job.denoise), start=at) * REFINER_SIGMAS
     seeds = [(seed + 1) % (MAX_SEED + 1) for seed in job.seeds]
     known = job.known.for_refiner(interposer) if job.known is not None else None
-    second = replace(second, raw=clean, levels=levels, seeds=seeds, known=known)
+    second = replace(second, raw=clean, levels=levels, seeds=seeds, known=known, add_noise=True)
     with second.attached():
         callback = denoiser.step_callback(job.host, second.model, first=at, total=total)
         fresh = recorder.recentred(random, run_noise(second, device))
@@ -262,11 +270,13 @@ def run_sampler(job: Job, denoise: Denoise, random: RunNoise, callback: Callback
 def run_noise(job: Job, device: torch.device) -> RunNoise:
     """Draw each image's start from its seed; steps use a Brownian path each, or the rest of its stream.
 
-    The range of the path is always that of the base model.
+    Without `add_noise` the start is zeros. The range of the path is always that of the base model.
     """
     streams = noise.generators(job.seeds)
     shape = tuple(job.raw.shape[1:])
     start = noise.draw(streams, shape).to(device)
+    if not job.add_noise:
+        start = torch.zeros_like(start)
     settings = job.settings
     if samplers.SAMPLERS[settings.sampler].noise == "brownian":
         low, high = sigmas.brownian_range(settings.scheduler, settings.steps, job.denoise, zero_snr=job.model.zero_snr)
@@ -317,5 +327,10 @@ def checked_sigmas(levels: Tensor) -> Tensor:
         raise BadValue(
             f"sigmas must be one decreasing row of noise levels ≥ 0, got {levels.flatten()[:4].tolist()} …: connect "
             "Fooocus Scheduler, or a scheduler node of ComfyUI"
+        )
+    if len(levels) < FEWEST_LEVELS:
+        raise BadValue(
+            f"sigmas has {len(levels)} noise levels and a run needs two, from one to the next: connect a longer "
+            "schedule, or split it at another step"
         )
     return levels

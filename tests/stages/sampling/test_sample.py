@@ -132,8 +132,7 @@ def wide(pocket: Pocket, tokens: int) -> list[list[Any]]:
     ("changes", "message"),
     [
         (lambda p: {"positive": wide(p, 768)}, "the positive conditioning is 768 wide and juggernautXL"),
-        (lambda p: {"negative": [*p.negative, *p.negative]}, "the negative conditioning has 2 parts"),
-        (lambda p: {"negative": []}, "the negative conditioning has 0 parts"),
+        (lambda p: {"negative": []}, "the negative conditioning has no entries"),
         (lambda p: {"positive": [[p.positive[0][0], {}]]}, "the positive conditioning has no pooled output"),
         (
             lambda p: {"positive": [[p.positive[0][0].repeat(2, 1, 1), p.positive[0][1]]], "latent": start(batch=3)},
@@ -144,6 +143,8 @@ def wide(pocket: Pocket, tokens: int) -> list[list[Any]]:
         (lambda p: {"sigmas": torch.tensor([1.0, 2.0, 0.0])}, "sigmas must be one decreasing row"),
         (lambda p: {"sigmas": torch.tensor([[1.0, 0.0]])}, "sigmas must be one decreasing row"),
         (lambda p: {"sigmas": torch.tensor([float("nan"), 0.0])}, "sigmas must be one decreasing row"),
+        (lambda p: {"sigmas": torch.tensor([])}, "sigmas has 0 noise levels"),
+        (lambda p: {"sigmas": torch.tensor([3.0])}, "sigmas has 1 noise levels"),
         (lambda p: {"denoise": 1.01}, "denoise is 1.01"),
     ],
 )
@@ -155,4 +156,12 @@ def test_wrong_sockets_are_refused_in_a_sentence(pocket: Pocket, changes: Any, m
 def test_given_sigmas_are_what_is_sampled(pocket: Pocket) -> None:
     levels = plan.schedule(pocket.model, QUICK)
     assert torch.equal(run(pocket, sigmas=levels), run(pocket))
-    assert torch.equal(run(pocket, sigmas=torch.tensor([])), torch.zeros(1, 4, 8, 8))
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_schedule_split_over_two_samplers_is_the_whole_one(pocket: Pocket, at: int) -> None:
+    levels = plan.schedule(pocket.model, QUICK)
+    half = {**start(), "samples": run(pocket, sigmas=levels[: at + 1])}
+    second = run(pocket, sigmas=levels[at:], latent=half, add_noise=False, seed=99)
+    assert torch.allclose(second, run(pocket, sigmas=levels), atol=1e-4)
+    assert not torch.allclose(run(pocket, sigmas=levels[at:], latent=half), second, atol=0.1)
