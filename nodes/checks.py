@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
-from ..pipelines.errors import UserError
+from ..pipelines.assets.catalogue import download_of
+from ..pipelines.errors import MissingFile, UserError
 from ..pipelines.host import POCKET, files_of
 from ..pipelines.settings import POCKET_CHOICE
+from .comfy import current_host
+
+Value = TypeVar("Value")
 
 
 def problem(check: Callable[[], object]) -> bool | str:
@@ -16,6 +21,40 @@ def problem(check: Callable[[], object]) -> bool | str:
     except UserError as error:
         return str(error)
     return True
+
+
+def is_published(kind: str, name: str) -> bool:
+    """True for a file of Fooocus that the pack knows where to download, as opposed to one of the user's own."""
+    return download_of(kind, name) is not None
+
+
+def unless_skipped(check: Callable[[], object], skip_missing: bool, kind: str, name: str) -> bool | str:
+    """Run a check for VALIDATE_INPUTS; with `skip_missing` a published file may be missing."""
+
+    def skipping() -> None:
+        try:
+            check()
+        except MissingFile:
+            if not (skip_missing and is_published(kind, name)):
+                raise
+
+    return problem(skipping)
+
+
+def loaded_or_skipped(
+    load: Callable[[], Value], skip_missing: bool, kind: str, name: str, without: str
+) -> Value | None:
+    """Load a file. With `skip_missing`, return None for a published file that is missing, with a notice.
+
+    `without` begins the notice: what happens without the file.
+    """
+    try:
+        return load()
+    except MissingFile as error:
+        if not (skip_missing and is_published(kind, name)):
+            raise
+        current_host().notice(f"{without}: {error}")
+        return None
 
 
 def with_pocket(names: Sequence[str], kind: str, default: str) -> list[str]:

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from ..pipelines.settings import MAX_SEED
 from . import sockets
-from .schema import Float, Input, Int
+from .schema import Boolean, Float, Input, Int
 
 SEED = Int(default=0, min=0, max=MAX_SEED, control_after_generate=True)
+
+
+def skip_missing(what: str) -> Input:
+    """A switch that leaves out a file of Fooocus which is missing; `what` is what happens without it."""
+    return Input(
+        "skip_missing",
+        Boolean(),
+        f"When this file is missing and is one that Fooocus publishes, {what} and show how to download it. Off, and "
+        "for any other file, a missing file is an error.",
+        optional=True,
+        advanced=True,
+    )
 
 
 def fraction(default: float) -> Float:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..pipelines import stages
 from ..pipelines.settings import AUTO, DEFAULT_CHECKPOINT, DEFAULT_VAE, MAX_LORAS, NO_FILE, POCKET_CHOICE, PREDICTIONS
 from ..pipelines.types import FreeU, Lora
 from . import sockets
-from .checks import pocket_names, problem
+from .checks import is_published, pocket_names, problem
 from .comfy import current_host
+from .inputs import skip_missing
 from .schema import Combo, Float, Input, Int, Output, Schema
 from .v1 import Node
 
 if TYPE_CHECKING:
     from ..pipelines.models.handles import Clip, Model, Vae
 
+SKIP_MISSING = skip_missing("draw without it")
 LORA_WEIGHT = Float(1.0, min=-10.0, max=10.0, step=0.01)
 
 
@@ -33,6 +35,12 @@ def vae_files() -> list[str]:
 def lora_files() -> list[str]:
     """'None', the host's LoRA files, and those of the pocket model as 'pocket/NAME'."""
     return [NO_FILE, *current_host().names("loras"), *pocket_names("loras")]
+
+
+def with_loras(loras: tuple[Lora, ...], pairs: Sequence[tuple[str, float]], skip_missing: bool) -> tuple[Lora, ...]:
+    """The LoRAs and the pairs after them; with `skip_missing`, published files among these may be missing."""
+    published = [name for name, _ in pairs if skip_missing and is_published("loras", name)]
+    return stages.load.add_loras(loras, pairs, published)
 
 
 class FooocusLoadCheckpoint(Node):
@@ -92,6 +100,7 @@ class FooocusLora(Node):
             Input("lora_name", Combo(lora_files), "LoRA file. 'None' adds nothing."),
             Input("weight", LORA_WEIGHT, "Strength of the LoRA. A negative weight inverts its effect."),
             Input("loras", sockets.LORAS, "LoRAs from earlier nodes in the chain.", optional=True),
+            SKIP_MISSING,
         ),
         outputs=(Output("loras", sockets.LORAS, "All LoRAs so far, this one last."),),
     )
@@ -100,8 +109,10 @@ class FooocusLora(Node):
     def VALIDATE_INPUTS(cls, lora_name: str) -> bool | str:
         return True  # any name: the folder of the model that it goes with is known when it is applied
 
-    def run(self, lora_name: str, weight: float, loras: tuple[Lora, ...] = ()) -> tuple[tuple[Lora, ...]]:
-        return (stages.load.add_loras(loras, [(lora_name, weight)]),)
+    def run(
+        self, lora_name: str, weight: float, loras: tuple[Lora, ...] = (), skip_missing: bool = False
+    ) -> tuple[tuple[Lora, ...]]:
+        return (with_loras(loras, [(lora_name, weight)], skip_missing),)
 
 
 def lora_slots() -> Iterator[Input]:
@@ -117,7 +128,11 @@ class FooocusLoraStack(Node):
         category="Fooocus/load",
         description="Adds up to five LoRAs to a list of LoRAs, like Fooocus's LoRA slots.",
         search_aliases=("lora", "lora stack", "lora stacker", "multiple loras"),
-        inputs=(*lora_slots(), Input("loras", sockets.LORAS, "LoRAs from earlier nodes in the chain.", optional=True)),
+        inputs=(
+            *lora_slots(),
+            Input("loras", sockets.LORAS, "LoRAs from earlier nodes in the chain.", optional=True),
+            SKIP_MISSING,
+        ),
         outputs=(Output("loras", sockets.LORAS, "All LoRAs so far, these last."),),
     )
 
@@ -125,9 +140,9 @@ class FooocusLoraStack(Node):
     def VALIDATE_INPUTS(cls, lora_1: str, lora_2: str, lora_3: str, lora_4: str, lora_5: str) -> bool | str:
         return True  # any name: the folder of the model that they go with is known when they are applied
 
-    def run(self, loras: tuple[Lora, ...] = (), **slots: Any) -> tuple[tuple[Lora, ...]]:
+    def run(self, loras: tuple[Lora, ...] = (), skip_missing: bool = False, **slots: Any) -> tuple[tuple[Lora, ...]]:
         pairs = [(slots[f"lora_{i}"], slots[f"weight_{i}"]) for i in range(1, MAX_LORAS + 1)]
-        return (stages.load.add_loras(loras, pairs),)
+        return (with_loras(loras, pairs, skip_missing),)
 
 
 class FooocusApplyLoras(Node):

@@ -8,8 +8,9 @@ from ..pipelines import stages
 from ..pipelines.settings import DEFAULT_REFINER
 from ..pipelines.types import SWAP_METHODS, SwapMethod
 from . import sockets
-from .checks import problem
+from .checks import loaded_or_skipped, unless_skipped
 from .comfy import current_host
+from .inputs import skip_missing
 from .loaders import checkpoint_files
 from .schema import Combo, Float, Input, Int, Output, Schema
 from .v1 import Node
@@ -30,16 +31,29 @@ class FooocusLoadRefiner(Node):
                 Combo(checkpoint_files, DEFAULT_REFINER),
                 "Checkpoint file. 'pocket' is the small SD 1.5 refiner that comes with the pack.",
             ),
+            skip_missing("draw without a refiner"),
         ),
         outputs=(Output("refiner", sockets.REFINER, "The refiner, for Fooocus Refiner Switch."),),
     )
 
     @classmethod
-    def VALIDATE_INPUTS(cls, refiner_name: str | None) -> bool | str:
-        return refiner_name is None or problem(lambda: stages.refiner.find(current_host(), refiner_name))
+    def VALIDATE_INPUTS(cls, refiner_name: str | None, skip_missing: bool | None = False) -> bool | str:
+        if refiner_name is None or skip_missing is None:  # linked: known when it runs
+            return True
+        return unless_skipped(
+            lambda: stages.refiner.find(current_host(), refiner_name), skip_missing, "checkpoints", refiner_name
+        )
 
-    def run(self, refiner_name: str) -> tuple[Refiner]:
-        return (stages.refiner.load_refiner(current_host(), refiner_name),)
+    def run(self, refiner_name: str, skip_missing: bool = False) -> tuple[Refiner | None]:
+        return (
+            loaded_or_skipped(
+                lambda: stages.refiner.load_refiner(current_host(), refiner_name),
+                skip_missing,
+                "checkpoints",
+                refiner_name,
+                "the image is drawn without a refiner",
+            ),
+        )
 
 
 class FooocusRefinerSwitch(Node):
@@ -85,7 +99,7 @@ class FooocusRefinerSwitch(Node):
         self,
         model: Model,
         vae: Vae,
-        refiner: Refiner,
+        refiner: Refiner | None,
         refiner_switch: float,
         refiner_swap: SwapMethod,
         refiner_step: int = -1,

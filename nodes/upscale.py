@@ -9,9 +9,9 @@ from ..pipelines import stages
 from ..pipelines.settings import DEFAULT_UPSCALER, FAST_UPSCALES, POCKET_CHOICE, UPSCALE_FACTORS, VARY_STRENGTHS
 from ..pipelines.types import Conditioning, Latent, SamplingSettings
 from . import sockets
-from .checks import problem
+from .checks import loaded_or_skipped, unless_skipped
 from .comfy import current_host
-from .inputs import IMAGE_SEED, SETTINGS, VAE, fraction
+from .inputs import IMAGE_SEED, SETTINGS, VAE, fraction, skip_missing
 from .schema import Combo, Float, Input, Int, Output, Schema
 from .v1 import Node
 
@@ -79,16 +79,29 @@ class FooocusLoadUpscaler(Node):
                 Combo(upscaler_files, DEFAULT_UPSCALER),
                 "File of the upscale model. 'pocket' is the small one that comes with the pack.",
             ),
+            skip_missing("return no upscaler, which inpainting can do without"),
         ),
         outputs=(Output("upscaler", sockets.UPSCALER, "The upscale model."),),
     )
 
     @classmethod
-    def VALIDATE_INPUTS(cls, upscaler_name: str | None) -> bool | str:
-        return upscaler_name is None or problem(lambda: stages.upscale.find(current_host(), upscaler_name))
+    def VALIDATE_INPUTS(cls, upscaler_name: str | None, skip_missing: bool | None = False) -> bool | str:
+        if upscaler_name is None or skip_missing is None:  # linked: known when it runs
+            return True
+        return unless_skipped(
+            lambda: stages.upscale.find(current_host(), upscaler_name), skip_missing, "upscale_models", upscaler_name
+        )
 
-    def run(self, upscaler_name: str) -> tuple[Any]:
-        return (stages.upscale.load(current_host(), upscaler_name),)
+    def run(self, upscaler_name: str, skip_missing: bool = False) -> tuple[Any]:
+        return (
+            loaded_or_skipped(
+                lambda: stages.upscale.load(current_host(), upscaler_name),
+                skip_missing,
+                "upscale_models",
+                upscaler_name,
+                "small regions are resampled without an upscale model",
+            ),
+        )
 
 
 IMAGE = Input("image", "IMAGE", "Image to upscale.")

@@ -27,11 +27,16 @@ CONDITIONING_CLIP_SKIP = "fooocus_clip_skip"
 
 @dataclass(frozen=True)
 class Lora:
-    """A LoRA file and its weight. `required`: a performance mode needs it, so it stands outside the limit of five."""
+    """A LoRA file and its weight.
+
+    `required`: a performance mode needs it, so it stands outside the limit of five. `optional`: it is left out when its
+    file is missing.
+    """
 
     name: str
     weight: float
     required: bool = False
+    optional: bool = False
 
 
 @dataclass(frozen=True)

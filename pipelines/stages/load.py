@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadFile, BadValue
+from ..errors import BadFile, BadValue, MissingFile
 from ..host import POCKET, Host, find_file
 from ..models import checkpoint as checkpoints
 from ..models.clip import encoder_name, encoder_width, final_norm
@@ -91,18 +91,30 @@ def with_freeu(model: Model, freeu: FreeU) -> Model:
     return replace(model, freeu=None if freeu == FreeU(1.0, 1.0, 1.0, 1.0) else freeu)
 
 
-def add_loras(loras: Iterable[Lora], pairs: Iterable[tuple[str, float]]) -> tuple[Lora, ...]:
-    """The LoRAs and the (name, weight) pairs after them; pairs named 'None' are left out."""
-    return (*loras, *(Lora(name, weight) for name, weight in pairs if name != NO_FILE))
+def add_loras(
+    loras: Iterable[Lora], pairs: Iterable[tuple[str, float]], optional: Collection[str] = ()
+) -> tuple[Lora, ...]:
+    """Return the LoRAs followed by the (name, weight) pairs, without those named 'None'.
+
+    Names in `optional` are left out later, when their file is missing.
+    """
+    return (*loras, *(Lora(name, weight, optional=name in optional) for name, weight in pairs if name != NO_FILE))
 
 
 def apply_loras(host: Host, model: Model, clip: Clip, loras: tuple[Lora, ...]) -> tuple[Model, Clip]:
     """The model and text encoders with the LoRAs, in order; the weights are merged when they are next used.
 
-    A notice counts the entries of a file that have no place in the model, and names the embeddings that it brings
-    along. Raises MissingFile, and BadFile for a LoRA of which most entries do not fit.
+    Notices count the entries of a file that have no place in the model, name the embeddings that it brings along, and
+    tell how to get an optional LoRA, which is left out when its file is missing. Raises MissingFile for any other LoRA,
+    and BadFile for one of which most entries do not fit.
     """
     for lora in loras:
+        if lora.optional:
+            try:
+                find_lora(host, lora.name, model.home)
+            except MissingFile as error:
+                host.notice(f"the image is drawn without this LoRA: {error}")
+                continue
         model, clip = _apply_lora(host, model, clip, lora)
     return model, clip
 

@@ -111,7 +111,7 @@ def add_refiner(build: GraphBuilder, request: TextToImage, model: Link, vae: Lin
     """Model and VAE with the request's refiner; as they are without one."""
     if request.refiner == NO_FILE:
         return model, vae
-    refiner = build.add("FooocusLoadRefiner", "Refiner", refiner_name=request.refiner)
+    refiner = build.add("FooocusLoadRefiner", "Refiner", refiner_name=request.refiner, skip_missing=True)
     switch = build.add(
         "FooocusRefinerSwitch",
         "Refiner switch",
@@ -175,12 +175,12 @@ def add_loras(build: GraphBuilder, loras: Sequence[Lora]) -> Link | None:
     if not loras:
         return None
     if len(loras) == 1:
-        return build.add("FooocusLora", "LoRA", lora_name=loras[0].name, weight=loras[0].weight)[0]
+        return build.add("FooocusLora", "LoRA", lora_name=loras[0].name, weight=loras[0].weight, skip_missing=True)[0]
     slots: dict[str, Any] = {}
     for i in range(MAX_LORAS):
         lora = loras[i] if i < len(loras) else Lora(NO_FILE, 1.0)
         slots |= {f"lora_{i + 1}": lora.name, f"weight_{i + 1}": lora.weight}
-    return build.add("FooocusLoraStack", "LoRAs", **slots)[0]
+    return build.add("FooocusLoraStack", "LoRAs", **slots, skip_missing=True)[0]
 
 
 def add_styles(build: GraphBuilder, styles: Sequence[str]) -> Link | None:

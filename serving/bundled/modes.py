@@ -33,7 +33,7 @@ def inpaint(request: Inpaint) -> ApiGraph:
     core = add_core(build, request, _with_additional(build, request))
     picture = build.add("LoadImage", "Picture to inpaint", image=request.image)
     mask = picture[1] if request.mask == OWN_MASK else _mask_file(build, request.mask)
-    upscaler = build.add("FooocusLoadUpscaler", "Upscaler", upscaler_name=request.upscaler)
+    upscaler = build.add("FooocusLoadUpscaler", "Upscaler", upscaler_name=request.upscaler, skip_missing=True)
     options = request.options or InpaintOptions()
     prepared = build.add(
         "FooocusInpaint",
@@ -107,7 +107,7 @@ def upscale(request: UpscaleOrVary) -> ApiGraph:
     has_control = core is not None and any(prompt.type in CONTROLS for prompt in request.image_prompts)
     control = add_hints(build, request.image_prompts) if core and not has_control else None
     picture = build.add("LoadImage", "Picture to enlarge", image=request.image)
-    upscaler = build.add("FooocusLoadUpscaler", "Upscaler", upscaler_name=request.upscaler)
+    upscaler = build.add("FooocusLoadUpscaler", "Upscaler", upscaler_name=request.upscaler, skip_missing=False)
     wires = {"image": picture[0], "upscaler": upscaler[0], "method": request.method, "factor": 2.0}
     if core and has_control:  # control images are prepared at the size that is sampled
         size = build.add("FooocusUpscaleSize", "Upscale size", **wires, model=core.model)

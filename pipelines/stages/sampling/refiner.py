@@ -33,12 +33,12 @@ def with_refiner(
     host: Host,
     model: Model,
     vae: Vae,
-    refiner: Refiner,
+    refiner: Refiner | None,
     at: float = 0.5,
     method: SwapMethod = "joint",
     step: int = -1,
 ) -> tuple[Model, Vae]:
-    """Return the model with a refiner, and the VAE for its latents.
+    """Return the model with a refiner, and the VAE for its latents; both as they are for None.
 
     The refiner takes over after the fraction `at` (0…1) of the steps, or at `step` when that is above 0. It gets the
     model's LoRAs when it has the same architecture (Fooocus refresh_loras). Raises BadValue for a fraction outside
@@ -46,6 +46,8 @@ def with_refiner(
     """
     if not 0 <= at <= 1:
         raise BadValue(f"switch_at is {at}: choose a fraction of the steps between 0 and 1")
+    if refiner is None:
+        return model, vae
     if refiner.model.family == "sd15" and model.text_norm is None:
         raise BadValue(
             f"an SD 1.5 refiner needs the final norm of CLIP-L, and {model.name or 'the model'} was loaded without "
