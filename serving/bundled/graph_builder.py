@@ -152,6 +152,7 @@ def add_painting(
         seed=core.seed,
         denoise=denoise,
         control=control,
+        add_noise=True,
     )
     return build.add("FooocusVaeDecode", "Decode", latent=done[0], vae=core.vae, tiled=False)[0], done[1]
 
