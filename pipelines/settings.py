@@ -37,6 +37,7 @@ PREDICTIONS = (AUTO, "eps", "v", "v + zero SNR")
 POCKET_CHOICE = "pocket"
 EXAMPLE_PICTURE = "example.png"  # ComfyUI's input folder comes with one of this name
 EXAMPLE_MASK = "example_mask.png"
+EXAMPLE_METADATA = "example_metadata.png"
 NO_FILE = "None"
 NO_STYLE = "None"
 CUSTOM_SIZE = "custom"

@@ -15,7 +15,7 @@ from fooocus_stages.nodes.headless import HEADLESS_NODES
 from fooocus_stages.pipelines.assets.catalogue import download_of
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pocket.training.draw import judge
-from fooocus_stages.serving.bundled import catalogue, help_pages, write_workflows
+from fooocus_stages.serving.bundled import building_blocks, catalogue, help_pages, write_workflows
 from fooocus_stages.serving.bundled.canvas import declared_inputs, has_seed_control, is_widget
 from fooocus_stages.serving.engine.declarations import Registry
 from fooocus_stages.serving.engine.graph import is_link
@@ -27,7 +27,8 @@ ROOT = Path(fooocus_stages.__file__).parent
 WORKFLOWS = ROOT / "workflows"
 WORKER = Path(__file__).parent / "golden" / "worker"
 REGISTRY = {**NODE_CLASS_MAPPINGS, **HEADLESS_NODES}
-NAMES = [template.name for template in catalogue.TEMPLATES]
+NAMES = [template.name for template in write_workflows.BUNDLED]
+OUTPUTS = ("FooocusSaveImage", "SaveImage", "PreviewImage")
 WORKER_REQUESTS = {
     entry["mode"]: entry["request"] for entry in json.loads((WORKER / "requests.json").read_text(encoding="utf-8"))
 }
@@ -163,6 +164,25 @@ def test_it_runs_with_the_pocket_model(name: str, pocket_host: LocalHost) -> Non
     (shown,) = results.ui.values()
     (saved,) = shown["images"]
     check_picture(pocket_host.folder("output") / saved["subfolder"] / saved["filename"], name)
+
+
+@pytest.mark.parametrize("block", building_blocks.BUILDING_BLOCKS, ids=lambda block: block.name)
+def test_a_building_block_runs_with_the_pocket_model(
+    block: building_blocks.BuildingBlock, pocket_host: LocalHost
+) -> None:
+    results = Runner(REGISTRY).run(read(f"api/{block.name}.json"))
+    shown = [image for shown in results.ui.values() for image in shown["images"]]
+    assert len(shown) == sum(node["class_type"] in OUTPUTS for node in block.graph.values())
+    for image in shown:
+        with Image.open(pocket_host.folder(image["type"]) / image["subfolder"] / image["filename"]) as picture:
+            if image["type"] == "output":
+                assert judge(np.asarray(picture.convert("RGB").resize((128, 128)))).colour == "red"
+            assert picture.convert("L").getextrema()[1] > 0
+
+
+def test_every_node_is_in_a_bundled_workflow() -> None:
+    used = {node["class_type"] for template in write_workflows.BUNDLED for node in template.graph.values()}
+    assert used >= set(NODE_CLASS_MAPPINGS)
 
 
 @pytest.mark.parametrize("mode", WORKER_REQUESTS)

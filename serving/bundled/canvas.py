@@ -9,12 +9,13 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...pipelines.settings import INPAINT_HEAD, INPAINT_PATCHES, MAX_LORAS, PERFORMANCES
+from ...pipelines.settings import DEFAULT_CHECKPOINT, INPAINT_HEAD, INPAINT_PATCHES, MAX_LORAS, PERFORMANCES
 from ..engine.graph import is_link
 from . import layout
 from .graph_builder import ApiGraph
 from .layout import Box, Place, Wire
 
+SAVING = "Sampling and saving"
 ROLES: dict[str, tuple[str, ...]] = {  # the groups on the canvas, and the nodes in each
     "Model": (
         "FooocusLoadCheckpoint",
@@ -59,7 +60,7 @@ ROLES: dict[str, tuple[str, ...]] = {  # the groups on the canvas, and the nodes
         "FooocusFaceCrop",
         "FooocusImagePrompt",
     ),
-    "Sampling and saving": (
+    SAVING: (
         "FooocusScheduler",
         "FooocusSampler",
         "FooocusUpscale",
@@ -67,6 +68,7 @@ ROLES: dict[str, tuple[str, ...]] = {  # the groups on the canvas, and the nodes
         "FooocusVaeDecode",
         "FooocusInpaintPaste",
         "FooocusSaveImage",
+        "SaveImage",
     ),
 }
 ROLE_OF = {class_type: role for role, class_types in ROLES.items() for class_type in class_types}
@@ -86,6 +88,7 @@ FILE_KINDS = {  # the models folder of the file that a widget names
     "clip_vision_name": "clip_vision",
     "negative_name": "controlnet",
 }
+SHOWN_WHEN_LINKED = {"ckpt_name": DEFAULT_CHECKPOINT}  # in place of a default that depends on the files that are there
 DownloadOf = Callable[[str, str], Mapping[str, str] | None]
 """(kind, name) of a file -> name, url and directory of its download; None for a file that is not known."""
 WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN")
@@ -172,11 +175,13 @@ def drawn_order(node: Any) -> list[str]:
 
 
 def role_of(graph: ApiGraph, node_id: str) -> str:
-    """The group that a node belongs to; one of ComfyUI's own belongs to the node that it feeds."""
+    """The group that a node belongs to; one of ComfyUI's own belongs to the node that it feeds, or is fed by."""
     if (known := ROLE_OF.get(graph[node_id]["class_type"])) is not None:
         return known
-    fed = next(i for i, node in graph.items() if [node_id, 0] in node["inputs"].values())
-    return "Image" if role_of(graph, fed) == "Sampling and saving" else role_of(graph, fed)
+    fed = [i for i, node in graph.items() if [node_id, 0] in node["inputs"].values()]
+    if fed:
+        return "Image" if role_of(graph, fed[0]) == SAVING else role_of(graph, fed[0])
+    return role_of(graph, next(value[0] for value in graph[node_id]["inputs"].values() if is_link(value)))
 
 
 def height_of(node: Any) -> int:
@@ -262,8 +267,8 @@ def _canvas_node(
 
 def model_files(node: Mapping[str, Any], download_of: DownloadOf) -> list[dict[str, str]]:
     """The known files that a node names or needs beside them, each once, for the page's list of missing models."""
-    given: Mapping[str, Any] = node["inputs"]
-    named = [(kind, given[widget]) for widget, kind in FILE_KINDS.items() if isinstance(given.get(widget), str)]
+    given = {name: value for name, value in node["inputs"].items() if isinstance(value, str)}
+    named = [(kind, given[widget]) for widget, kind in FILE_KINDS.items() if widget in given]
     if (mode := PERFORMANCES.get(given.get("performance", ""))) is not None and mode.lora:
         named.append(("loras", mode.lora))
     if patch := INPAINT_PATCHES.get(given.get("engine", "")):

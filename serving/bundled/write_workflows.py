@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .building_blocks import BUILDING_BLOCKS, BuildingBlock
 from .canvas import DownloadOf, to_canvas
-from .catalogue import TEMPLATES
+from .catalogue import TEMPLATES, Template
+
+BUNDLED: tuple[Template | BuildingBlock, ...] = (*TEMPLATES, *BUILDING_BLOCKS)
 
 
 def files(registry: Mapping[str, Any], version: str, download_of: DownloadOf) -> dict[str, str]:
     """The text of every bundled file by its path below workflows/: NAME.json for the canvas, api/NAME.json to run."""
     written = {}
-    for template in TEMPLATES:
+    for template in BUNDLED:
         about = {"mode": template.mode, "title": template.title, "description": template.description}
         canvas = to_canvas(template.graph, registry, template.name, version, about, download_of)
         written[f"{template.name}.json"] = as_text(canvas)

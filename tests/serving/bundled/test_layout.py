@@ -8,8 +8,10 @@ import pytest
 from fooocus_stages.nodes import NODE_CLASS_MAPPINGS
 from fooocus_stages.nodes.headless import HEADLESS_NODES
 from fooocus_stages.serving.bundled import canvas, layout
-from fooocus_stages.serving.bundled.catalogue import TEMPLATES, Template
+from fooocus_stages.serving.bundled.building_blocks import BuildingBlock
+from fooocus_stages.serving.bundled.catalogue import Template
 from fooocus_stages.serving.bundled.layout import Box, Wire
+from fooocus_stages.serving.bundled.write_workflows import BUNDLED
 
 REGISTRY = {**NODE_CLASS_MAPPINGS, **HEADLESS_NODES}
 BEHIND = 2  # wires that may run behind a node in one workflow
@@ -26,8 +28,8 @@ def test_every_node_belongs_to_a_group() -> None:
 
 
 @pytest.mark.usefixtures("pocket_host")
-@pytest.mark.parametrize("template", TEMPLATES, ids=lambda t: t.name)
-def test_nodes_stand_apart_and_wires_run_to_the_right(template: Template) -> None:
+@pytest.mark.parametrize("template", BUNDLED, ids=lambda t: t.name)
+def test_nodes_stand_apart_and_wires_run_to_the_right(template: Template | BuildingBlock) -> None:
     graph = template.graph
     boxes, places = canvas.arranged(graph, REGISTRY)
     wires = canvas.wires_of(graph, REGISTRY)
@@ -42,8 +44,8 @@ def test_nodes_stand_apart_and_wires_run_to_the_right(template: Template) -> Non
 
 
 @pytest.mark.usefixtures("pocket_host")
-@pytest.mark.parametrize("template", TEMPLATES, ids=lambda t: t.name)
-def test_groups_hold_their_own_nodes_alone(template: Template) -> None:
+@pytest.mark.parametrize("template", BUNDLED, ids=lambda t: t.name)
+def test_groups_hold_their_own_nodes_alone(template: Template | BuildingBlock) -> None:
     written = canvas.to_canvas(template.graph, REGISTRY, template.name, "1.0", {"title": "", "description": ""})
     frames: list[Rectangle] = [(x, y, x + w, y + h) for x, y, w, h in (g["bounding"] for g in written["groups"])]
     assert not [pair for pair in combinations(frames, 2) if overlap(*pair)]
