@@ -237,7 +237,8 @@ def _canvas_node(
         if is_widget(declared):
             socket["widget"] = {"name": name}
             linked = is_link(given.get(name))
-            values.append(declared[1]["default"] if linked or (name not in given and name in optional) else given[name])
+            unset = linked or (name not in given and name in optional)
+            values.append(SHOWN_WHEN_LINKED.get(name) or declared[1]["default"] if unset else given[name])
             if has_seed_control(name, declared):
                 values.append(SEED_CONTROL)
         if is_link(given.get(name)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ def add(commands: Any) -> None:
         metavar="DIR",
         help="for developers: generate the workflow files, help pages and node table",
     )
+    workflows.add_argument(
+        "--thumbnails",
+        action="store_true",
+        help="with --write: also run every workflow on the pocket model and generate its thumbnail",
+    )
 
 
 def list_workflows(options: argparse.Namespace, console: Console) -> int:
@@ -37,8 +43,39 @@ def list_workflows(options: argparse.Namespace, console: Console) -> int:
             *help_pages.write(root, NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS),
         ]:
             print(path)
+        if options.thumbnails:
+            for path in write_thumbnails(root / "workflows"):
+                print(path)
         return OK
     listed = bundled()
     width = max((len(about.name) for about in listed), default=0)
     show(options, [asdict(about) for about in listed], [f"{a.name:{width}}  {a.description}" for a in listed])
     return OK
+
+
+def write_thumbnails(folder: Path) -> Iterator[Path]:
+    """Run every bundled workflow on the pocket model and write its thumbnail."""
+    from tempfile import TemporaryDirectory
+
+    from ...nodes.comfy import use_host
+    from ...nodes.headless import find_picture
+    from ...pipelines.host import POCKET, LocalHost
+    from ..bundled.thumbnails import saved_files, thumbnail
+    from ..bundled.write_workflows import BUNDLED
+    from ..engine.runner import Runner
+
+    with TemporaryDirectory() as scratch:
+        host = LocalHost(models=[POCKET], output=Path(scratch), input=Path(scratch), device="cpu")
+        runner = Runner(REGISTRY)
+        with use_host(host):
+            for workflow in BUNDLED:
+                path = folder / f"{workflow.name}.jpg"
+                path.write_bytes(
+                    thumbnail(
+                        workflow.graph,
+                        workflow.title,
+                        find_picture,
+                        lambda graph: saved_files(runner.run(graph).ui, host.folder),
+                    )
+                )
+                yield path
