@@ -268,7 +268,8 @@ def _canvas_node(
 
 def model_files(node: Mapping[str, Any], download_of: DownloadOf) -> list[dict[str, str]]:
     """The known files that a node names or needs beside them, each once, for the page's list of missing models."""
-    given = {name: value for name, value in node["inputs"].items() if isinstance(value, str)}
+    shown = {name: SHOWN_WHEN_LINKED.get(name) if is_link(v) else v for name, v in node["inputs"].items()}
+    given = {name: value for name, value in shown.items() if isinstance(value, str)}
     named = [(kind, given[widget]) for widget, kind in FILE_KINDS.items() if widget in given]
     if (mode := PERFORMANCES.get(given.get("performance", ""))) is not None and mode.lora:
         named.append(("loras", mode.lora))

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from .building_blocks import BUILDING_BLOCKS, BuildingBlock
-from .canvas import DownloadOf, to_canvas
+from .canvas import DownloadOf, declared_inputs, is_widget, to_canvas
 from .catalogue import TEMPLATES, Template
+from .graph_builder import ApiGraph
 
 BUNDLED: tuple[Template | BuildingBlock, ...] = (*TEMPLATES, *BUILDING_BLOCKS)
 
@@ -19,10 +20,29 @@ def files(registry: Mapping[str, Any], version: str, download_of: DownloadOf) ->
     written = {}
     for template in BUNDLED:
         about = {"mode": template.mode, "title": template.title, "description": template.description}
-        canvas = to_canvas(template.graph, registry, template.name, version, about, download_of)
+        graph = completed(template.graph, registry)
+        canvas = to_canvas(graph, registry, template.name, version, about, download_of)
         written[f"{template.name}.json"] = as_text(canvas)
-        written[f"api/{template.name}.json"] = as_text(template.graph)
+        written[f"api/{template.name}.json"] = as_text(graph)
     return written
+
+
+def completed(graph: ApiGraph, registry: Mapping[str, Any]) -> ApiGraph:
+    """The graph with the default of every optional widget that it leaves out, as the page's own export gives it."""
+    return {
+        node_id: {**node, "inputs": {**node["inputs"], **unset_widgets(node, registry[node["class_type"]])}}
+        for node_id, node in graph.items()
+    }
+
+
+def unset_widgets(node: Mapping[str, Any], declaration: Any) -> dict[str, Any]:
+    """The optional widgets that a node leaves out, with their defaults."""
+    optional = declaration.INPUT_TYPES().get("optional", {})
+    return {
+        name: declared[1]["default"]
+        for name, declared in declared_inputs(declaration)
+        if name in optional and name not in node["inputs"] and is_widget(declared)
+    }
 
 
 def as_text(data: Any) -> str:
