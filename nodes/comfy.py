@@ -62,6 +62,7 @@ class ComfyHost:
 
     def __init__(self) -> None:
         self._kept = Kept()
+        self._noticed: tuple[object, tuple[str, ...]] = None, ()  # the node that runs, and its notices so far
 
     def keep(self, key: Hashable, make: Callable[[], Value]) -> Value:
         return self._kept.get(key, make)
@@ -125,13 +126,21 @@ class ComfyHost:
         ProgressBar(total).update_absolute(value, total, ("JPEG", preview(), 512) if shown and preview else None)
 
     def notice(self, text: str) -> None:
-        log.warning(text)
+        """Log a notice and show it on the node, which shows the latest text it was sent: all notices, one a line."""
         from comfy_execution.utils import get_executing_context
         from server import PromptServer
 
         context = get_executing_context()
-        if context is not None:
-            PromptServer.instance.send_progress_text(html.escape(text), context.node_id)
+        if context is None:
+            log.warning(text)
+            return
+        node, earlier = (context.prompt_id, context.node_id), self._noticed[1]
+        if node != self._noticed[0]:
+            earlier = ()
+        if text not in earlier:
+            log.warning(text)
+            self._noticed = node, (*earlier, text)
+            PromptServer.instance.send_progress_text(html.escape("\n".join(self._noticed[1])), context.node_id)
 
     def folder(self, kind: Literal["input", "output", "temp"]) -> Path:
         import folder_paths

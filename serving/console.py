@@ -69,9 +69,10 @@ class Console:
                 self.line(f"node {self._node}: {value}/{total}")
 
     def notice(self, text: str) -> None:
-        """Show a notice and keep it in `notices`."""
-        self.notices.append(text)
-        self.line(f"note: {text}")
+        """Show a notice, the first time it is given, and keep it in `notices`."""
+        if text not in self.notices:
+            self.notices.append(text)
+            self.line(f"note: {text}")
 
     def line(self, text: str) -> None:
         """Print a line without breaking the current bar."""

@@ -50,7 +50,6 @@ class LocalHost:
         self._device: torch.device | None = None
         self._on_progress = on_progress
         self._on_notice = on_notice or log.warning
-        self._noticed: set[str] = set()
         self._resident: list[torch.nn.Module] = []
         self._kept = Kept()
 
@@ -122,9 +121,7 @@ class LocalHost:
             self._on_progress(value, total)
 
     def notice(self, text: str) -> None:
-        if text not in self._noticed:
-            self._noticed.add(text)
-            self._on_notice(text)
+        self._on_notice(text)
 
     def folder(self, kind: Literal["input", "output", "temp"]) -> Path:
         return self.folders[kind]

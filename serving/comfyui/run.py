@@ -203,7 +203,8 @@ class RemoteRun:
         if frame.type == "status":
             return not self.begun
         if frame.type == "text":
-            self._notice(data["node"], html.unescape(data["text"]))
+            for line in html.unescape(data["text"]).splitlines():
+                self._notice(data["node"], line)
         elif data.get("prompt_id", self.prompt_id) == self.prompt_id and frame.type in SHOWN:
             self.begun, self.tries = True, len(self.timeouts.retry_delays)
             self.ended = frame.type == "executing" and data.get("node") is None

@@ -49,8 +49,9 @@ class Runner:
         return _Run(self, registry, checked.graph, extra_pnginfo, outputs).run(checked.targets)
 
     def notice(self, text: str) -> None:
-        """Record a notice in the results of the current run; hosts pass theirs on."""
-        self.results.notices.append(text)
+        """Record a notice in the results of the current run, once; hosts pass theirs on."""
+        if text not in self.results.notices:
+            self.results.notices.append(text)
 
 
 class _Run:

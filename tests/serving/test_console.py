@@ -60,3 +60,10 @@ def test_bytes_are_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert out == ""
     assert "fetching 2 files: 100%" in err
     assert "1.00k/1.00k" in err
+
+
+def test_a_notice_is_shown_once(capfd: pytest.CaptureFixture[str]) -> None:
+    console = Console()
+    for text in ("one", "two", "one"):
+        console.notice(text)
+    assert (console.notices, capfd.readouterr().err) == (["one", "two"], "note: one\nnote: two\n")

@@ -268,7 +268,7 @@ class SmallComfy:
             await self.sockets[body["client_id"]].close(code=WSCloseCode.GOING_AWAY)
             await asyncio.sleep(0.05)
         if name == "Twist":
-            text = b"sharp &amp; clear"
+            text = b"sharp &amp; clear\nbright"
             await self._send_bytes(body, struct.pack(">II", 3, len(node_id)) + node_id.encode() + text)
             for step in (1, 2):
                 await self._send(body, "progress", {"value": step, "max": 2, "node": node_id})

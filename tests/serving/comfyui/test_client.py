@@ -33,6 +33,7 @@ SHOWN = [
     "node 1 LoadImage",
     "node 2 Twist",
     "note: sharp & clear",
+    "note: bright",
     "node 2 Twist: 1/2",
     "node 2 Twist: 2/2",
     "node 3 SaveImage",
