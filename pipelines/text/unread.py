@@ -8,7 +8,7 @@ from collections.abc import Iterator
 LONGEST = 60
 READ_AS_WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
-        re.compile(r"<\s*(?:lora|lyco|loha|locon)\s*:[^<>\n]*>", re.IGNORECASE),
+        re.compile(r"<\s*(?:loras?|lyco|loha|locon)\s*:[^<>\n]*>?", re.IGNORECASE),
         "a LoRA tag is <lora:NAME:WEIGHT>, in the first line of the prompt",
     ),
     (
@@ -21,7 +21,17 @@ READ_AS_WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (re.compile(r"\[\[[^\[\]\n]*,[^\[\]\n]*\]\]"), "arrays [[a,b]] belong to the first line of the prompt"),
     (re.compile(r"\{[^{}\n]*\|[^{}\n]*\}"), "alternatives are written as an array [[a,b]] or a wildcard __NAME__"),
-    (re.compile(r"\[[^\[\]\n:]*:[^\[\]\n:]*:\s*\d*\.?\d+\s*\]"), "a prompt can't change during the steps"),
+    (
+        re.compile(
+            r"\[[^\[\]\n:]*:[^\[\]\n:]*:\s*\d*\.?\d+\s*\]"  # [from:to:when]
+            r"|\[[^\[\]\n:]*[^\W\d][^\[\]\n:]*:\s*\d*\.?\d+\s*\]"  # [to:when]
+            r"|(?<!\[)\[[^\[\]\n|]*\|[^\[\]\n]*\](?!\])"  # [one|other]
+        ),
+        "a prompt can't change during the steps",
+    ),
+    (re.compile(r"\bBREAK\b"), "a prompt can't be cut into parts; a further line is encoded by itself"),
+    (re.compile(r"(?<=[^A-Z\s])\s+AND\s+(?=[^A-Z\s])"), "prompts can't be combined with AND"),
+    (re.compile(r"__[\w-]+__"), "its list names itself again and again"),
 )
 
 

@@ -20,6 +20,12 @@ from fooocus_stages.pipelines.text.unread import unread_syntax
         ("[[red,blue]] fox", "[[red,blue]]"),
         ("{red|blue} fox", "{red|blue}"),
         ("[red:blue:0.5] fox", "[red:blue:0.5]"),
+        ("[a hat:0.5] fox", "[a hat:0.5]"),
+        ("[red|blue] fox", "[red|blue]"),
+        ("a fox <lora:ink:1, red", "<lora:ink:1, red"),
+        ("a fox BREAK snow", "BREAK"),
+        ("a fox AND a hat", " AND "),
+        ("__loop__ fox", "__loop__"),
     ],
 )
 def test_a_sentence_names_the_piece(text: str, piece: str) -> None:
@@ -34,6 +40,7 @@ def test_a_sentence_names_the_piece(text: str, piece: str) -> None:
         "embedding:bad (embedding:worse:1.2) a\nembedding:third",
         "ratio 16:9 [1:2], a < b > c",
         "embedding of words",
+        "A FOX AND A HAT, breakfast",
         "{plain}",
     ],
 )

@@ -87,3 +87,9 @@ def test_names_beyond_fooocus(tmp_path: Path, text: str, expected: str, unknown:
     told: list[str] = []
     assert apply_wildcards(text, words, random.Random(0), missing=told.append) == expected
     assert list(dict.fromkeys(told)) == unknown
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_files_of_windows_editors(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "hue.txt").write_bytes("rouge\r\nblé\r\n".encode(encoding))
+    assert Wildcards([("hue.txt", partial(tmp_path.joinpath, "hue.txt"))])["hue"] == ("rouge", "blé")
