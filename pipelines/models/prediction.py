@@ -56,6 +56,8 @@ def predicts(weights: Weights, choice: str = AUTO) -> Predicts:
         notices += [f"is sampled as v-prediction with zero terminal SNR, as {says_v} and {says_zero} in the file say"]
     elif says_v:
         notices += [f"is sampled as v-prediction, as {says_v} in the file says"]
+    elif strange := _unknown_type(weights):
+        notices += [f"has {strange} in its file, which is not known here: it is sampled as eps-prediction"]
     elif says_zero:
         notices += [f"has {says_zero} in its file but nothing says v-prediction: it is sampled as eps-prediction"]
     return Predicts("v" if says_v else "eps", bool(says_v and says_zero), tuple(notices))
@@ -70,5 +72,13 @@ def _found(weights: Weights, markers: Iterable[str], keys: Iterable[str]) -> str
 
 
 def _says_v(weights: Weights) -> str:
-    values = ((key, weights.metadata.get(key, "").strip().casefold()) for key in _TYPE_KEYS)
-    return next((f"'{key}'" for key, value in values if value.startswith("v")), "")
+    return next((f"'{key}'" for key, value in _types(weights) if value.startswith("v")), "")
+
+
+def _unknown_type(weights: Weights) -> str:
+    return next((f"'{key}: {value}'" for key, value in _types(weights) if not value.startswith("eps")), "")
+
+
+def _types(weights: Weights) -> list[tuple[str, str]]:
+    values = [(key, weights.metadata.get(key, "").strip().casefold()) for key in _TYPE_KEYS]
+    return [(key, value) for key, value in values if value]

@@ -75,6 +75,7 @@ SAID: dict[str, tuple[dict[str, Tensor], dict[str, str], tuple[str, bool], str]]
     "kohya of eps": ({}, {"ss_v_parameterization": "False", "ss_zero_terminal_snr": "False"}, ("eps", False), ""),
     "a marker and ModelSpec": ({"ztsnr": EMPTY}, {"modelspec.prediction_type": "v"}, ("v", True), "'ztsnr'"),
     "Playground": ({"edm_mean": EMPTY, "edm_std": EMPTY}, {}, ("eps", False), "edm_playground_v2.5"),
+    "ModelSpec of another kind": ({}, {"modelspec.prediction_type": "sample"}, ("eps", False), "sample"),
     "CosXL": ({"edm_vpred.sigma_max": EMPTY, "edm_vpred.sigma_min": EMPTY}, {}, ("eps", False), "CosXL"),
 }
 
@@ -268,6 +269,24 @@ def test_a_checkpoint_that_does_not_fit(
 ) -> None:
     with pytest.raises(BadFile, match=message):
         load_checkpoint(write(state=state | {key: torch.zeros(shape)}), torch.float32, torch.float32)
+
+
+QUANTIZED = {
+    "scaled float8": {"model.diffusion_model.scaled_fp8": EMPTY, "model.diffusion_model.out.2.scale_weight": EMPTY},
+    "a scale for each weight": {"model.diffusion_model.out.2.weight_scale": torch.ones(())},
+    "bitsandbytes": {"model.diffusion_model.out.2.weight.quant_state.bitsandbytes__nf4": EMPTY},
+}
+
+
+@pytest.mark.parametrize("kind", QUANTIZED)
+def test_a_quantized_checkpoint_is_refused_as_that(write: Write, state: dict[str, Tensor], kind: str) -> None:
+    with pytest.raises(BadFile, match=r"is quantized.*float16"):
+        load_checkpoint(write(state=state | QUANTIZED[kind]), torch.float32, torch.float32)
+
+
+def test_weights_in_whole_numbers_are_refused(write: Write) -> None:
+    with pytest.raises(BadFile, match=r"is quantized: .* is stored as int8"):
+        load_checkpoint(write(dtype=torch.int8), torch.float32, torch.float32)
 
 
 def test_files_that_are_no_checkpoint(write: Write) -> None:

@@ -110,7 +110,7 @@ def _alpha(entries: Entries) -> float | None:
     key, alpha = entries.key("alpha"), entries.take("alpha")
     if alpha.numel() != 1:
         raise BadFile(f"{key} has the shape {tuple(alpha.shape)} and not one number: download the LoRA again")
-    return float(alpha)
+    return float(alpha.item())
 
 
 def _decomposed(entries: Entries, change: Delta) -> Delta:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -17,6 +18,12 @@ Module = TypeVar("Module", bound=nn.Module)
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 Convert = Callable[[str, Tensor], Tensor]
+
+_OF_QUANTIZED = re.compile(
+    r"(?:^|[._])(?:scaled_fp8|scale_weight|scale_input|weight_scale(?:_2)?|input_scale|comfy_quant|absmax|quant_map|"
+    r"quant_state|qweight|qzeros)(?:\.|$)"
+)
+_FORMATS = "float16, bfloat16 or float8 without scales"
 
 
 def to_dtype(dtype: torch.dtype) -> Convert:
@@ -35,11 +42,15 @@ def fill(module: Module, weights: Weights, parts: Mapping[str, Part], convert: C
 
     Raises BadFile, with counts and first names, when weights are missing, left over or of another shape.
     """
-    wanted = {name: tuple(parameter.shape) for name, parameter in module.state_dict().items()}
+    empty = module.state_dict()
+    wanted = {name: tuple(parameter.shape) for name, parameter in empty.items()}
     raise_for_names(weights.path, what, missing=wanted.keys() - parts.keys(), left_over=parts.keys() - wanted.keys())
     state: dict[str, Tensor] = {}
     for name, shape in wanted.items():
         tensor = parts[name].take(weights.read(parts[name].key))
+        if empty[name].is_floating_point() and not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise BadFile(f"{weights.path.name} is quantized: {name} is stored as {kind}; get it in {_FORMATS}")
         if tensor.shape != shape:
             if _squeezed(tuple(tensor.shape)) != _squeezed(shape):
                 raise BadFile(
@@ -64,6 +75,11 @@ def explained(path: Path, derive: Callable[Given, Result], *args: Given.args, **
 
 def raise_for_names(path: Path, what: str, missing: Collection[str] = (), left_over: Collection[str] = ()) -> None:
     """Raise BadFile, with counts and first names, when weights are missing or have no place in the network."""
+    if quantized := {name for name in left_over if _OF_QUANTIZED.search(name)}:
+        raise BadFile(
+            f"{path.name} is quantized in a way that can't be read here ({counted(quantized)} of scales and the like): "
+            f"get it in {_FORMATS}"
+        )
     if missing:
         raise BadFile(f"{path.name} is not complete: {what} lacks {counted(missing)}; download it again")
     if left_over:
