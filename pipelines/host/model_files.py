@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import MissingFile, did_you_mean
-from ..names import base, file_meant, folded, stem
+from ..names import base, file_meant, folded, meant, stem
 
 HowToGet = Callable[[str, str], str]
 """(kind, name) of a file that is not there -> how to get it; '' when nothing is known."""
@@ -54,10 +54,19 @@ def _instead(kind: str, name: str, known: Sequence[str], folders: Sequence[Path]
         instead = f"is not there, but a {other.suffix} is: {str(other)!r}"
         same = folded(other.name) == folded(base(name))
         return f"{unreadable if same else instead}; {way_out}{', or ' + how if how else ''}"
+    if folder := _folder_called(name, folders):
+        return f"is a folder, {str(folder)!r}: choose one file that ends in {', '.join(sorted(suffixes))}"
     if Path(name).suffix.lower() not in suffixes:  # suggested in the form that was typed: without a suffix
         known = [stem(file) for file in known]
     looked = ", ".join(map(str, folders)) or "no folder is set"
     return f"is not there{did_you_mean(name, known)}; looked in: {looked}{'; ' + how if how else ''}"
+
+
+def _folder_called(name: str, folders: Sequence[Path]) -> Path | None:
+    """A folder of that name, such as a model in diffusers' layout, in the folders of a kind."""
+    inside = [one for folder in folders if folder.is_dir() for one in folder.iterdir() if one.is_dir()]
+    found = meant(base(name), [one.name for one in inside])
+    return next((one for one in inside if one.name == found), None)
 
 
 def _with_another_suffix(name: str, folders: Sequence[Path]) -> Path | None:
