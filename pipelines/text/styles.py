@@ -106,7 +106,7 @@ def read_style_file(path: Path, origin: Origin = "file") -> tuple[Style, ...]:
     try:
         if (size := path.stat().st_size) > LARGEST_FILE:
             raise BadFile(f"style file {path} is too large: {size:,} bytes, at most {LARGEST_FILE:,}")
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+        entries = json.loads(path.read_bytes())
     except OSError as error:
         raise BadFile(f"style file {path} can't be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:

@@ -12,7 +12,7 @@ from pathlib import Path
 from ...errors import BadFile, BadValue, MissingFile, did_you_mean
 from ...files import file_state
 from ...host import Host, files_of
-from ...names import base, file_meant, same, stem
+from ...names import base, file_meant, meant, same, stem
 from ...settings import EXPANSION_STYLE, MAX_LORAS, MAX_SEED, NO_FILE, NO_STYLE, RANDOM_STYLE
 from ...text.expansion import Expander, safe_str, stand_in_expander
 from ...text.styles import HOW_TO_GET, Style, Styles, bundled_styles, load_order, read_style_file
@@ -310,7 +310,9 @@ def _apply_styles(styles: Sequence[Style], line: str) -> tuple[list[str], list[s
 
 
 def _real_names(names: Iterable[str | None]) -> list[str]:
-    return [name.strip() for name in names if name and name.strip() not in ("", NO_STYLE)]
+    """The names of styles, the pseudo styles among them as they are spelled here; '' and 'None' are left out."""
+    given = [name.strip() for name in names if name]
+    return [meant(name, PSEUDO_STYLES) or name for name in given if name and not same(name, NO_STYLE)]
 
 
 def _tell_stand_ins(host: Host, known: Styles, names: Iterable[str]) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 from ...errors import BadFile, BadValue, UnknownName, UserError
 from ...host import Host
-from ...names import file_meant, meant
+from ...names import file_meant, meant, same
 from ...settings import DEFAULT_VAE, NO_FILE, PERFORMANCES, POCKET_CHOICE, SAMPLERS, SCHEDULERS
 from ...types import Lora, SamplingSettings
 from ..prompts.prompt import check_styles
 from . import literals
+from .json_schemes import loras_in
 from .recipe import DEFAULT_SIZE, MODELS_OWN_VAE, Recipe, host_file, is_mode_lora
 
 KIND = "presets"
@@ -56,9 +57,11 @@ def read(host: Host, name: str) -> Mapping[str, Any]:
     own, bundled = meant(name, files), meant(name, _bundled())
     if own is not None:
         return _read_file(host.find(KIND, files[own]))
-    if bundled is None:
-        raise UnknownName("preset", name, names(host), "presets of your own are JSON files in the folder 'presets'")
-    return _bundled()[bundled]
+    if bundled is not None:
+        return _bundled()[bundled]
+    if (file := file_meant(name, list(files.values()))) is not None:
+        return _read_file(host.find(KIND, file))
+    raise UnknownName("preset", name, names(host), "presets of your own are JSON files in the folder 'presets'")
 
 
 def stamp(host: Host, name: str) -> str:
@@ -80,9 +83,11 @@ def _read_file(path: Path) -> Mapping[str, Any]:
     try:
         if (size := path.stat().st_size) > LARGEST_FILE:
             raise BadFile(f"preset file {path} is too large: {size:,} bytes, at most {LARGEST_FILE:,}")
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
+        values = json.loads(path.read_bytes())
     except OSError as error:
         raise BadFile(f"preset file {path} can't be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise BadFile(f"preset file {path} is not in UTF-8 ({error}): save it in that encoding") from error
     except (ValueError, RecursionError) as error:
         raise BadFile(f"preset file {path} is not valid JSON: {error}") from error
     if not isinstance(values, dict):
@@ -122,7 +127,7 @@ def _recipe(host: Host, known: Mapping[str, Any], previous: Any) -> Recipe:
         height=height,
         checkpoint=_checkpoint(host, known["default_model"], previous),
         vae=DEFAULT_VAE if vae in MODELS_OWN_VAE else host_file(host, "vae", vae),
-        refiner=NO_FILE if refiner == NO_FILE else host_file(host, "checkpoints", refiner),
+        refiner=NO_FILE if same(refiner, NO_FILE) else host_file(host, "checkpoints", refiner),
         refiner_switch=known["default_refiner_switch"],
         refiner_step=known.get("default_overwrite_switch", -1),
         clip_skip=known.get("default_clip_skip", 2),
@@ -168,21 +173,26 @@ def _is_text(value: Any) -> bool:
 
 
 def _model(value: Any) -> str:
-    if not isinstance(value, str) or value == NO_FILE:
+    if not isinstance(value, str) or same(value, NO_FILE):
         raise ValueError("the name of a checkpoint file")
     return value
 
 
 def _loras(value: Any) -> tuple[Lora, ...]:
-    """Entries [enabled, name, weight], or [name, weight] of old files; those off or named 'None' are left out."""
+    """Entries [enabled, name, weight], [name, weight] of old files, or another shape that `loras_in` reads.
+
+    Those that are off or named 'None' are left out.
+    """
     wants = "a list of entries [true, file, weight]"
-    if not isinstance(value, list) or not all(isinstance(entry, list) and len(entry) in (2, 3) for entry in value):
+    if not isinstance(value, list):
         raise ValueError(wants)
-    slots = [entry if len(entry) == 3 else [True, *entry] for entry in value]
-    if not all(isinstance(on, bool) and isinstance(name, str | None) for on, name, _ in slots):
-        raise ValueError(wants)
-    loras = [(on, name or NO_FILE, literals.number(-10, 10)(weight)) for on, name, weight in slots]
-    return tuple(Lora(name, weight) for on, name, weight in loras if on and name != NO_FILE)
+    loras = []
+    for name, weight in loras_in(value):
+        if not isinstance(name, str | None) or weight is None:
+            raise ValueError(wants)
+        if name and not same(name, NO_FILE):
+            loras.append(Lora(name, literals.number(-10, 10)(weight)))
+    return tuple(loras)
 
 
 def _aspect_ratio(value: Any) -> tuple[int, int] | None:

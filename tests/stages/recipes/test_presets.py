@@ -252,3 +252,51 @@ def test_a_stamp_changes_with_the_file(host: Host) -> None:
     before = presets.stamp(host, host.write("mine", {"default_cfg_scale": 2}))
     assert presets.stamp(host, "mine") == before
     assert presets.stamp(host, host.write("mine", {"default_cfg_scale": 3})) != before
+
+
+@pytest.mark.parametrize("asked", ["mine", "Mine.json", "MINE.JSON", "own/mine", "own\\mine.json", "mine "])
+def test_a_preset_by_its_file_name_and_in_a_subfolder(host: Host, asked: str) -> None:
+    (host.presets / "own").mkdir()
+    host.write("own/mine", {"default_cfg_scale": 6.5, "default_styles": []})
+    assert presets.of_preset(host, asked).settings.cfg == 6.5
+
+
+def test_a_file_in_a_subfolder_does_not_take_the_name_of_a_bundled_preset(host: Host) -> None:
+    (host.presets / "own").mkdir()
+    host.write("own/lcm", {"default_cfg_scale": 6.5, "default_styles": []})
+    assert presets.of_preset(host, "lcm").settings.performance == "Extreme Speed"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_files_of_windows_editors(host: Host, encoding: str) -> None:
+    text = json.dumps({"default_prompt": "café", "default_styles": []}, ensure_ascii=False)
+    (host.presets / "mine.json").write_bytes(text.encode(encoding))
+    assert presets.of_preset(host, "mine").text == "café"
+
+
+def test_a_file_in_another_encoding_is_refused_by_that(host: Host) -> None:
+    (host.presets / "mine.json").write_bytes('{"default_prompt": "café"}'.encode("cp1252"))
+    with pytest.raises(BadFile, match=r"mine\.json is not in UTF-8"):
+        presets.of_preset(host, "mine")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        [True, "ink", 0.5],
+        ["ink", 0.5],
+        ["True", "ink", "0.5"],
+        ["true", "ink", 0.5],
+        "ink : 0.5",
+        "True : ink : 0.5",
+        {"name": "ink", "weight": 0.5},
+    ],
+)
+def test_shapes_of_loras(host: Host, entry: Any) -> None:
+    values = {"default_loras": [entry, ["none", 1.0], ["false", "off", 1.0]], "default_styles": []}
+    assert presets.of_preset(host, host.write("mine", values)).loras == (Lora("ink", 0.5),)
+
+
+@pytest.mark.parametrize("name", ["fooocus v2", "FOOOCUS V2", "Fooocus V2"])
+def test_pseudo_styles_in_any_spelling(host: Host, name: str) -> None:
+    assert presets.of_preset(host, host.write("mine", {"default_styles": [name]})).styles == (name,)
