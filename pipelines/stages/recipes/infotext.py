@@ -102,16 +102,25 @@ def pairs_in(line: str) -> list[tuple[str, str]]:
 
 
 def _parameter_lines(lines: Sequence[str]) -> list[int]:
-    """The last row of parameter lines, as indices; short lines of a single known pair count when there are three."""
+    """The last row of parameter lines, as indices; short lines of a single known pair count when there are three.
+
+    A line that has a key of the lines below it is not a part of their row: it is a prompt with colons.
+    """
     strong = [at for at, line in enumerate(lines) if _is_parameters(line)]
     single = [at for at, line in enumerate(lines) if _is_sign(line)]
     chosen = strong or (single if len(single) >= MANY else [])
     if not chosen and single and _is_number(pairs_in(lines[single[-1]])[0]):
         chosen = single[-1:]
     row = chosen[-1:]
-    while row and row[0] - 1 in chosen:
+    keys = _keys_in(lines[row[0]]) if row else set()
+    while row and row[0] - 1 in chosen and not keys & _keys_in(lines[row[0] - 1]):
         row.insert(0, row[0] - 1)
+        keys |= _keys_in(lines[row[0]])
     return row
+
+
+def _keys_in(line: str) -> set[str]:
+    return {key.casefold() for key, _ in pairs_in(line)}
 
 
 def _is_parameters(line: str) -> bool:

@@ -53,15 +53,17 @@ DRAW_THINGS = {"c", "v2"}
 
 
 def object_in(text: str) -> dict[str, Any] | None:
-    """The JSON object in a text, also when it was encoded twice; None for any other text."""
+    """The JSON object in a text, also when it was encoded twice or stands alone in a list; None for any other text."""
     value: Any = text
     for _ in range(2):
-        if not isinstance(value, str) or value.lstrip()[:1] not in ("{", '"'):
+        if not isinstance(value, str) or value.lstrip()[:1] not in ("{", '"', "["):
             break
         try:
             value = json.loads(value)
         except (ValueError, RecursionError):
             return None
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
     return value if isinstance(value, dict) else None
 
 
@@ -142,10 +144,17 @@ def _lora(entry: Any) -> tuple[bool, Any, Any]:
     parts = entry.rsplit(" : ", 2) if isinstance(entry, str) else entry
     if not isinstance(parts, list) or len(parts) < 2:
         return True, entry, None
-    if parts[0] in (True, False, "True", "False") and len(parts) > 2:
-        return parts[0] in (True, "True"), parts[1], parts[2]
+    if len(parts) > 2 and (enabled := _switch(parts[0])) is not None:
+        return enabled, parts[1], parts[2]
     if isinstance(entry, str):
         return True, " : ".join(parts[:-1]), parts[-1]
     if isinstance(parts[1], str) and (swapped := WEIGHT_FIRST.fullmatch(parts[1])):
         return True, swapped[2], swapped[1]
     return True, parts[0], parts[1]
+
+
+def _switch(value: Any) -> bool | None:
+    """True or False for a boolean, or for its name in any letter case; None for any other value."""
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value.strip().casefold())
+    return value if isinstance(value, bool) else None

@@ -25,6 +25,7 @@ MARK = 8  # bytes before an EXIF comment that name its encoding
 MARKS = (UNICODE, b"Unicode\0", ASCII, b"ASCII   ", b"JIS\0\0\0\0\0", bytes(MARK))
 MOSTLY = 0.7
 LARGEST_TEXT = 2**20
+PADDING = "\0\ufeff"  # at the ends of texts that were cut out of a buffer or a file
 BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
@@ -38,7 +39,8 @@ def texts_in(path: Path, notice: Notice = ignore) -> dict[str, str]:
     too_long = {name: len(text) for name, text in found.items() if len(text) > LARGEST_TEXT}
     for name, length in too_long.items():
         notice(f"{path.name}: its text {name!r} is left out: {length:,} characters, at most {LARGEST_TEXT:,} are read")
-    return {name: text for name, text in found.items() if text.strip() and name not in too_long}
+    sound = {name: text.strip(PADDING) for name, text in found.items() if name not in too_long}
+    return {name: text for name, text in sound.items() if text.strip()}
 
 
 def decoded(value: Any) -> str:
@@ -67,7 +69,7 @@ def _of_single_bytes(body: bytes, marked: bool) -> str | None:
     """The bytes as UTF-8, or if not `marked` as UTF-16 also as UTF-8 with a few broken ones or as Latin-1, when they
     are mostly ASCII; else None."""
     if (text := _strictly(body, "utf-8")) or marked:
-        return text or None
+        return _decoded_twice(text) or None
     patched = body.decode("utf-8", "replace")
     broken, others = patched.count("\ufffd"), sum(character > "\x7f" for character in patched)
     if broken * 2 < others:
@@ -75,6 +77,11 @@ def _of_single_bytes(body: bytes, marked: bool) -> str | None:
     text = body.decode("latin-1")
     controls = sum(unicodedata.category(character) == "Cc" and character not in "\n\r\t" for character in text)
     return text if _ascii_part(text, 1, body) - controls / max(len(body), 1) > MOSTLY else None
+
+
+def _decoded_twice(text: str) -> str:
+    """The text, decoded again if it is UTF-8 that was taken for Latin-1 and encoded a second time."""
+    return (_strictly(text.encode("latin-1"), "utf-8") if _is_latin(text) else "") or text
 
 
 def _strictly(body: bytes, encoding: str) -> str:
@@ -106,7 +113,7 @@ def _of_chunks(info: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(value, iTXt):
             yield str(name), str(value)
         elif isinstance(name, str) and isinstance(value, str):
-            yield name, _strictly(value.encode("latin-1"), "utf-8") or value if _is_latin(value) else value
+            yield name, _decoded_twice(value)
         elif name == "comment" and isinstance(value, bytes):
             yield "Comment", decoded(value)
 

@@ -56,13 +56,25 @@ def read_picture(path: Path, known: Callable[[], Styles], notice: Notice = ignor
     """
     texts = texts_in(path, notice)
     errors: list[str] = []
+    readings: dict[str, Reading] = {}
     for place in sorted(texts, key=_rank):
         try:
-            if (reading := _read(texts[place], _rank(place) == 0, known)) is not None:
-                return reading
+            if (reading := _read(texts[place], not readings and _rank(place) == 0, known)) is not None:
+                readings[place] = reading
         except BadFile as error:
             errors.append(str(error))
-    raise BadFile(f"{path}{_refusal(texts, errors)}")
+    if not readings:
+        raise BadFile(f"{path}{_refusal(texts, errors)}")
+    used, *others = readings
+    if differing := [place for place in others if _essence(readings[place]) != _essence(readings[used])]:
+        notice(f"{path.name}: its texts {used!r} and {', '.join(map(repr, differing))} differ; {used!r} is read")
+    return readings[used]
+
+
+def _essence(reading: Reading) -> tuple[Any, ...]:
+    """The entries that make two texts of one image differ, whatever their schemes."""
+    info = reading.info
+    return info.seed, info.steps, info.resolution, info.guidance_scale
 
 
 def _rank(place: str) -> int:

@@ -103,3 +103,8 @@ def test_one_wrong_value_costs_only_itself(key: str, value: str) -> None:
 def test_keys_that_nothing_reads_are_named() -> None:
     (phrase,) = from_a1111(f"a fox\n{LINE}, Hires upscale: 2, Denoising strength: 0.4, Version: v1.10").left_out
     assert "hires upscale, denoising strength" in phrase
+
+
+def test_a_prompt_with_keys_above_the_parameters_stays_a_prompt() -> None:
+    parts = parse("Model: a woman, Size: large\nSteps: 20, Seed: 42, Size: 64x64, Model: foo")
+    assert (parts.positive, parts.get("Model"), parts.get("Size")) == ("Model: a woman, Size: large", "foo", "64x64")

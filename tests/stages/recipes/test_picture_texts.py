@@ -35,6 +35,7 @@ def test_single_bytes_and_broken_ones() -> None:
     assert decoded("déjà vu".encode("latin-1")) == "déjà vu"
     assert decoded("naïve café, déjà".encode() + b"\xc3") == "naïve café, déjà�"
     assert decoded("caf\xc3\xa9") == "café"
+    assert decoded("caf\xc3\xa9".encode()) == "café"
     assert decoded(b"") == decoded(None) == decoded(7) == ""
 
 
@@ -95,3 +96,11 @@ def test_a_broken_chunk_costs_only_itself(tmp_path: Path) -> None:
     chunks, exif = told
     assert all(kind in chunks for kind in ("x.png", "tEXt", "zTXt", "iCCP"))
     assert "EXIF" in exif
+
+
+@pytest.mark.parametrize("padded", ["{}\0\0", "\ufeff{}", "\ufeff{}\0"])
+def test_padding_is_no_part_of_a_text(tmp_path: Path, padded: str) -> None:
+    info = PngInfo()
+    info.add_text("parameters", padded.format("a fox" + LINE))
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png", pnginfo=info)
+    assert texts_in(tmp_path / "a.png") == {"parameters": "a fox" + LINE}

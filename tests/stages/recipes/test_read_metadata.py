@@ -342,3 +342,20 @@ def test_any_exif_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, e
     path.write_bytes(png_with(chunk(b"eXIf", b"II*\0\x08\0\0\0" + exif)))
     with pytest.raises(BadFile):
         info_of(path, known)
+
+
+def test_two_texts_that_differ_are_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    line = "a fox\nSteps: 20, Seed: {}, Size: 64x64"
+    for other, seed in (("Description", 42), ("Comment", 43)):
+        info = PngInfo()
+        info.add_text(other, line.format(seed))
+        info.add_text("parameters", line.format(42))
+        Image.new("RGB", (4, 4)).save(tmp_path / "a.png", pnginfo=info)
+        assert read_picture(tmp_path / "a.png", Styles, told.append).info.seed == 42
+    assert told == ["a.png: its texts 'parameters' and 'Comment' differ; 'parameters' is read"]
+
+
+def test_a_list_of_one_object_is_read_as_that() -> None:
+    values = {"prompt": "a fox", "seed": "7", "performance": "Speed"}
+    assert info_in_json(json.dumps([values])) == info_in_json(json.dumps(values))
