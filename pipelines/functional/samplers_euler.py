@@ -1,4 +1,7 @@
-"""Euler, Heun and their kin: samplers that follow the slope d = (x − D) / σ. See `stepping` for the signature."""
+"""Samplers that follow the slope d = (x − D) / σ: Euler, Heun, DPM2, LMS, and DDPM, LCM and TCD.
+
+`stepping` describes their arguments; `eta` and `s_noise` scale the noise of ancestral steps, as in k-diffusion.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from .stepping import Callback, Denoise, ancestral, geometric_mean, slope, steps
 
 
 def euler(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
-    """Euler's method; DDIM is the same. Karras et al. 2022, algorithm 2 without churn."""
+    """Euler's method, which is also DDIM. Karras et al. 2022, algorithm 2 without churn."""
     for i, a, b in steps(sigmas):
         denoised = denoise(x, a)
         callback(i, len(sigmas) - 1, denoised, x)
@@ -23,26 +26,35 @@ def euler(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, ca
     return x
 
 
-def euler_ancestral(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
-    """Euler to a lower level than asked for, then noise up to it."""
+def euler_ancestral(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Sequence[float],
+    noise: Noise,
+    callback: Callback,
+    *,
+    eta: float = 1.0,
+    s_noise: float = 1.0,
+) -> Tensor:
+    """Ancestral sampling with Euler steps: a step to a lower noise level, then noise up to the next one."""
     for i, a, b in steps(sigmas):
         denoised = denoise(x, a)
         callback(i, len(sigmas) - 1, denoised, x)
-        down, up = ancestral(a, b)
+        down, up = ancestral(a, b, eta)
         x = x + slope(x, a, denoised) * (down - a)
-        if b > 0:
-            x = x + up * noise(a, b)
+        if up > 0:
+            x = x + up * s_noise * noise(a, b)
     return x
 
 
 def heun_step(denoise: Denoise, x: Tensor, denoised: Tensor, a: float, b: float) -> Tensor:
-    """One step of Heun's method from a to b, given D(x, a); Euler's when b is 0. Karras et al. 2022, algorithm 1."""
+    """Take one step of Heun's method from a to b, given D(x, a). Karras et al. 2022, algorithm 1."""
     d = slope(x, a, denoised)
-    x2 = x + d * (b - a)
+    x2 = x + d * (b - a)  # Euler's method
     if b == 0:
         return x2
     d2 = slope(x2, b, denoise(x2, b))
-    return x + (d + d2) / 2 * (b - a)
+    return x + (d + d2) / 2 * (b - a)  # trapezoidal rule
 
 
 def heun(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
@@ -55,19 +67,19 @@ def heun(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, cal
 
 
 def heunpp2(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
-    """Heun's method that looks two steps ahead and weighs slopes by their noise level (Carlos Lizarraga's heunpp2)."""
+    """Heun's method with slopes from up to two steps ahead, weighted by noise level (Carlos Lizarraga's heunpp2)."""
     first, end = sigmas[0], sigmas[-1]
     for i, a, b in steps(sigmas):
         denoised = denoise(x, a)
         callback(i, len(sigmas) - 1, denoised, x)
         d = slope(x, a, denoised)
-        if b == end:
-            x = x + d * (b - a)
-            continue
         x2 = x + d * (b - a)
+        if b == end:  # Euler's method
+            x = x2
+            continue
         d2 = slope(x2, b, denoise(x2, b))
         c = sigmas[i + 2]
-        if c == end:
+        if c == end:  # Heun's method, weighted
             w2 = b / (2 * first)
             mean = (1 - w2) * d + w2 * d2
         else:
@@ -80,39 +92,49 @@ def heunpp2(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, 
 
 
 def dpm_2(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
-    """The midpoint method, the middle taken in ln σ. Inspired by DPM-Solver-2, Lu et al. 2022."""
+    """The midpoint method with the midpoint in ln σ, as in DPM-Solver-2. Lu et al. 2022, algorithm 1."""
     for i, a, b in steps(sigmas):
         denoised = denoise(x, a)
         callback(i, len(sigmas) - 1, denoised, x)
         d = slope(x, a, denoised)
         if b > 0:
-            d = _slope_in_the_middle(denoise, x, d, a, b)
+            d = _slope_at_midpoint(denoise, x, d, a, b)
         x = x + d * (b - a)
     return x
 
 
-def dpm_2_ancestral(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
-    """`dpm_2` to a lower level than asked for, then noise up to it."""
+def dpm_2_ancestral(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Sequence[float],
+    noise: Noise,
+    callback: Callback,
+    *,
+    eta: float = 1.0,
+    s_noise: float = 1.0,
+) -> Tensor:
+    """Ancestral sampling with steps of `dpm_2`."""
     for i, a, b in steps(sigmas):
         denoised = denoise(x, a)
         callback(i, len(sigmas) - 1, denoised, x)
-        down, up = ancestral(a, b)
+        down, up = ancestral(a, b, eta)
         d = slope(x, a, denoised)
-        if down == 0:
-            x = x + d * (down - a)
-        else:
-            x = x + _slope_in_the_middle(denoise, x, d, a, down) * (down - a) + up * noise(a, b)
+        if down > 0:
+            d = _slope_at_midpoint(denoise, x, d, a, down)
+        x = x + d * (down - a)
+        if up > 0:
+            x = x + up * s_noise * noise(a, b)
     return x
 
 
-def _slope_in_the_middle(denoise: Denoise, x: Tensor, d: Tensor, a: float, b: float) -> Tensor:
+def _slope_at_midpoint(denoise: Denoise, x: Tensor, d: Tensor, a: float, b: float) -> Tensor:
     middle = geometric_mean(a, b)
     x2 = x + d * (middle - a)
     return slope(x2, middle, denoise(x2, middle))
 
 
 def lms(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
-    """Linear multistep of order 4: the polynomial through the last slopes, integrated over the step."""
+    """The linear multistep method of order 4: integrate the polynomial through the last four slopes."""
     history: deque[Tensor] = deque(maxlen=4)  # newest first
     for i, a, b in steps(sigmas):
         denoised = denoise(x, a)
@@ -125,7 +147,7 @@ def lms(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, call
 
 
 def _lagrange_integral(nodes: Sequence[float], j: int, a: float, b: float) -> float:
-    """∫ from a to b of the j-th Lagrange basis polynomial; two Gauss points are exact up to degree 3."""
+    """Integrate the j-th Lagrange basis polynomial from a to b, with two Gauss points: exact up to degree 3."""
     others = [node for k, node in enumerate(nodes) if k != j]
     middle, offset = (a + b) / 2, (b - a) / (2 * math.sqrt(3))
     return sum(
@@ -135,7 +157,7 @@ def _lagrange_integral(nodes: Sequence[float], j: int, a: float, b: float) -> fl
 
 
 def ddpm(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
-    """The original ancestral sampler, in variance-preserving coordinates z. Ho et al. 2020, algorithm 2."""
+    """DDPM's ancestral sampling, in variance-preserving coordinates z. Ho et al. 2020, algorithm 2."""
     for i, a, b in steps(sigmas):
         denoised = denoise(x, a)
         callback(i, len(sigmas) - 1, denoised, x)
@@ -143,7 +165,7 @@ def ddpm(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, cal
         alpha = alpha_bar / alpha_bar_next
         eps = slope(x, a, denoised)
         z = x / math.sqrt(1 + a**2)
-        z = (z - (1 - alpha) / math.sqrt(1 - alpha_bar) * eps) / math.sqrt(alpha)
+        z = (z - (1 - alpha) / math.sqrt(1 - alpha_bar) * eps) / math.sqrt(alpha)  # posterior mean
         if b > 0:
             z = z + math.sqrt((1 - alpha) * (1 - alpha_bar_next) / (1 - alpha_bar)) * noise(a, b)
         x = z * math.sqrt(1 + b**2)
@@ -151,7 +173,7 @@ def ddpm(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, cal
 
 
 def lcm(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
-    """Take the estimate, add fresh noise. Multistep consistency sampling, Luo et al. 2023, algorithm 3."""
+    """Multistep consistency sampling: the estimate, then fresh noise. Luo et al. 2023, algorithm 3."""
     for i, a, b in steps(sigmas):
         denoised = denoise(x, a)
         callback(i, len(sigmas) - 1, denoised, x)
@@ -169,10 +191,10 @@ def tcd(
     sampling: ModelSampling,
     gamma: float = 0.3,
 ) -> Tensor:
-    """Step to the earlier timestep s = ⌊(1 − γ)·t(σ')⌋, then noise up to σ'. Zheng et al. 2024, algorithm 2.
+    """Trajectory consistency sampling: a step to the timestep s = ⌊(1 − γ)·t(σ')⌋, then noise up to σ'.
 
-    The callback receives the point at s, not the estimate. Off the distilled table the last step can ask for a
-    slightly negative variance, where Fooocus gives NaN: it is taken as 0.
+    Zheng et al. 2024, algorithm 2. The callback receives the latents at s, not the estimate. On schedules of other
+    tables the variance of the last step can be slightly negative, where Fooocus returns NaN; here it becomes 0.
     """
     targets = [_alpha_bar(math.floor((1 - gamma) * sampling.timestep(s))) for s in sigmas[1:-1]] + [_alpha_bar(0)]
     for i, a, b in steps(sigmas):

@@ -15,11 +15,20 @@ from .stepping import Callback, Denoise, steps
 RESTART_LOW, RESTART_HIGH = 0.1, 2.0
 
 
-def restart(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
-    """Heun's method that climbs back from σ ≈ 0.1 to σ ≈ 2 with fresh noise, algorithm 1.
+def restart(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Sequence[float],
+    noise: Noise,
+    callback: Callback,
+    *,
+    s_noise: float = 1.0,
+) -> Tensor:
+    """Heun's method with restarts from σ ≈ 0.1 back to σ ≈ 2 by fresh noise, algorithm 1.
 
-    Runs of 20 steps or more spend some of them on restarts and follow a Karras schedule whatever was given; shorter
-    ones are plain Heun. The count of steps stays the same. Needs a schedule that ends in 0.
+    Runs of 20 steps or more use some of them for restarts, and a Karras schedule between the ends of the given one;
+    shorter runs are plain Heun. The number of steps stays the same. `s_noise` scales the noise. Raises ValueError for a
+    schedule of 20 steps or more that does not end in 0.
     """
     total = len(sigmas) - 1
     if total < 20:
@@ -45,7 +54,7 @@ def restart(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, 
     x = walk(x, outer[: low + 1])
     climb = math.sqrt(outer[high] ** 2 - outer[low] ** 2)
     for _ in range(passes):
-        x = x + climb * noise(outer[low], outer[high])
+        x = x + climb * s_noise * noise(outer[low], outer[high])
         x = walk(x, karras(inner + 1, outer[low], outer[high]).tolist()[:-1])
     return walk(x, outer[low:])
 

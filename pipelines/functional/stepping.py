@@ -1,4 +1,4 @@
-"""What every sampler is made of: the signature, the ancestral split, the exponentials."""
+"""Parts that all samplers share: their signature, the slope of the flow, the ancestral split of a step."""
 
 from __future__ import annotations
 
@@ -8,32 +8,35 @@ from collections.abc import Callable, Iterator, Sequence
 from torch import Tensor
 
 Denoise = Callable[[Tensor, float], Tensor]
-"""(x (B, C, h, w) float32, σ > 0) -> the network's guided estimate of the clean latents, same shape."""
+"""(x (B, C, h, w) float32, σ > 0) -> guided estimate of the clean latents, same shape."""
 
 Callback = Callable[[int, int, Tensor, Tensor], None]
 """(i, total, denoised, x), called after the first evaluation of step i and before its update. May raise to stop."""
 
 
 def ignore(i: int, total: int, denoised: Tensor, x: Tensor) -> None:
-    """The callback of someone who does not look."""
+    """A callback that does nothing."""
 
 
 def steps(sigmas: Sequence[float]) -> Iterator[tuple[int, float, float]]:
-    """(i, σ_i, σ_{i+1}) for every step."""
+    """Iterate over (i, σ_i, σ_{i+1}) of every step."""
     return ((i, sigmas[i], sigmas[i + 1]) for i in range(len(sigmas) - 1))
 
 
 def slope(x: Tensor, sigma: float, denoised: Tensor) -> Tensor:
-    """d = (x − D) / σ, the direction of the probability flow. Karras et al. 2022, equation 1."""
+    """Return d = (x − D) / σ, the slope of the probability flow. Karras et al. 2022, equation 1."""
     return (x - denoised) / sigma
 
 
-def ancestral(a: float, b: float) -> tuple[float, float]:
-    """(down, up): go from a down to `down`, then add noise `up`, to stand at b: down² + up² = b²."""
-    up = min(b, math.sqrt(b**2 * (a**2 - b**2) / a**2))
+def ancestral(a: float, b: float, eta: float = 1.0) -> tuple[float, float]:
+    """Split a step from a to b into a step to σ = `down` and noise of σ = `up`, with down² + up² = b².
+
+    `eta` scales the noise; 0 makes the step deterministic.
+    """
+    up = min(b, eta * math.sqrt(b**2 * (a**2 - b**2) / a**2))
     return math.sqrt(b**2 - up**2), up
 
 
 def geometric_mean(a: float, b: float) -> float:
-    """The noise level halfway in ln σ."""
+    """Return the noise level halfway between a and b in ln σ."""
     return math.sqrt(a * b)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from fooocus_stages.pipelines import settings
-from fooocus_stages.pipelines.functional import samplers_euler
+from fooocus_stages.pipelines.functional import samplers_dpmpp, samplers_euler, samplers_restart
 from fooocus_stages.pipelines.functional.model_sampling import discrete
 from fooocus_stages.pipelines.functional.noise import BrownianNoise, GeneratorNoise, draw, generators
 from fooocus_stages.pipelines.functional.samplers import SAMPLERS, sample
@@ -161,6 +163,58 @@ def test_a_batch_gets_what_each_picture_gets_alone(name: str, steps: int) -> Non
         torch.testing.assert_close(
             together[k : k + 1], run(name, [seed], latents[k : k + 1], sigmas), atol=1e-6, rtol=1e-6
         )
+
+
+def no_noise(a: float, b: float) -> Tensor:
+    raise AssertionError("noise drawn")
+
+
+@pytest.mark.parametrize(
+    ("stochastic", "deterministic"),
+    [
+        (samplers_euler.euler_ancestral, samplers_euler.euler),
+        (samplers_euler.dpm_2_ancestral, samplers_euler.dpm_2),
+        (samplers_dpmpp.dpmpp_2m_sde, samplers_dpmpp.dpmpp_2m),
+        (samplers_dpmpp.dpmpp_sde, partial(samplers_dpmpp.dpmpp_2s_ancestral, eta=0.0)),
+    ],
+)
+def test_without_eta_a_stochastic_sampler_is_its_deterministic_form(
+    stochastic: Callable[..., Tensor], deterministic: Callable[..., Tensor]
+) -> None:
+    start = KARRAS_10[0] * UNIT
+    ours = stochastic(Formula(), start, KARRAS_10, no_noise, ignore, eta=0.0)
+    torch.testing.assert_close(ours, deterministic(Formula(), start, KARRAS_10, no_noise, ignore), rtol=1e-5, atol=1e-6)
+
+
+def test_without_eta_3m_follows_the_flow() -> None:
+    """On D = x / (1 + σ²), whose flow is x(σ) = c·√(1 + σ²); the first step, of order 1, decides the error."""
+
+    def error(steps: int) -> float:
+        levels = karras(steps, 0.5, 14.6).double().tolist()[:-1]
+        start = UNIT.double() * math.hypot(1, levels[0])
+        end = samplers_dpmpp.dpmpp_3m_sde(lambda x, sigma: x / (1 + sigma**2), start, levels, no_noise, ignore, eta=0.0)
+        return float((end - UNIT * math.hypot(1, levels[-1])).abs().max())
+
+    assert error(40) < 1e-3
+    assert error(80) < error(40) / 3.5
+
+
+WITH_NOISE = (
+    samplers_euler.euler_ancestral, samplers_euler.dpm_2_ancestral, samplers_dpmpp.dpmpp_2s_ancestral,
+    samplers_dpmpp.dpmpp_sde, samplers_dpmpp.dpmpp_2m_sde, samplers_dpmpp.dpmpp_3m_sde, samplers_restart.restart,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("run", WITH_NOISE)
+def test_s_noise_scales_all_the_noise_that_is_added(run: Callable[..., Tensor]) -> None:
+    """On a linear denoiser the result is linear in the noise, so equal factors make equal differences."""
+
+    def at(s_noise: float) -> Tensor:
+        levels = karras(22, 0.03, 14.6).tolist()
+        return run(lambda x, sigma: x / (1 + sigma), UNIT.double(), levels, formula_noise, ignore, s_noise=s_noise)
+
+    assert not torch.allclose(at(0.0), at(1.0))
+    torch.testing.assert_close(at(2.0) - at(1.0), at(1.0) - at(0.0), rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", [n for n in SAMPLERS if n not in ("restart",)])

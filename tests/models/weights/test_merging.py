@@ -125,3 +125,36 @@ def test_a_network_that_was_moved_in_between() -> None:
     net.module.to("cpu")
     net.merge(())
     assert same(before, bits(net))
+
+
+def test_restore_puts_every_bit_back_and_frees_the_copies() -> None:
+    net = network()
+    before = bits(net)
+    first = patch(1, 0.7, net)
+    net.merge((first,))
+    net.merge((first, patch(2, -1.3, net, ("0.bias",))))
+    assert not same(before, bits(net))
+    net.restore()
+    assert same(before, bits(net))
+    assert net.merged == ()
+    net.restore()
+    assert same(before, bits(net))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_patched_keeps_the_merge_for_the_next_run_also_after_an_exception(error: type[BaseException]) -> None:
+    net = network()
+    before = bits(net)
+    patches = (patch(1, 0.7, net),)
+    with net.patched(patches) as module:
+        assert module is net.module
+        inside = bits(net)
+    assert not same(before, inside)
+    with pytest.raises(error), net.patched(patches):
+        raise error
+    assert net.merged == patches
+    assert same(inside, bits(net))
+    net.restore()
+    assert same(before, bits(net))
+    with net.patched(()):
+        assert same(before, bits(net))
