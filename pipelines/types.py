@@ -1,4 +1,4 @@
-"""The frozen values that travel on wires. Importing this module needs no torch."""
+"""The frozen values on wires. Importing this module needs no torch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CONDITIONING_CLIP_SKIP = "fooocus_clip_skip"
 class Lora:
     """A LoRA file and its weight.
 
-    `required`: a performance mode needs it, so it stands outside the limit of five. `optional`: it is left out when its
+    `required`: a performance mode needs it, so it is exempt from the limit of five. `optional`: it is left out when its
     file is missing.
     """
 
@@ -41,7 +41,7 @@ class Lora:
 
 @dataclass(frozen=True)
 class Prompt:
-    """The texts of one picture, composed: what the text encoders read, in order."""
+    """The composed texts of one image, in the order in which the text encoders read them."""
 
     positive: tuple[str, ...]
     negative: tuple[str, ...]
@@ -76,7 +76,7 @@ class SamplingSettings:
 
 @dataclass(frozen=True)
 class FreeU:
-    """FreeU V2: backbone gains b1, b2 and skip gains s1, s2 of the two lower decoder levels."""
+    """FreeU V2: backbone factors b1, b2 and skip factors s1, s2 of the two lower decoder levels."""
 
     b1: float = 1.01
     b2: float = 1.02
@@ -86,10 +86,10 @@ class FreeU:
 
 @dataclass(frozen=True)
 class InpaintRegion:
-    """The part of pictures that is painted anew, in the size that it is worked on.
+    """The region of images that is inpainted, at the size at which it is sampled.
 
-    `image` (B, H, W, 3) in 0…1 are the whole pictures, `area` the rows (from, to) and columns (from, to) of the part,
-    `soft` (B, H, W) how much of the new picture shows. `crop` (B, h, w, 3) is the part, `mask` (B, h, w) its mask, 0 or
+    `image` (B, H, W, 3) in 0…1 are the whole images, `area` is the region's rows (from, to) and columns (from, to), and
+    `soft` (B, H, W) the opacity of the new image. `crop` (B, h, w, 3) is the region and `mask` (B, h, w) its mask, 0 or
     1 = repaint.
     """
 
@@ -101,21 +101,21 @@ class InpaintRegion:
 
     @property
     def width(self) -> int:
-        """In pixels, of what is painted: a latent has one place for eight."""
+        """Width of the sampled region in pixels, a multiple of 8."""
         return self.crop.shape[2] // 8 * 8
 
     @property
     def height(self) -> int:
-        """In pixels, of what is painted."""
+        """Height of the sampled region in pixels, a multiple of 8."""
         return self.crop.shape[1] // 8 * 8
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a picture beside its latent: unscaled latents (1 or B, 4, h, w).
+    """Latents of an image that is inpainted, unscaled (1 or B, 4, h, w).
 
-    `latents` stay outside the mask; `masked` are those of the picture with its hole painted grey, for an inpaint
-    engine; `swapped` those that stay once a refiner with a VAE of its own has taken over.
+    `latents` are kept outside the mask. `masked` are those of the image with its masked part filled with gray, for an
+    inpaint engine. `swapped` are kept in place of `latents` after a refiner with a VAE of its own has taken over.
     """
 
     latents: Tensor

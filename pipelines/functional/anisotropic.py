@@ -15,26 +15,26 @@ SIGMA_COLOUR = 3.0
 
 @cache
 def gaussian_taps() -> tuple[float, ...]:
-    """The 13 normalised taps of a Gaussian of σ = 3."""
+    """Return the 13 normalised taps of a Gaussian of σ = 3."""
     taps = (torch.arange(-RADIUS, RADIUS + 1) / SIGMA_SPACE).square().mul(-0.5).exp()
     return tuple((taps / taps.sum()).tolist())
 
 
 @cache
 def taps_on(device: torch.device) -> Tensor:
-    """The taps (13,) float32 on a device: copied there once, since a copy at every step makes a GPU wait."""
+    """Return the taps (13,) float32 on a device, copied there once: a copy at every step would stall a GPU."""
     with torch.inference_mode(False):
         return torch.tensor(gaussian_taps(), device=device)
 
 
 def joint_bilateral_blur(e: Tensor, guide: Tensor) -> Tensor:
-    """Blur e where the guide is even: F(e)(q) = Σ_o w·e(q + o) / Σ_o w. Both (B, C, H, W), result the same.
+    """Blur `e` where `guide` is smooth: F(e)(q) = Σ_o w·e(q + o) / Σ_o w. Both and the result are (B, C, H, W).
 
-    w = gauss(o)·exp(−½ (Σ_c |g(q + o) − g(q)|)² / 3²), g the guide normalised per picture, edges reflected.
-    A side shorter than 7 cells can't be reflected (Fooocus stops there): its edge cells are repeated instead.
+    w = gauss(o)·exp(−½ (Σ_c |g(q + o) − g(q)|)² / 3²), with g the guide normalised per image and edges reflected.
+    Latents with a side below 7 cells, at which Fooocus stops, repeat their edge cells instead.
 
-    A row of the window at a time, as views and in one sweep each: 13 rows of eight operations, whatever the size, and
-    13 pictures of memory. One pass per offset would be 169 rows; the whole window at once, 169 pictures.
+    The window is processed row by row as views: 13 passes, and memory for 13 images. One pass per offset would be 169
+    passes; the whole window at once, memory for 169 images.
     """
     height, width = e.shape[-2:]
     std, mean = torch.std_mean(guide, dim=(1, 2, 3), keepdim=True)

@@ -1,4 +1,4 @@
-"""Inpainting in latent space: the known region stays known (Fooocus patch.py: KSamplerX0Inpaint).
+"""Inpainting in latent space, which keeps the known region (Fooocus patch.py: KSamplerX0Inpaint).
 
 Masks are (B, 1, h, w), 1 = repaint; `known` (B, C, h, w) are the image's clean latents in the network's scale.
 """
@@ -13,12 +13,12 @@ from .stepping import Denoise
 
 
 def with_known_region(x: Tensor, sigma: float, known: Tensor, mask: Tensor, noise: Tensor) -> Tensor:
-    """The network's input x·m + (z_0 + σ·n)·(1 − m); `noise` is drawn afresh for every evaluation."""
+    """Return the network's input x·m + (z_0 + σ·n)·(1 − m); `noise` is new in every evaluation."""
     return x * mask + (known + sigma * noise) * (1 - mask)
 
 
 def keep_known_region(denoised: Tensor, known: Tensor, mask: Tensor) -> Tensor:
-    """The estimate that the sampler gets: D·m + z_0·(1 − m)."""
+    """Return the sampler's estimate D·m + z_0·(1 − m)."""
     return denoised * mask + known * (1 - mask)
 
 

@@ -1,4 +1,4 @@
-"""Control hints: how much of each layer is added, and a picture in the size of the latents."""
+"""Control hints: the factor of each layer, and the image at the size of the latents."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch.nn.functional import interpolate
 
 
 def layer_factors(layers: int, weight: float, softness: float) -> list[float]:
-    """What each of a control network's outputs is multiplied by, the shallowest first, the middle block last.
+    """Return the factor of each output of a control network, the shallowest first, the middle block last.
 
-    weight·(1 − softness·(1 − i/(n − 1))): the middle is never softened (Fooocus modules/patch.py:
+    weight·(1 − softness·(1 − i/(n − 1))): the middle block is never softened (Fooocus modules/patch.py:
     patched_cldm_forward). `softness` 0…1.
     """
     last = max(layers - 1, 1)
@@ -18,9 +18,9 @@ def layer_factors(layers: int, weight: float, softness: float) -> list[float]:
 
 
 def centre_fitted(image: Tensor, height: int, width: int) -> Tensor:
-    """Pictures (B, C, H, W) cut about the middle to the proportions of that size, then resized to it.
+    """Center-crop images (B, C, H, W) to the aspect ratio of `height` and `width`, then resize them to that size.
 
-    Nearest pixel, counted from the centres of the pixels. One that has the size already stays as it is.
+    Takes the nearest pixel by pixel centers. Images of that size are returned unchanged.
     """
     own_height, own_width = image.shape[-2:]
     if (own_height, own_width) == (height, width):
@@ -33,10 +33,10 @@ def centre_fitted(image: Tensor, height: int, width: int) -> Tensor:
 
 
 def total(parts: list[list[Tensor]], dtype: torch.dtype) -> list[Tensor]:
-    """What several control networks add to each layer, summed in float32."""
+    """Return the sum of the outputs of several control networks for each layer, computed in float32."""
     return [sum_of(layer).to(dtype) for layer in zip(*parts, strict=True)]
 
 
 def sum_of(values: tuple[Tensor, ...]) -> Tensor:
-    """The sum of tensors, in float32 when there are several."""
+    """Return the sum of tensors, in float32 when there are several."""
     return values[0] if len(values) == 1 else torch.stack([value.float() for value in values]).sum(dim=0)

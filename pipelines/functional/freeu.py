@@ -1,6 +1,6 @@
-"""FreeU V2 (Si et al. 2023, arXiv 2309.11497): strengthen the decoder's backbone, thin out its skips.
+"""FreeU V2 (Si et al. 2023, arXiv 2309.11497): amplify the decoder's backbone, attenuate its skips.
 
-Both act on what a decoder block is about to concatenate, after any ControlNet residual was added to the skip.
+Both act on the two inputs that a decoder block concatenates, after ControlNet residuals were added to the skip.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from torch.fft import fftn, fftshift, ifftn, ifftshift
 
 
 def gains(channels: int, base: int, b1: float, b2: float, s1: float, s2: float) -> tuple[float, float] | None:
-    """(b, s) for a decoder layer whose hidden state has that many channels, None for one without gains.
+    """Return (b, s) for a decoder layer whose hidden state has `channels` channels, None for a layer without gains.
 
-    Four times the network's `base` channels have (b1, s1), twice have (b2, s2): 1280 and 640 in SDXL.
+    Layers of four times the network's `base` channels have (b1, s1), of twice (b2, s2): 1280 and 640 in SDXL.
     """
     return {4 * base: (b1, s1), 2 * base: (b2, s2)}.get(channels)
 
 
 def backbone(h: Tensor, b: float) -> Tensor:
-    """h (B, C, H, W) with its first C/2 channels times (b − 1)·M + 1, M the channel mean scaled to 0…1 per picture."""
+    """Multiply the first C/2 channels of h (B, C, H, W) by (b − 1)·M + 1, M the channel mean scaled to 0…1."""
     mean = h.mean(dim=1, keepdim=True)
     low, high = mean.amin(dim=(2, 3), keepdim=True), mean.amax(dim=(2, 3), keepdim=True)
     half = h.shape[1] // 2
@@ -28,7 +28,7 @@ def backbone(h: Tensor, b: float) -> Tensor:
 
 
 def thinned(skip: Tensor, s: float) -> Tensor:
-    """The skip (B, C, H, W) with its lowest frequencies, the 2 × 2 about the centre of the spectrum, times s."""
+    """Multiply the lowest frequencies of the skip (B, C, H, W), the central 2 × 2 of its spectrum, by s."""
     height, width = skip.shape[-2:]
     spectrum = fftshift(fftn(skip.float(), dim=(-2, -1)), dim=(-2, -1))
     mask = torch.ones((height, width), device=skip.device)

@@ -1,4 +1,4 @@
-"""Guidance: from the two estimates of a step to one (Fooocus patch.py patched_sampling_function, compute_cfg)."""
+"""Guidance: combines the two estimates of a step into one (Fooocus patch.py patched_sampling_function, compute_cfg)."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from .anisotropic import joint_bilateral_blur
 
 
 def progress(timestep: float, dtype: torch.dtype = torch.float32) -> float:
-    """p = 1 − t/999, computed in the network's dtype as Fooocus does; 0 at the start of a run, 1 at its end."""
+    """Return p = 1 − t/999, 0 at the start of a run and 1 at its end; computed in the network's dtype as in Fooocus."""
     return float(1.0 - torch.tensor(timestep, dtype=dtype) / 999.0)
 
 
 def without_negative(cfg: float) -> bool:
-    """Whether the negative estimate, the sharpness and the guidance are all left out."""
+    """Return True when `cfg` is 1: no negative estimate, no sharpness, no guidance."""
     return math.isclose(cfg, 1.0)
 
 
 def sharpened(e_positive: Tensor, positive: Tensor, sharpness: float, p: float) -> Tensor:
-    """α·F(e⁺; P) + (1 − α)·e⁺ with α = 0.001·sharpness·p: smooth the noise where the estimate is even."""
+    """Return α·F(e⁺; P) + (1 − α)·e⁺ with α = 0.001·sharpness·p: noise blurred where the estimate is smooth."""
     alpha = 0.001 * sharpness * p
     if alpha == 0:
         return e_positive
@@ -29,7 +29,7 @@ def sharpened(e_positive: Tensor, positive: Tensor, sharpness: float, p: float) 
 
 
 def adaptive_cfg(e_positive: Tensor, e_negative: Tensor, cfg: float, mimic: float, p: float) -> Tensor:
-    """e⁻ + c·(e⁺ − e⁻), c = cfg; above `mimic`, c = p·cfg + (1 − p)·mimic: gentle early, full strength late.
+    """Return e⁻ + c·(e⁺ − e⁻) with c = cfg; above `mimic`, c = p·cfg + (1 − p)·mimic, which grows over the run.
 
     Fooocus's "CFG mimicking from TSNR".
     """
@@ -46,10 +46,10 @@ def combine(
     mimic: float,
     p: float,
 ) -> Tensor:
-    """The guided estimate D = x − e, from P = `positive` and U = `negative` (B, C, h, w) at the noisy x.
+    """Return the guided estimate D = x − e, from P = `positive` and U = `negative` (B, C, h, w) at the noisy x.
 
     e⁺ = x − P and e⁻ = x − U are not divided by σ. `mimic` is Fooocus's adaptive CFG, `p` its `progress`.
-    At cfg 1 it is P itself, and `negative` may be None.
+    At cfg 1 it returns P, and `negative` may be None.
     """
     if without_negative(cfg):
         return positive
@@ -60,5 +60,5 @@ def combine(
 
 
 def guided_eps(x: Tensor, denoised: Tensor, sigma: float) -> Tensor:
-    """The guided noise in unit scale, ε = (x − D)/σ; its channel mean feeds the second run of refiner method `vae`."""
+    """Return the guided noise ε = (x − D)/σ; refiner method `vae` starts its second run from its channel mean."""
     return (x - denoised) / sigma

@@ -1,4 +1,4 @@
-"""Latents: their scale, their size, their masks, and a quick look at them."""
+"""Latents: scale, size, masks, and previews without a network."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ CELL = 8  # pixels per latent cell
 
 @dataclass(frozen=True)
 class LatentFormat:
-    """How raw VAE latents become the network's: (z − mean)·factor/std per channel."""
+    """Scale of a network's latents: (z − mean)·factor/std per channel of raw VAE latents z."""
 
     factor: float
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
 
     def scaled(self, raw: Tensor) -> Tensor:
-        """Raw VAE latents (B, 4, h, w) in the network's scale."""
+        """Scale raw VAE latents (B, 4, h, w) for the network."""
         return (raw - self._channels(self.mean, raw)) * (self.factor / self._channels(self.std, raw))
 
     def raw(self, scaled: Tensor) -> Tensor:
-        """The network's latents (B, 4, h, w) as the VAE decodes them."""
+        """Scale the network's latents (B, 4, h, w) back for the VAE."""
         return scaled * (self._channels(self.std, scaled) / self.factor) + self._channels(self.mean, scaled)
 
     @staticmethod
@@ -40,22 +40,22 @@ PLAYGROUND = LatentFormat(0.5, mean=(-1.6574, 1.886, -1.383, 2.5155), std=(8.492
 
 
 def latent_size(width: int, height: int) -> tuple[int, int]:
-    """(h, w) in latent cells of a picture in pixels, rounded down."""
+    """Return (h, w) in latent cells for an image size in pixels, rounded down."""
     return height // CELL, width // CELL
 
 
 def to_uint8(image: Tensor) -> Tensor:
-    """Pictures of any shape in 0…1 as uint8, cut off and not rounded, as Fooocus does: 0.999 is 254."""
+    """Convert images in 0…1 of any shape to uint8. Truncates as Fooocus does: 0.999 becomes 254."""
     return (image * 255).clamp_(0, 255).to(torch.uint8)
 
 
 def from_uint8(image: Tensor) -> Tensor:
-    """uint8 pictures as float32 in 0…1."""
+    """Convert uint8 images to float32 in 0…1."""
     return image.float() / 255
 
 
 def over_white(image: Tensor) -> Tensor:
-    """Pictures (B, H, W, 1, 3 or 4) in 0…1 as RGB (B, H, W, 3); what is transparent is laid over white."""
+    """Convert images (B, H, W, 1, 3 or 4) in 0…1 to RGB (B, H, W, 3), compositing transparency over white."""
     if image.shape[-1] == 1:
         return image.expand(*image.shape[:-1], 3)
     if image.shape[-1] == 3:
@@ -65,13 +65,13 @@ def over_white(image: Tensor) -> Tensor:
 
 
 def grey_out(pixels: Tensor, mask: Tensor) -> Tensor:
-    """Pictures (B, H, W, 3) in 0…1, grey where the mask (B, H, W) rounds to 1: what inpainting encodes."""
+    """Fill images (B, H, W, 3) in 0…1 with gray where the mask (B, H, W) rounds to 1, for an inpaint engine."""
     repaint = mask.round()[..., None]
     return pixels * (1 - repaint) + 0.5 * repaint
 
 
 def latent_mask(mask: Tensor) -> Tensor:
-    """A mask (B, H, W) in 0…1, 1 = repaint, in latent cells: (B, 1, ⌊H/8⌋, ⌊W/8⌋). One pixel marks its cell."""
+    """Convert a mask (B, H, W), 1 = repaint, to latent cells (B, 1, ⌊H/8⌋, ⌊W/8⌋). One pixel marks its cell."""
     height, width = mask.shape[-2] // CELL, mask.shape[-1] // CELL
     fitted = interpolate(mask.round()[:, None], size=(height * CELL, width * CELL), mode="bilinear").round()
     return max_pool2d(fitted, CELL).round()
@@ -83,25 +83,25 @@ RGB_OF_ZERO = (0.55, 0.49, 0.5)
 
 
 def quick_rgb(x0: Tensor) -> Tensor:
-    """A rough picture of SDXL's latents in the network's scale: (B, 4, h, w) -> (B, 3, h, w) in 0…1."""
+    """Approximate the colors of SDXL latents in the network's scale: (B, 4, h, w) -> (B, 3, h, w) in 0…1."""
     rgb = torch.einsum("bchw,cd->bdhw", x0.float(), x0.new_tensor(RGB_OF_SDXL, dtype=torch.float32))
     return (rgb + x0.new_tensor(RGB_OF_ZERO, dtype=torch.float32).view(1, 3, 1, 1)).clamp(0, 1)
 
 
 def preview_uint8(decoded: Tensor) -> Tensor:
-    """What the preview network gives for one picture, (3, H, W) about -1…1, as uint8 (H, W, 3)."""
+    """Convert one output of the preview network, (3, H, W) of about −1…1, to uint8 (H, W, 3)."""
     return (decoded.float() * 127.5 + 127.5).clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
 
 
 def batchable(lengths: Sequence[int]) -> bool:
-    """Whether prompts of these token counts run as one batch: none has to be repeated more than four times."""
+    """Return True when prompts of these token counts can run as one batch, each repeated at most four times."""
     return math.lcm(*lengths) // min(lengths) <= 4
 
 
 def tiled_tokens(tokens: Sequence[Tensor]) -> list[Tensor]:
-    """Token tensors (B, n, d), each repeated along n to the least common length.
+    """Repeat each tensor of tokens (B, n, d) along n to their least common multiple.
 
-    Softmax attention does not notice; padding with zeros would.
+    Repetition does not change softmax attention; padding with zeros would.
     """
     length = math.lcm(*(t.shape[1] for t in tokens))
     return [t.repeat(1, length // t.shape[1], 1) for t in tokens]

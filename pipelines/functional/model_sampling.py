@@ -1,7 +1,7 @@
-"""How a network sees noise: the σ it knows, its timesteps, and what its output means (Fooocus model_sampling.py).
+"""Noise parameterisation of a network: noise levels, timesteps, prediction type (Fooocus model_sampling.py).
 
-σ and t are Python floats here and tables live on the CPU, so nothing waits for a device. The arithmetic between σ
-and t is float32 all the same: at t = 499.5, which `sgm_uniform` asks for, its rounding decides the nearest timestep.
+σ and t are Python floats and tables are on the CPU, so nothing waits for a device. The conversion between σ and t is
+in float32 as in Fooocus: at t = 499.5, a timestep of `sgm_uniform`, its rounding decides the nearest timestep.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Prediction = Literal["eps", "v", "edm", "lcm"]
 TIMESTEPS = 1000
 TIE = 1e-6  # in ln σ; neighbours in the table are 3e-3 or more apart
 ALPHA_OF_ZERO_SNR = 4.8973451890853435e-08  # in place of ᾱ = 0, whose σ is infinite; the value in common use
-BEFORE_ALL = 999999999.9  # the σ that stands for "from the very start"
+BEFORE_ALL = 999999999.9  # σ above every schedule
 
 
 @cache
 def alphas_cumprod() -> Tensor:
-    """ᾱ of the "scaled linear" β schedule that SDXL and SD 1.5 share: (1000,) float64, 0.99915 … 0.00466.
+    """Return ᾱ of the "scaled linear" β schedule of SDXL and SD 1.5: (1000,) float64, 0.99915 … 0.00466.
 
-    In float64 like Kohya's trainer: a float32 product is off by 1e-6.
+    Computed in float64, because a float32 product is off by 1e-6.
     """
     betas = np.linspace(math.sqrt(0.00085), math.sqrt(0.012), TIMESTEPS, dtype=np.float64) ** 2
     return torch.from_numpy(np.cumprod(1.0 - betas))
@@ -35,14 +35,14 @@ def alphas_cumprod() -> Tensor:
 
 @cache
 def sigma_table() -> Tensor:
-    """σ_k = √((1 − ᾱ_k) / ᾱ_k): (1000,) float32, 0.02917 … 14.61464."""
+    """Return σ_k = √((1 − ᾱ_k) / ᾱ_k): (1000,) float32, 0.02917 … 14.61464."""
     alphas = alphas_cumprod()
     return ((1 - alphas) / alphas).sqrt().float()
 
 
 @cache
 def zero_snr_table() -> Tensor:
-    """σ after shifting and scaling √ᾱ so that its last value is 0: (1000,) float32, 0.02917 … 4518.757.
+    """Return σ after shifting and scaling √ᾱ so that its last value is 0: (1000,) float32, 0.02917 … 4518.757.
 
     Lin et al. 2023, arXiv 2305.08891, algorithm 1.
     """
@@ -54,7 +54,7 @@ def zero_snr_table() -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class ModelSampling:
-    """A network trained at discrete noise levels. `table` (n,) float32 rises; entry k is timestep first + k·stride."""
+    """A network trained at discrete noise levels. `table` (n,) increases; entry k has timestep first + k·stride."""
 
     table: Tensor
     prediction: Prediction = "eps"
@@ -75,9 +75,9 @@ class ModelSampling:
         return float(self.table[-1])
 
     def timestep(self, sigma: float) -> float:
-        """The known timestep nearest in ln σ, a whole number; midway between two, the one at an even place.
+        """Return the table's timestep nearest in ln σ; midway between two, the one with the even index.
 
-        Distances closer than TIE are equal: processors round the float32 logarithm of a σ midway to either side.
+        Distances within TIE count as equal, because processors round the float32 logarithm of a midpoint differently.
         """
         distance = (torch.tensor(sigma, dtype=torch.float32).log() - self.log_table).abs()
         nearest = (distance <= distance.min() + TIE).nonzero().flatten().tolist()
@@ -85,13 +85,13 @@ class ModelSampling:
         return float(index * self.stride + self.first)
 
     def sigmas_at(self, timesteps: Tensor) -> Tensor:
-        """σ at timesteps of any shape, log-linear between the known ones, clamped outside them; float32."""
+        """Return float32 σ at timesteps of any shape, log-linear within the table and clamped to its ends."""
         index = ((timesteps.float() - self.first) / self.stride).clamp(0, len(self.table) - 1)
         low, high, weight = index.floor().long(), index.ceil().long(), index.frac()
         return ((1 - weight) * self.log_table[low] + weight * self.log_table[high]).exp()
 
     def percent_to_sigma(self, percent: float) -> float:
-        """σ where that fraction of the timesteps is done: 0 is before all noise, 1 is no noise."""
+        """Return σ after a fraction of the timesteps: above every schedule for 0, no noise for 1."""
         if percent <= 0:
             return BEFORE_ALL
         if percent >= 1:
@@ -99,11 +99,11 @@ class ModelSampling:
         return float(self.sigmas_at(torch.tensor((1 - percent) * (TIMESTEPS - 1))))
 
     def scaled_input(self, x: Tensor, sigma: float) -> Tensor:
-        """What the network is given: x / √(σ² + σ_d²)."""
+        """Return the network's input x / √(σ² + σ_d²)."""
         return x / math.sqrt(sigma**2 + self.sigma_data**2)
 
     def denoised(self, x: Tensor, output: Tensor, sigma: float) -> Tensor:
-        """x0 from the network's output at x (not scaled), both (B, C, h, w); computed in float32.
+        """Return the estimate D from the network's output at x (not scaled), both (B, C, h, w); computed in float32.
 
         eps  x − σ·o
         v    x·σ_d²/(σ² + σ_d²) − o·σ·σ_d/√(σ² + σ_d²)
@@ -123,7 +123,7 @@ class ModelSampling:
 
 @dataclass(frozen=True, eq=False)
 class ContinuousSampling(ModelSampling):
-    """A network that reads t = ¼ ln σ for any σ of its range (EDM, Karras et al. 2022)."""
+    """A network conditioned on t = ¼ ln σ for any σ of its range (EDM, Karras et al. 2022)."""
 
     def timestep(self, sigma: float) -> float:
         return 0.25 * math.log(sigma) if sigma > 0 else -math.inf
@@ -141,18 +141,18 @@ class ContinuousSampling(ModelSampling):
 
 @cache
 def discrete(prediction: Prediction = "eps", zero_snr: bool = False) -> ModelSampling:
-    """SDXL, its refiner and SD 1.5 as they were trained: 1000 timesteps; or their relatives of zero terminal SNR."""
+    """Return the 1000 timesteps of SDXL, its refiner and SD 1.5, or those of zero terminal SNR."""
     return ModelSampling(zero_snr_table() if zero_snr else sigma_table(), prediction)
 
 
 @cache
 def distilled(prediction: Prediction) -> ModelSampling:
-    """The 50 timesteps 19, 39 … 999 that consistency-distilled networks know (schedulers `lcm` and `tcd`)."""
+    """Return the 50 timesteps 19, 39 … 999 of consistency-distilled networks (schedulers `lcm` and `tcd`)."""
     return ModelSampling(sigma_table()[19::20].contiguous(), prediction, stride=20, first=19)
 
 
 @cache
 def playground() -> ModelSampling:
-    """Playground v2.5: EDM over σ 0.002 … 120 with σ_d = ½ (scheduler `edm_playground_v2.5`)."""
+    """Return Playground v2.5's EDM over σ 0.002 … 120 with σ_d = ½ (scheduler `edm_playground_v2.5`)."""
     table = torch.linspace(math.log(0.002), math.log(120), TIMESTEPS).exp()
     return ContinuousSampling(table, "edm", sigma_data=0.5)

@@ -1,4 +1,4 @@
-"""Where randomness comes from. Every picture of a batch has its own seed and gets what it would get alone."""
+"""Sources of noise. Every image of a batch has its own seed and gets the noise that it would get alone."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torchsde
 from torch import Tensor
 
 MAX_SEED = 2**63 - 1
-TREE_DIGITS = 6  # how finely a Brownian tree knows σ
-TREE_POOL = 24  # words of entropy that a node is seeded from: the numbers follow from it
-TREE_CACHE = 100  # increments kept; a step needs about fifty
+TREE_DIGITS = 6  # digits to which a Brownian tree resolves σ
+TREE_POOL = 24  # words of entropy that seed a node; they determine the numbers
+TREE_CACHE = 100  # increments; a step needs about fifty
 
 
 class Noise(Protocol):
@@ -23,30 +23,30 @@ class Noise(Protocol):
 
 
 def generators(seeds: Sequence[int], device: torch.device | str = "cpu") -> list[torch.Generator]:
-    """One generator per picture, freshly seeded."""
+    """Return one newly seeded generator for each image."""
     return [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
 
 def draw(sources: Sequence[torch.Generator], shape: Sequence[int]) -> Tensor:
-    """The next standard normal of each picture: (B, *shape) float32 on the generators' device."""
+    """Draw standard normal noise for each image: (B, *shape) float32 on the generators' device."""
     return torch.stack([torch.randn(tuple(shape), generator=g, device=g.device) for g in sources])
 
 
 def energy_generators(seeds: Sequence[int]) -> list[torch.Generator]:
-    """Generators of the fresh noise over the known region of an inpainted picture (CPU, once per evaluation)."""
+    """Return the CPU generators of the new noise over the known region in each evaluation of an inpainting run."""
     return generators([(seed + 1) % MAX_SEED for seed in seeds])
 
 
 def replace_channel_mean(noise: Tensor, mean: Tensor) -> Tensor:
-    """Noise (B, C, h, w) whose mean over the channels becomes `mean` (B, 1, h, w); refiner method `vae`."""
+    """Replace the mean of noise (B, C, h, w) over the channels by `mean` (B, 1, h, w); for refiner method `vae`."""
     return noise + mean - noise.mean(dim=1, keepdim=True)
 
 
 class GeneratorNoise:
-    """Independent noise from generators: what ancestral samplers add.
+    """Independent noise from generators, for ancestral samplers.
 
-    On the CPU hand over the generators that drew the initial noise: Fooocus continues that stream. Elsewhere the
-    device's own generator starts with the same seed: `continued`.
+    `continued` makes the source that Fooocus uses: on the CPU the generators that drew the initial noise go on, on
+    another device its own generators start from the same seeds.
     """
 
     def __init__(self, sources: Sequence[torch.Generator], shape: Sequence[int]) -> None:
@@ -57,7 +57,7 @@ class GeneratorNoise:
     def continued(
         cls, initial: Sequence[torch.Generator], shape: Sequence[int], device: torch.device | str
     ) -> GeneratorNoise:
-        """The source for a run on `device` after the CPU generators `initial` drew its start; `shape` (C, h, w)."""
+        """Return the source for a run on `device` whose initial noise came from the CPU generators `initial`."""
         on_cpu = torch.device(device).type == "cpu"
         return cls(initial if on_cpu else generators([g.initial_seed() for g in initial], device), shape)
 
@@ -68,8 +68,7 @@ class GeneratorNoise:
 def brownian_tree(
     seed: int, shape: tuple[int, ...], low: float, high: float, device: torch.device | str
 ) -> torchsde.BrownianInterval:
-    """torchsde's BrownianTree, with room for the two branches that a step descends: its own forgets the first while
-    it is on the second, and draws it anew."""
+    """Return torchsde's BrownianTree with a cache for both branches of a step; its default recomputes the first one."""
     return torchsde.BrownianInterval(
         t0=low,
         t1=high,
@@ -85,11 +84,11 @@ def brownian_tree(
 
 
 class BrownianNoise:
-    """Increments of one Brownian path per picture: noise that adds up the same however a range is divided.
+    """Increments of one Brownian path per image, which add up to the same noise however a range is divided.
 
-    N(a, b) = −(W(a) − W(b)) / √(a − b) for a > b. Fooocus sorts the ends and keeps the sign of the rising interval,
-    so the minus stays. Outside `low` … `high` the path stands still: no noise there.
-    (Fooocus patch.py BrownianTreeNoiseSamplerPatched; the trees live on the device of the run.)
+    N(a, b) = −(W(a) − W(b)) / √(a − b) for a > b. Fooocus sorts the ends and keeps the sign of the increasing interval,
+    hence the minus. Outside `low` … `high` the path is constant and adds no noise.
+    (Fooocus patch.py BrownianTreeNoiseSamplerPatched; the trees are on the device of the run.)
     """
 
     def __init__(
@@ -100,8 +99,7 @@ class BrownianNoise:
         high: float,
         device: torch.device | str = "cpu",
     ) -> None:
-        # The tree rounds σ, warns beyond its ends, and never returns between two σ that round to the same: so
-        # rounding and clamping are done here.
+        # torchsde rounds σ, warns beyond its ends, and does not return for two σ that round to the same value.
         self._low, self._high = round(low, TREE_DIGITS), round(high, TREE_DIGITS)
         self._trees = [brownian_tree(seed, (1, *shape), low, high, device) for seed in seeds]
 

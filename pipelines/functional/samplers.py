@@ -1,4 +1,4 @@
-"""The samplers by name, and the one way to run them (Fooocus flags.py KSAMPLER_NAMES)."""
+"""The samplers by name, and the function that runs them (Fooocus flags.py KSAMPLER_NAMES)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ NoiseKind = Literal["none", "generator", "brownian"]
 
 @dataclass(frozen=True)
 class Sampler:
-    """A sampler and what its caller must know of it.
+    """A sampler and its properties.
 
-    noise     which source it draws from: `noise.GeneratorNoise` or `noise.BrownianNoise`
-    discards  the last σ before 0 is left out of its schedule (`sigmas.schedule`)
-    vp        it runs in variance-preserving coordinates
-    reads_t   it needs the network's timesteps
+    noise     source of its noise: `noise.GeneratorNoise` or `noise.BrownianNoise`
+    discards  True when its schedule leaves out the last σ before 0 (`sigmas.schedule`)
+    vp        True when it runs in variance-preserving coordinates
+    reads_t   True when it needs the network's timesteps
     """
 
     run: Callable[..., Tensor]
@@ -73,12 +73,12 @@ def sample(
     step_noise: Noise | None = None,
     callback: Callback = ignore,
 ) -> Tensor:
-    """Run a sampler: from unit noise over latents at σ_0 to latents at the end of the schedule.
+    """Run a sampler from latents with noise at σ_0 to the end of the schedule; returns latents (B, C, h, w).
 
-    `noise` and `latents` (B, C, h, w) float32, latents in the network's scale (zeros to begin from nothing, `noise`
-    zeros to go on from latents that are noisy already). `sigmas` from `sigmas.schedule` and `sigmas.cut`; with fewer
-    than two levels the latents come back as they are. `step_noise` of the kind that the sampler names.
-    Raises ValueError for an unknown name, or for a missing source of noise.
+    `noise` (unit normal) and `latents`, in the network's scale, are (B, C, h, w) float32. Zero latents start from noise
+    alone; zero noise continues from latents that are already noisy. `sigmas` comes from `sigmas.schedule` and
+    `sigmas.cut`; with fewer than two levels the latents are returned unchanged. `step_noise` is of the kind that the
+    sampler names. Raises ValueError for an unknown name and for missing step noise.
     """
     if sampler not in SAMPLERS:
         raise ValueError(f"unknown sampler {sampler!r}; known: {', '.join(SAMPLERS)}")
@@ -95,7 +95,10 @@ def sample(
 
 
 def start(noise: Tensor, latents: Tensor, sigmas: Tensor, sampling: ModelSampling, vp: bool = False) -> Tensor:
-    """x at σ_0: latents + scale·noise, or α_0·latents + m·noise in VP coordinates (m = 1 at full denoise, else s_0)."""
+    """Return x at σ_0: latents + scale·noise.
+
+    In VP coordinates α_0·latents + m·noise, with m = 1 at full denoise, else s_0.
+    """
     if not vp:
         return latents + starting_scale(sigmas, sampling) * noise
     _, alpha, s, _ = samplers_uni_pc.vp_scales(sigmas.tolist())
@@ -104,4 +107,4 @@ def start(noise: Tensor, latents: Tensor, sigmas: Tensor, sampling: ModelSamplin
 
 
 def _no_noise(sigma: float, sigma_next: float) -> Tensor:
-    raise AssertionError("a sampler that draws no noise asked for some")
+    raise AssertionError("a deterministic sampler drew noise")

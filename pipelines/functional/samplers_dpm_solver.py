@@ -19,7 +19,7 @@ R_TOL, A_TOL, FIRST_H, ACCEPT = 0.05, 0.0078, 0.05, 0.81
 
 
 def dpm_fast(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
-    """DPM-Solver-fast: as many evaluations as the schedule has steps, by orders 3, 3 … and a rest."""
+    """DPM-Solver-fast: one evaluation for each step of the schedule, in steps of order 3 and one or two lower."""
     evaluations = len(sigmas) - 1
     count = evaluations // 3 + 1
     rest = [2, 1] if evaluations % 3 == 0 else [evaluations % 3]
@@ -35,11 +35,11 @@ def dpm_fast(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise,
 
 
 def dpm_adaptive(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
-    """DPM-Solver-12/23 with step sizes that follow the local error (algorithm 2), each picture on its own.
+    """DPM-Solver-23 with an adaptive step size that follows the local error.
 
-    Every picture of a batch takes its own steps: attempt i of all of them runs, then callback i. The network sees the
-    whole batch each time with one row that counts, so B pictures cost B times the work.
-    The callback's total is the number of attempts so far.
+    Every image of a batch takes its own steps: attempt i of all of them runs, then callback i, whose total is the
+    number of attempts so far. Each call of the network takes the whole batch and uses one row of its result, so B
+    images cost B² times the work of one.
     """
     rows = [x[k : k + 1] for k in range(len(x))]
     runs = [_adaptive_attempts(_only(denoise, x, k), rows[k], sigmas) for k in range(len(x))]
@@ -60,7 +60,7 @@ def dpm_adaptive(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: No
 
 
 def _only(denoise: Denoise, batch: Tensor, k: int) -> Denoise:
-    """The denoiser of row k, for functions that take the whole batch."""
+    """Return the denoiser of row k, which passes the other rows of `batch` along."""
 
     def denoise_row(row: Tensor, sigma: float) -> Tensor:
         return denoise(torch.cat([batch[:k], row, batch[k + 1 :]]), sigma)[k : k + 1]
@@ -69,7 +69,7 @@ def _only(denoise: Denoise, batch: Tensor, k: int) -> Denoise:
 
 
 def _adaptive_attempts(denoise: Denoise, x: Tensor, sigmas: Sequence[float]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (estimate, x) after every attempted step, accepted or not."""
+    """Yield (denoised, x) after every attempted step, accepted or not."""
     s, end = _ends(sigmas)
     previous, h = x, FIRST_H
     while s < end - 1e-5:
@@ -94,7 +94,7 @@ def _ends(sigmas: Sequence[float]) -> tuple[Tensor, Tensor]:
 
 
 def _eps(denoise: Denoise, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """(ε = (x − D)/σ, D) at σ = e^−t."""
+    """Return ε = (x − D)/σ and D at σ = e^−t."""
     sigma = float((-t).exp())
     denoised = denoise(x, sigma)
     return (x - denoised) / sigma, denoised
@@ -118,7 +118,7 @@ def _third(denoise: Denoise, x: Tensor, eps: Tensor, t: Tensor, t_next: Tensor) 
 
 
 def _second_and_third(denoise: Denoise, x: Tensor, eps: Tensor, t: Tensor, t_next: Tensor) -> tuple[Tensor, Tensor]:
-    """The steps of order 2 (r1 = ⅓) and 3 (r2 = ⅔), which share their first two evaluations."""
+    """Return the results of DPM-Solver-2 (r1 = ⅓) and DPM-Solver-3 (r2 = ⅔), which share two evaluations."""
     r1, r2 = 1 / 3, 2 / 3
     h = t_next - t
     sigma_next = (-t_next).exp()
@@ -137,6 +137,6 @@ def _second_and_third(denoise: Denoise, x: Tensor, eps: Tensor, t: Tensor, t_nex
 
 
 def _eps_at(denoise: Denoise, x: Tensor, eps: Tensor, t: Tensor, h: Tensor, r: float) -> Tensor:
-    """ε at t + r·h, reached by a step of order 1."""
+    """Return ε at t + r·h, reached by a step of order 1."""
     s = t + r * h
     return _eps(denoise, x - (-s).exp() * (r * h).expm1() * eps, s)[0]

@@ -16,11 +16,11 @@ from torch import Tensor
 from .noise import Noise
 from .stepping import Callback, Denoise
 
-LAST_TAU = 0.001  # stands for a final σ of 0, where λ would be infinite
+LAST_TAU = 0.001  # replaces a final σ of 0, where λ would be infinite
 
 
 def vp_scales(sigmas: Sequence[float]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(τ, α, s, λ) of a schedule, each (n + 1,) float32."""
+    """Return τ, α, s and λ of a schedule, each (n + 1,) float32."""
     tau = torch.tensor([*sigmas[:-1], sigmas[-1] or LAST_TAU])
     log_alpha = 0.5 * (1 / (tau * tau + 1)).log()
     variance = 1 - (2 * log_alpha).exp()
@@ -32,8 +32,8 @@ def uni_pc(
 ) -> Tensor:
     """UniPC of order 3 with B(h) = hh, or e^hh − 1 for `bh2`; algorithms 1 and 2, hh = −h.
 
-    x comes in VP coordinates and leaves in those of the schedule. Predictor and corrector share their evaluations:
-    the corrector's becomes the next step's, so n steps cost n. A schedule of one step changes nothing but coordinates.
+    Takes x in VP coordinates and returns it in those of the schedule. The corrector's evaluation is the next step's
+    first, so n steps cost n evaluations. A schedule of one step only converts the coordinates.
     """
     n = len(sigmas) - 1
     highest = min(3, n - 1)
@@ -52,10 +52,11 @@ def uni_pc(
         b_of_h = phi if bh2 else -h
         matrix, right = _conditions(torch.stack([*ratios, torch.ones(())]), -h, b_of_h)
 
+        # predictor, UniP (algorithm 2)
         base = s[i] / s[i - 1] * x - alpha[i] * phi * estimates[0]
         predictor = _solve(matrix[:-1, :-1], right[:-1])
         predicted = base - alpha[i] * b_of_h * _weighted(predictor, differences, like=x)
-        if i < n:
+        if i < n:  # corrector, UniC (algorithm 1)
             corrector = _solve(matrix, right)
             newest = model(predicted, i)
             change = _weighted(corrector, [*differences, newest - estimates[0]], like=x)
@@ -72,12 +73,12 @@ uni_pc_bh2 = functools.partial(uni_pc, bh2=True)
 
 
 def _data_prediction(denoise: Denoise, x: Tensor, i: int, *, tau: Tensor, alpha: Tensor, s: Tensor) -> Tensor:
-    """The clean latents seen from VP coordinates: D(x/α, τ)."""
+    """Return the clean latents D(x/α, τ) for x in VP coordinates."""
     return denoise(x / alpha[i], float(tau[i]))
 
 
 def _conditions(ratios: Tensor, hh: Tensor, b_of_h: Tensor) -> tuple[Tensor, Tensor]:
-    """The order conditions R ρ = b of equation 8: R_k = r^(k−1), b_k = k!·q_k / B(h), q_1 = φ/hh − 1."""
+    """Return the order conditions R ρ = b of equation 8: R_k = r^(k−1), b_k = k!·q_k / B(h), q_1 = φ/hh − 1."""
     order = len(ratios)
     matrix = torch.stack([ratios**k for k in range(order)])
     q = hh.expm1() / hh - 1
@@ -89,7 +90,7 @@ def _conditions(ratios: Tensor, hh: Tensor, b_of_h: Tensor) -> tuple[Tensor, Ten
 
 
 def _solve(matrix: Tensor, right: Tensor) -> list[float]:
-    """ρ for that many differences; for one of them it is ½ by definition."""
+    """Return ρ, one weight for each difference; a single one is ½ by definition."""
     if len(right) < 2:
         return [0.5] * len(right)
     solution: list[float] = torch.linalg.solve(matrix, right).tolist()

@@ -1,6 +1,6 @@
-"""Schedules: which noise levels a run visits (Fooocus samplers.py, sample_hijack.py, default_pipeline.py).
+"""Schedules: the noise levels of a run (Fooocus samplers.py, sample_hijack.py, default_pipeline.py).
 
-A schedule is a float32 tensor on the CPU that falls and normally ends in 0; step i goes from σ_i to σ_{i+1}.
+A schedule is a decreasing float32 tensor on the CPU that normally ends in 0; step i goes from σ_i to σ_{i+1}.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ALIGN_YOUR_STEPS_SD15 = (
     0.9642583904, 0.6523686016, 0.3977456272, 0.1515232662, 0.0291671582,
 )  # fmt: skip
 
-# Fooocus lists these two but its KSampler does not know them and takes `normal`.
+# Fooocus lists these two, but its KSampler does not know them and falls back to `normal`.
 READ_AS_NORMAL = ("turbo", "align_your_steps")
 
 
@@ -106,10 +106,10 @@ SCHEDULERS = (*_GENERATORS, *_SPECIAL)
 def effective(
     scheduler: str, prediction: Prediction = "eps", as_fooocus: bool = False, zero_snr: bool = False
 ) -> tuple[str, ModelSampling]:
-    """What a scheduler name means: the generator that makes its list, and how the networks are read during the run.
+    """Return the generator of a scheduler's noise levels, and the noise parameterisation of the networks in the run.
 
-    `lcm`, `tcd` and `edm_playground_v2.5` change the reading of the base and the refiner network alike, whatever
-    their `prediction`. `as_fooocus`: sample `turbo` and `align_your_steps` as `normal`, as Fooocus does.
+    `lcm`, `tcd` and `edm_playground_v2.5` replace the parameterisation of the base and the refiner, whatever their
+    `prediction`. `as_fooocus` samples `turbo` and `align_your_steps` as `normal`, as Fooocus does.
     """
     if scheduler not in SCHEDULERS:
         raise ValueError(f"unknown scheduler {scheduler!r}; known: {', '.join(SCHEDULERS)}")
@@ -129,7 +129,7 @@ def schedule(
     discard_penultimate: bool = False,
     sdxl: bool = True,
 ) -> Tensor:
-    """The σ list of a run: the last steps + 1 levels of the list for int(steps / denoise) steps.
+    """Return the schedule of a run: the last steps + 1 levels of the one for int(steps / denoise) steps.
 
     `generator` comes from `effective`; `discard_penultimate` from the sampler (`samplers.SAMPLERS`); `sdxl` chooses the
     table of `align_your_steps`. A denoise strength below 1 shortens the range, never the number of steps.
@@ -143,15 +143,15 @@ def schedule(
         sigmas = torch.cat([sigmas[:-2], sigmas[-1:]])
     if denoise <= 0.9999:
         sigmas = sigmas[-(steps + 1) :]
-    # `simple` repeats levels when asked for more than the table has; a step of length 0 has no direction.
+    # `simple` repeats levels for more steps than the table has entries; a step of length 0 has no slope.
     distinct: Tensor = torch.unique_consecutive(sigmas)
     return distinct
 
 
 def cut(sigmas: Tensor, start: int = 0, last: int | None = None, full_denoise: bool = False) -> Tensor:
-    """The part of a schedule from step `start` to step `last`; `full_denoise` ends a shortened list in 0.
+    """Return the part of a schedule from step `start` to step `last`; `full_denoise` ends a shortened one in 0.
 
-    A list of fewer than two levels means that there is nothing to sample.
+    With fewer than two levels there is nothing to sample.
     """
     if last is not None and last < len(sigmas) - 1:
         sigmas = sigmas[: last + 1].clone()
@@ -163,9 +163,9 @@ def cut(sigmas: Tensor, start: int = 0, last: int | None = None, full_denoise: b
 def brownian_range(
     scheduler: str, steps: int, denoise: float = 1.0, sdxl: bool = True, zero_snr: bool = False
 ) -> tuple[float, float]:
-    """The smallest positive and the largest σ of a run, between which its Brownian tree is grown.
+    """Return the smallest positive and the largest σ of a run, the range of its Brownian tree.
 
-    Fooocus takes them before it changes the network's reading, from the plain table even for `lcm`, `tcd` and
+    Fooocus reads them before it changes the network's parameterisation, from the plain table even for `lcm`, `tcd` and
     `edm_playground_v2.5`, and from the true lists of `turbo` and `align_your_steps`.
     """
     generator, _ = effective(scheduler)
@@ -174,12 +174,12 @@ def brownian_range(
 
 
 def max_denoise(sigmas: Tensor, sampling: ModelSampling) -> bool:
-    """Whether a run starts at the network's highest noise."""
+    """Return True when a run starts at the network's highest noise level."""
     first = float(sigmas[0])
     return math.isclose(sampling.sigma_max, first, rel_tol=1e-5) or first > sampling.sigma_max
 
 
 def starting_scale(sigmas: Tensor, sampling: ModelSampling) -> float:
-    """The factor of the initial noise: √(1 + σ_0²) at full denoise, σ_0 otherwise."""
+    """Return the factor of the initial noise: √(1 + σ_0²) at full denoise, σ_0 otherwise."""
     first = float(sigmas[0])
     return math.sqrt(1 + first**2) if max_denoise(sigmas, sampling) else first

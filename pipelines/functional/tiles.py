@@ -1,4 +1,4 @@
-"""Large pictures through a network in overlapping tiles (Fooocus tiled_scale, VAE decode_tiled and encode_tiled)."""
+"""Processing of large images in overlapping tiles (Fooocus tiled_scale, VAE decode_tiled and encode_tiled)."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ ENCODE_TILES = ((512, 512), (1024, 256), (256, 1024))  # (width, height) in pixe
 def tile_slices(
     height: int, width: int, tile_width: int, tile_height: int, overlap: int
 ) -> Iterator[tuple[slice, slice]]:
-    """(rows, columns) of every tile, row by row; tiles at the far edges may be smaller."""
+    """Yield (rows, columns) of every tile, row by row; tiles at the bottom and right edges may be smaller."""
     for y in range(0, height, tile_height - overlap):
         for x in range(0, width, tile_width - overlap):
             yield slice(y, min(y + tile_height, height)), slice(x, min(x + tile_width, width))
 
 
 def feather(height: int, width: int, border: int) -> Tensor:
-    """The weight of a tile's pixels (height, width): a ramp of `border` steps from each side, at picture edges too."""
+    """Return the weights (height, width) of a tile: a ramp of `border` steps from each side, also at image edges."""
     return torch.outer(_ramp(height, border), _ramp(width, border))
 
 
 def _ramp(size: int, border: int) -> Tensor:
-    """Factors (t + 1)/border on pixel t from either end, t < border.
+    """Return factors (t + 1)/border for pixel t < border from either end.
 
-    In a tile smaller than the border Fooocus counts on past the middle: the far ramp wraps round once.
+    In a tile smaller than the border the far ramp wraps round once, as in Fooocus.
     """
     weight = torch.ones(size)
     for t in range(border):
@@ -55,9 +55,9 @@ def tiled_scale(
     scale: float,
     tiles_at_once: int = 1,
 ) -> Tensor:
-    """f over tiles of samples (B, C, H, W), blended by feathered weights; f scales height and width by `scale`.
+    """Apply f to tiles of samples (B, C, H, W) and blend the results; f scales height and width by `scale`.
 
-    Tiles of one size go through f together, `tiles_at_once` at a time.
+    Tiles of equal size are batched, `tiles_at_once` in one call.
     """
     pictures = [
         _tiled_one(samples[k : k + 1], f, tile_width, tile_height, overlap, scale, tiles_at_once)
@@ -87,7 +87,7 @@ def _tiled_one(
 def _evaluated(
     picture: Tensor, f: TileFunction, places: list[tuple[slice, slice]], at_once: int
 ) -> Iterator[tuple[tuple[slice, slice], Tensor]]:
-    """(place, f(tile)) for every place; places of equal size share a call."""
+    """Yield (place, f(tile)) for every place; tiles of equal size share a call."""
     by_size: dict[tuple[int, int], list[tuple[slice, slice]]] = defaultdict(list)
     for rows, columns in places:
         by_size[rows.stop - rows.start, columns.stop - columns.start].append((rows, columns))
@@ -99,9 +99,9 @@ def _evaluated(
 
 
 def tiled_decode(latents: Tensor, decoder: TileFunction, tiles_at_once: int = 1) -> Tensor:
-    """Raw latents (B, 4, h, w) to pictures (B, 3, 8h, 8w) in 0…1: the mean of three passes with tiles of 64² cells.
+    """Decode raw latents (B, 4, h, w) to images (B, 3, 8h, 8w) in 0…1: the mean of three passes in tiles of 64² cells.
 
-    `decoder` gives about -1…1, as the VAE does.
+    `decoder` returns values of about −1…1, as the VAE does.
     """
 
     def shifted(tiles: Tensor) -> Tensor:
@@ -112,16 +112,16 @@ def tiled_decode(latents: Tensor, decoder: TileFunction, tiles_at_once: int = 1)
 
 
 def tiled_encode(pixels: Tensor, encoder: TileFunction, tiles_at_once: int = 1) -> Tensor:
-    """Pictures (B, 3, H, W), sides multiples of 8, to latents (B, 4, H/8, W/8): the mean of three passes.
+    """Encode images (B, 3, H, W), sides multiples of 8, to latents (B, 4, H/8, W/8): the mean of three passes.
 
-    `encoder` takes and gives what the VAE's does; if it samples its posterior, it does so for every tile.
+    `encoder` has the inputs and outputs of the VAE's; one that samples its posterior does so for every tile.
     """
     passes = (tiled_scale(pixels, encoder, w, h, 64, 1 / 8, tiles_at_once).float() for w, h in ENCODE_TILES)
     return _mean(passes, len(ENCODE_TILES))
 
 
 def _mean(passes: Iterator[Tensor], count: int) -> Tensor:
-    """The mean of tensors that are made one after another and not kept."""
+    """Return the mean of tensors, holding one at a time."""
     total = next(passes)
     for one in passes:
         total += one

@@ -1,4 +1,4 @@
-"""The CLIP text encoders: from the file, and from texts to conditioning (Fooocus modules/patch_clip.py)."""
+"""The CLIP text encoders: loading, and encoding of texts as conditioning (Fooocus modules/patch_clip.py)."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class Encoded:
 
 
 def load_clip(weights: Weights, family: Family, home: Path | None = None) -> Clip | None:
-    """The text encoders of an open checkpoint in float32 on the CPU, or None when it holds none of them.
+    """Load the text encoders of an open checkpoint in float32 on the CPU; None when it contains none.
 
-    `home` is the models folder in which the files that go with them are looked for first. SDXL: CLIP-L, then CLIP-G;
-    SD 1.5: CLIP-L. Raises BadFile for encoders that are there only in part or do not go with the vocabulary, and
+    SDXL has CLIP-L, then CLIP-G; SD 1.5 has CLIP-L. `home` is the models folder that is searched first for the files
+    that belong to them. Raises BadFile for incomplete encoders and for ones that do not match the vocabulary, and
     MissingFile when there is no vocabulary.
     """
     stems = ("cond_stage_model.",) if family == "sd15" else ("conditioner.embedders.0.", "conditioner.embedders.1.")
@@ -47,15 +47,17 @@ def load_clip(weights: Weights, family: Family, home: Path | None = None) -> Cli
     if not any(parts):
         return None
     if not all(parts):
-        raise BadFile(f"{weights.path.name} is not complete: one of its two text encoders is not there")
+        raise BadFile(f"{weights.path.name} is incomplete: one of its two text encoders is missing")
     tokenizer = ClipTokenizer(find_vocabulary(weights.path))
     encoders = tuple(_load_encoder(weights, p, tokenizer, pooled=i == 1) for i, p in enumerate(parts))
     return Clip(encoders, tokenizer, name=weights.path.name, home=home)
 
 
 def text_parts(weights: Weights, stem: str) -> dict[str, Part]:
-    """Where the weights of the text encoder under that stem lie, by transformers names; in OpenCLIP or transformers
-    layout. Empty when there is none; BadFile when weights are left over."""
+    """Map transformers' names to the weights of the text encoder under that stem, in OpenCLIP's or their own layout.
+
+    Empty when there is none. Raises BadFile when weights are left over.
+    """
     keys = [key for key in weights.shapes if key.startswith(stem) and not key.endswith(_NOT_WEIGHTS)]
     openclip = stem + "model."
     if any(key.startswith(openclip) for key in keys):
@@ -78,12 +80,12 @@ def encode_texts(
     device: torch.device,
     embeddings: Mapping[str, Embedding] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Hidden states (1, 77·n, D), all texts joined along the tokens and all encoders along D, and the sum of the
-    pooled vectors (1, P) of the first `pool_top_k` texts; float32 on `device`, where the encoders already are.
+    """Encode texts: hidden states (1, 77·n, D), and the sum (1, P) of the first `pool_top_k` texts' pooled vectors.
 
-    Every text counts on its own for emphasis and sections; each encoder runs once for all of them (Fooocus
-    modules/default_pipeline.py: clip_encode). `embeddings`: what 'embedding:NAME' in a text means, by name; a name that
-    is not there is left out, and without them such words are plain text. Raises BadValue when there is no text.
+    Hidden states are concatenated along the tokens for texts and along D for encoders; float32 on `device`, where the
+    encoders already are. Emphasis and sections are per text; each encoder runs once for all texts (Fooocus
+    modules/default_pipeline.py: clip_encode). `embeddings` gives the embedding of 'embedding:NAME' by name; an unknown
+    name is left out, and without `embeddings` such words are plain text. Raises BadValue when there is no text.
     """
     if not texts:
         raise BadValue("there is no text to encode: give at least one, which may be empty")
@@ -95,23 +97,23 @@ def encode_texts(
 
 
 def final_norm(clip: Clip) -> nn.LayerNorm:
-    """The norm behind the last layer of CLIP-L."""
+    """Return the norm after the last layer of CLIP-L."""
     modules = clip.encoders[0].network.module.named_modules()
     return cast(nn.LayerNorm, next(module for name, module in modules if name.endswith("final_layer_norm")))
 
 
 def encoder_name(encoder: TextEncoder) -> str:
-    """By which key embedding files know an encoder: 'clip_l' or 'clip_g'."""
+    """Return the key of an encoder in embedding files: 'clip_l' or 'clip_g'."""
     return "clip_g" if encoder.pooled else "clip_l"
 
 
 def encoder_width(encoder: TextEncoder) -> int:
-    """The length of its token vectors."""
+    """Return the length of an encoder's token vectors."""
     return int(_token_table(encoder.network.module).weight.shape[1])
 
 
 def reweight(hidden: Tensor, empty: Tensor, weights: Tensor) -> Tensor:
-    """Emphasis on one section: (z − e)·w + e, then z scaled so that its mean stays what it was.
+    """Apply emphasis to one section: (z − e)·w + e, scaled so that the mean of z does not change.
 
     `hidden` z and `empty` e (77, D), `weights` w (77,).
     """
@@ -128,7 +130,7 @@ def _encode(
     device: torch.device,
     embeddings: Mapping[str, Embedding] | None,
 ) -> dict[str, Encoded]:
-    """Each text read by one encoder, in one forward pass over all sections."""
+    """Encode each text with one encoder, in one forward pass over all sections."""
     new = new_tokens(embeddings, encoder_name(encoder), first=len(clip.tokenizer))
     ids = None if embeddings is None else new.ids
     per_text = [
@@ -153,10 +155,10 @@ def _encode(
 def _forward(
     encoder: TextEncoder, sections: Sequence[Section], new: NewTokens, skip: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Hidden states (n, 77, D), `skip` layers from the end and without the final norm, and pooled vectors (n, P).
+    """Return hidden states (n, 77, D) of the `skip`-th layer from the end, not normed, and pooled vectors (n, P).
 
-    Deeper than the encoder has layers means the final state behind its norm. Pooled is what the normed last layer
-    holds at the end of the text: the first end token, which is the last of the vocabulary.
+    A `skip` beyond the encoder's layers selects the final, normed state. The pooled vector is the normed last layer at
+    the first end token, which is the last token of the vocabulary.
     """
     ids = torch.tensor([[token for token, _ in section] for section in sections])
     module = encoder.network.module
@@ -176,14 +178,14 @@ def _token_table(module: nn.Module) -> nn.Embedding:
 
 
 def _load_encoder(weights: Weights, parts: Mapping[str, Part], tokenizer: ClipTokenizer, pooled: bool) -> TextEncoder:
-    """CLIP-L (quick GELU, its projection unused) or CLIP-G (`pooled`: GELU and projection)."""
+    """Load CLIP-L (quick GELU, projection unused) or, if `pooled`, CLIP-G (GELU, with projection)."""
     what = "CLIP-G" if pooled else "CLIP-L"
     parts = {key: part for key, part in parts.items() if pooled or key != "text_projection.weight"}
     shapes = {new: tuple(_shape(weights, part)) for new, part in parts.items()}
     config = CLIPTextConfig(**explained(weights.path, text_config, shapes, "gelu" if pooled else "quick_gelu"))
     if config.vocab_size != len(tokenizer):
         raise BadFile(
-            f"{weights.path.name} knows {config.vocab_size} tokens, the vocabulary in {tokenizer.vocabulary.source} "
+            f"{weights.path.name} has {config.vocab_size} tokens and the vocabulary in {tokenizer.vocabulary.source} "
             f"has {len(tokenizer)}: put the model's own beside it, in a folder {weights.path.stem}.tokenizer"
         )
     module: nn.Module = build(lambda: CLIPTextModelWithProjection(config) if pooled else CLIPTextModel(config))
@@ -196,7 +198,7 @@ def _load_encoder(weights: Weights, parts: Mapping[str, Part], tokenizer: ClipTo
 
 
 def _shape(weights: Weights, part: Part) -> tuple[int, ...]:
-    """The shape of a part, from that of the whole."""
+    """Return the shape of a part, from that of the whole tensor."""
     shape = weights.shapes[part.key]
     if part.third is not None:
         return (shape[0] // 3, *shape[1:])

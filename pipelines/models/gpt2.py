@@ -1,4 +1,4 @@
-"""GPT-2, continuing a prompt with the words of a list (Fooocus extras/expansion.py: FooocusExpansion).
+"""GPT-2, which continues a prompt with words of a list (Fooocus extras/expansion.py: FooocusExpansion).
 
 The loop is our own: `generate` differs between versions of transformers, and draws from the global generator.
 """
@@ -27,7 +27,7 @@ END, COMMA, SPACE = "<|endoftext|>", ",", "Ġ"
 BANNED = -8192.0
 TOP_K = 100
 SEEDS = 2**32
-SAID = (
+FROM_CONFIG = (
     "n_head", "activation_function", "layer_norm_epsilon", "scale_attn_weights", "scale_attn_by_inverse_layer_idx",
     "reorder_and_upcast_attn",
 )  # fmt: skip
@@ -37,10 +37,10 @@ _LAYER = re.compile(r"transformer\.h\.(\d+)\.")
 
 @dataclass(frozen=True)
 class ExpansionModel:
-    """The network, its tokenizer, and the bias (V,) of its words: 0 for those that may be added, −8192 elsewhere.
+    """The network, its tokenizer, and the bias (V,) on its scores: 0 for words that may be added, −8192 for others.
 
-    `comma`: the comma's id. `words`: how many the list has. `unknown`: those of them that are no token of the
-    vocabulary and are never added.
+    `comma` is the comma's id, `words` the length of the word list, and `unknown` are its words that are not tokens of
+    the vocabulary and therefore never added.
     """
 
     module: nn.Module
@@ -52,7 +52,7 @@ class ExpansionModel:
 
 
 def load_expansion(files: ExpansionFiles, dtype: torch.dtype = torch.float32) -> ExpansionModel:
-    """The expansion model of these files, on the CPU. Raises BadFile, naming the file that is broken or foreign."""
+    """Load the expansion model on the CPU. Raises BadFile, naming the file that is damaged or of another model."""
     tokenizer = read_tokenizer(files.tokenizer)
     words = read_words(files.words)
     bias, unknown = word_bias(tokenizer, words)
@@ -70,10 +70,10 @@ def continued(
     device: torch.device,
     check: Callable[[], None] = lambda: None,
 ) -> str:
-    """The text and its continuation, up to a full stretch of 75 tokens; '' for ''. The network is on `device`.
+    """Return the text with its continuation, up to a multiple of 75 tokens; '' for ''. The network is on `device`.
 
-    The same draws as torch's global generator of that device would give after `manual_seed(seed mod 2³²)`. A text
-    too long for the network's positions is returned as it is. `check` is called before each word.
+    Draws the numbers that torch's global generator of that device would draw after `manual_seed(seed mod 2³²)`. A text
+    too long for the network's positions is returned unchanged. `check` is called before each word.
     """
     if not text:
         return ""
@@ -98,7 +98,7 @@ def sample(
     generator: torch.Generator,
     check: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Token ids (1, n) continued by `count` drawn ones: (1, n + count). Scores stay in the network's dtype."""
+    """Append `count` sampled tokens to ids (1, n): (1, n + count). Scores keep the network's dtype."""
     fresh, past = ids, None
     for _ in range(count):
         check()
@@ -111,7 +111,7 @@ def sample(
 
 
 def bias_of_unused(bias: Tensor, used: Tensor, comma: int) -> Tensor:
-    """The bias (V,) with every token of `used` (1, n) banned too, except the comma, which always may follow."""
+    """Return the bias (V,) that also bans the tokens of `used` (1, n), except the comma, which is always allowed."""
     bias = bias.clone()
     bias[used[0]] = BANNED
     bias[comma] = 0.0
@@ -119,13 +119,13 @@ def bias_of_unused(bias: Tensor, used: Tensor, comma: int) -> Tensor:
 
 
 def keep_best(scores: Tensor, k: int) -> Tensor:
-    """Scores (1, V) with those below the k-th largest set to −∞; ties with it stay."""
+    """Set scores (1, V) below the k-th largest to −∞; ties with it are kept."""
     worst = scores.topk(min(k, scores.shape[-1])).values[:, -1:]
     return scores.masked_fill(scores < worst, float("-inf"))
 
 
 def word_bias(tokenizer: Tokenizer, words: Sequence[str]) -> tuple[Tensor, tuple[str, ...]]:
-    """The bias (V,) that allows only these words, each behind a space, and the words that are no token."""
+    """Return the bias (V,) that allows only these words, each after a space, and the words that are not tokens."""
     bias = torch.full((tokenizer.get_vocab_size(),), BANNED)
     ids = {word: tokenizer.token_to_id(SPACE + word) for word in words}
     known = [i for i in ids.values() if i is not None]
@@ -134,7 +134,7 @@ def word_bias(tokenizer: Tokenizer, words: Sequence[str]) -> tuple[Tensor, tuple
 
 
 def read_tokenizer(paths: Sequence[Path]) -> Tokenizer:
-    """GPT-2's byte-level tokenizer from vocab.json and merges.txt, or from tokenizer.json. Raises BadFile."""
+    """Load GPT-2's byte-level tokenizer from vocab.json and merges.txt, or from tokenizer.json. Raises BadFile."""
     try:
         tokenizer = _from_two(*paths) if len(paths) == 2 else Tokenizer.from_file(str(paths[0]))
     except Exception as error:  # the library raises plain exceptions
@@ -144,7 +144,7 @@ def read_tokenizer(paths: Sequence[Path]) -> Tokenizer:
     tokenizer.no_padding()
     ids = tokenizer.get_vocab()
     if sorted(ids.values()) != list(range(len(ids))) or not {END, COMMA} <= ids.keys():
-        raise BadFile(f"{paths[0]} is no vocabulary of GPT-2: it needs {END}, a comma, and ids from 0 to their count")
+        raise BadFile(f"{paths[0]} is not a vocabulary of GPT-2: it needs {END}, a comma, and ids counted from 0")
     return tokenizer
 
 
@@ -157,22 +157,22 @@ def _from_two(vocab: Path, merges: Path) -> Tokenizer:
 
 
 def _network(weights: Weights, config_path: Path, tokenizer: Tokenizer, dtype: torch.dtype) -> nn.Module:
-    """The network of an open file; its output layer is its table of tokens."""
+    """Load the network of an open file; its output layer shares the token embedding."""
     shapes = {key: shape for key, shape in weights.shapes.items() if not _NOT_WEIGHTS.search(key)}
     shapes.pop("lm_head.weight", None)
     sizes = explained(weights.path, _sizes, shapes)
     if sizes["vocab_size"] != tokenizer.get_vocab_size():
         raise BadFile(
-            f"{weights.path.name} knows {sizes['vocab_size']} tokens, the vocabulary in {config_path.parent} has "
+            f"{weights.path.name} has {sizes['vocab_size']} tokens and the vocabulary in {config_path.parent} has "
             f"{tokenizer.get_vocab_size()}: fetch both again"
         )
     end = tokenizer.token_to_id(END)
-    said = _read_config(config_path)
+    read = _read_config(config_path)
     try:
-        config = GPT2Config(**sizes, **said, bos_token_id=end, eos_token_id=end)
+        config = GPT2Config(**sizes, **read, bos_token_id=end, eos_token_id=end)
         module = build(lambda: GPT2LMHeadModel(config))
     except Exception as error:  # versions of transformers check in ways of their own
-        raise BadFile(f"{config_path} does not go with {weights.path.name}: {error}") from error
+        raise BadFile(f"{config_path} does not match {weights.path.name}: {error}") from error
     parts = {key: Part(key) for key in shapes} | {"lm_head.weight": Part("transformer.wte.weight")}
     network = fill(module, weights, parts, to_dtype(dtype), "the expansion model")
     module.lm_head.weight = module.transformer.wte.weight  # one tensor, not two
@@ -181,7 +181,7 @@ def _network(weights: Weights, config_path: Path, tokenizer: Tokenizer, dtype: t
 
 
 def _sizes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """GPT-2's sizes, from the shapes of its weights."""
+    """Return GPT-2's sizes, from the shapes of its weights."""
     vocabulary, width = shapes["transformer.wte.weight"]
     layers = {int(match[1]) for key in shapes if (match := _LAYER.match(key))}
     return {
@@ -194,7 +194,7 @@ def _sizes(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    """What the shapes do not tell: heads, activation, and how attention is scaled. Raises BadFile."""
+    """Read the settings that the shapes do not tell: heads, activation, attention scale. Raises BadFile."""
     try:
         config = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
@@ -203,11 +203,11 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise BadFile(f"{path} should be the config of a GPT-2, with its model_type 'gpt2'")
     if not isinstance(config.get("n_head"), int) or config["n_head"] < 1:
         raise BadFile(f"{path}: n_head should be a count of heads, not {config.get('n_head')!r}")
-    return {key: config[key] for key in SAID if key in config}
+    return {key: config[key] for key in FROM_CONFIG if key in config}
 
 
 def _restore_masks(module: nn.Module) -> None:
-    """Give the causal masks, which are in no file, their values: they were built on the meta device."""
+    """Fill the causal masks, which were built on the meta device and are in no file."""
     for owner in module.modules():
         for name, buffer in list(owner.named_buffers(recurse=False)):
             if buffer.is_meta:
@@ -220,5 +220,5 @@ def _positions(module: nn.Module) -> int:
 
 
 def _without_surrogates(text: str) -> str:
-    """Halves of characters, which no tokenizer takes, become question marks."""
+    """Replace lone surrogates, which no tokenizer accepts, by question marks."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""The values that hold networks, as they travel on wires. Importing this module needs no torch."""
+"""The values on wires that hold networks. Importing this module needs no torch."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class InpaintEngine:
-    """What a model paints into a hole with: the head's weight (C, 5, 3, 3), and what its weights change by.
+    """An inpaint engine: the head's weight (C, 5, 3, 3) and the patch on the model's weights.
 
-    A model without a refiner goes on without both after the share `at` of the steps, by the method named.
+    Without a refiner, both are switched off after the fraction `at` of the steps, by `method`.
     """
 
     name: str
@@ -35,10 +35,10 @@ class InpaintEngine:
 class Model:
     """A UNet with the settings chosen for it.
 
-    `prediction` is what the network predicts, `zero_snr` whether it was trained to zero terminal SNR. `home` is a
-    models folder to look in first, `native_size` the side in pixels that the network was trained for, `vae_name` the
-    VAE that was chosen with it, `text_norm` the final norm of its checkpoint's CLIP-L. `inpaint` is apart from
-    `patches`, since no refiner gets it.
+    `zero_snr` is True for a network trained to zero terminal SNR. `home` is the models folder to search first,
+    `native_size` the side in pixels that the network was trained at, `vae_name` the VAE that was chosen with it, and
+    `text_norm` the final norm of its checkpoint's CLIP-L. `inpaint` is not among `patches`, because refiners do not use
+    it.
     """
 
     network: Network
@@ -59,7 +59,7 @@ class Model:
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """One CLIP text tower: `pad` is the token that fills a 77-token section, `pooled` whether it has a projection."""
+    """A CLIP text encoder: `pad` fills up sections of 77 tokens; `pooled` is True for one with a projection."""
 
     network: Network
     pad: int
@@ -69,10 +69,10 @@ class TextEncoder:
 
 @dataclass(frozen=True)
 class Embedding:
-    """Textual inversion: vectors (n, D), float32, for each text encoder ('clip_l', 'clip_g') that they fit.
+    """A textual inversion: vectors (n, D), float32, by the text encoder that they fit ('clip_l', 'clip_g').
 
-    `count` is the number of tokens that the word takes in a section, also where an encoder has no vectors for it;
-    `widths` are all the D in the file.
+    `count` is the number of tokens that it takes in a section, also in an encoder without vectors; `widths` are all D
+    of the file.
     """
 
     vectors: Mapping[str, Tensor]
@@ -82,9 +82,9 @@ class Embedding:
 
 @dataclass(frozen=True)
 class Clip:
-    """The text encoders of a checkpoint (SDXL: L then G) and how deep they are read: `skip` 1 is the last layer.
+    """The text encoders of a checkpoint (SDXL: L, then G) and the layer to read: `skip` 1 is the last.
 
-    `home` is a models folder to look in first. `embeddings`: those that LoRA files brought along, by name.
+    `home` is the models folder to search first. `embeddings` are those bundled in LoRA files, by name.
     """
 
     encoders: tuple[TextEncoder, ...]
@@ -97,8 +97,10 @@ class Clip:
 
 @dataclass(frozen=True)
 class Vae:
-    """An autoencoder; `name` is '' for the checkpoint's own. `refiner` is that of a refiner whose latents are of
-    another `family`: pictures that it finished are decoded with it."""
+    """An autoencoder; `name` is '' for the checkpoint's own.
+
+    `refiner` is the VAE of a refiner of another `family`, which decodes the latents that the refiner finished.
+    """
 
     network: Network
     name: str = ""
@@ -108,7 +110,7 @@ class Vae:
 
 @dataclass(frozen=True)
 class Refiner:
-    """A second model for the last steps; `vae` is its own, when its latents are not those of SDXL."""
+    """A second model for the last steps, with its VAE if its latents are not SDXL's."""
 
     model: Model
     vae: Vae | None = None
@@ -116,7 +118,7 @@ class Refiner:
 
 @dataclass(frozen=True)
 class RefinerSwitch:
-    """When a refiner takes over: after the share `at` of the steps, or at the step `step` when that is above 0."""
+    """A refiner that takes over after the fraction `at` of the steps, or at step `step` if that is above 0."""
 
     refiner: Refiner
     at: float = 0.5
@@ -126,10 +128,10 @@ class RefinerSwitch:
 
 @dataclass(frozen=True, eq=False)
 class ControlNet:
-    """The tensors of a control network's file, named as diffusers does.
+    """The tensors of a control network, under diffusers' names.
 
-    Those of a control-LoRA are changes to the UNet that it is used with: `LAYER.up` and `LAYER.down` are the factors
-    of what is added to `LAYER.weight`; biases and norms replace the UNet's; what is absent is the UNet's own.
+    Those of a control-LoRA change the UNet that it is used with: the product of `LAYER.up` and `LAYER.down` is added to
+    `LAYER.weight`, biases and norms replace the UNet's, and missing tensors are the UNet's own.
     """
 
     name: str
@@ -139,10 +141,10 @@ class ControlNet:
 
 @dataclass(frozen=True)
 class ControlHint:
-    """Pictures (1 or B, H, W, 3) in 0…1 that a control network reads while the run is from `start_at` to `stop_at`.
+    """Images (1 or B, H, W, 3) in 0…1 that a control network reads from `start_at` to `stop_at` of the run.
 
-    Both are shares of the timesteps, not of the steps. `weight` scales what the network adds; `softness` (0…1) is how
-    much less it adds to the shallow layers.
+    Both are fractions of the timesteps, not of the steps. `weight` scales the network's outputs; `softness` (0…1)
+    reduces those for the shallow layers.
     """
 
     network: ControlNet
@@ -155,12 +157,11 @@ class ControlHint:
 
 @dataclass(frozen=True)
 class ImageHint:
-    """Pictures that the cross-attentions read beside the prompt while the run is before `stop_at`, a share of the
-    timesteps.
+    """Image prompts that the cross-attentions read until `stop_at`, a fraction of the timesteps.
 
-    `positive` and `negative`: what each side of guidance reads, a key and a value (1 or B, n, C) for every
-    cross-attention of the UNet that the file `adapter` is made for. `together` with the prompt in one softmax, as
-    Fooocus does, or apart from it, as IP-Adapter does.
+    `positive` and `negative` are the keys and values (1 or B, n, C) of each side of guidance for every cross-attention
+    of the UNet that the file `adapter` was made for. `together`: one softmax with the text, as in Fooocus; otherwise
+    one of their own, as in IP-Adapter.
     """
 
     positive: tuple[tuple[Tensor, Tensor], ...]
@@ -176,7 +177,7 @@ Hint = ControlHint | ImageHint
 
 @dataclass(frozen=True)
 class Info:
-    """How a picture of `width` × `height` pixels was sampled, for the text in its file."""
+    """Parameters with which an image of `width` × `height` pixels was sampled, for its metadata."""
 
     model: Model
     settings: SamplingSettings

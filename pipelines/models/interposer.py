@@ -1,4 +1,4 @@
-"""The latent interposer: SDXL's latents as SD 1.5's, without decoding them (Fooocus extras/vae_interpose.py)."""
+"""The latent interposer, which converts SDXL latents to SD 1.5 latents (Fooocus extras/vae_interpose.py)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COUNTER = ".num_batches_tracked"  # of training; nothing reads it
 
 
 class Norm(nn.Module):
-    """Batch normalisation by what training has measured."""
+    """Batch normalisation by the statistics of training."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Norm(nn.Module):
 
 
 class Head(nn.Module):
-    """relu(long(x) + short(x)): into the working width."""
+    """relu(long(x) + short(x)), from latent channels to `width`."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Block(nn.Module):
 
 
 class Interposer(nn.Module):
-    """Raw latents of SDXL's VAE (B, 4, h, w) to raw latents of SD 1.5's, of the same size."""
+    """Network from raw latents of SDXL's VAE (B, 4, h, w) to those of SD 1.5's, of the same size."""
 
     def __init__(self, width: int = 64, blocks: int = 12) -> None:
         super().__init__()
@@ -73,10 +73,10 @@ class Interposer(nn.Module):
 
 
 def load_interposer(path: Path) -> Interposer:
-    """The network of an interposer file (version 4.0), float32 on the CPU. Raises BadFile, MissingFile."""
+    """Load an interposer of version 4.0, float32 on the CPU. Raises BadFile and MissingFile."""
     with open_weights(path) as weights:
         if "head.short.weight" not in weights.shapes:
-            raise BadFile(f"{path.name} is no latent interposer of version 4.0: choose xl-to-v1_interposer-v4.0")
+            raise BadFile(f"{path.name} is not a latent interposer of version 4.0: choose xl-to-v1_interposer-v4.0")
         width, blocks = explained(path, _size, weights.shapes)
         parts = {key: Part(key) for key in weights.shapes if not key.endswith(COUNTER)}
         return fill(build(lambda: Interposer(width, blocks)), weights, parts, to_dtype(torch.float32), "the interposer")
@@ -84,7 +84,7 @@ def load_interposer(path: Path) -> Interposer:
 
 @torch.no_grad()
 def convert(interposer: Interposer, raw: Tensor) -> Tensor:
-    """Raw latents of SDXL (B, 4, h, w) as those of SD 1.5, where the network is."""
+    """Convert raw latents of SDXL (B, 4, h, w) to those of SD 1.5, on the network's device."""
     return cast(Tensor, interposer(raw.to(next(interposer.parameters()))))
 
 

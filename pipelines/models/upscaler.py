@@ -24,14 +24,14 @@ CONVOLUTIONS = 5
 DENSE_BLOCKS = 3
 WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
 PREFIX = re.compile(r"^(?:module\.|netG\.)+")
-REACH = 2  # how far the convolutions behind the trunk look, in its cells
-HEAD_BYTES = 1 << 28  # activations at full size that the head keeps at once
+REACH = 2  # receptive field of the convolutions after the trunk, in its cells
+HEAD_BYTES = 1 << 28  # of activations at full size in the head
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 class DenseBlock(nn.Module):
-    """Five convolutions, each reading the input and all before it; the last is added to the input at 0.2.
+    """Five convolutions over the input and all previous outputs; the last is added to the input with the factor 0.2.
 
     `plus`: the residuals of ESRGAN+ (Rakotonirina and Rasoanaivo 2020, arXiv 2001.08073, figure 3) inside the block: a
     1×1 convolution of the input is added to the second output, and that sum to the fourth.
@@ -55,7 +55,7 @@ class DenseBlock(nn.Module):
 
 
 class ResidualDense(nn.Module):
-    """Three dense blocks, added to the input at 0.2."""
+    """Three dense blocks, added to the input with the factor 0.2."""
 
     def __init__(self, features: int, growth: int, plus: bool = False) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class ResidualDense(nn.Module):
 
 
 class Upscaler(nn.Module):
-    """Images (B, 3, H, W) in 0…1 to (B, 3, k·H, k·W), about 0…1, not clamped.
+    """RRDB network from images (B, 3, H, W) in 0…1 to (B, 3, k·H, k·W) of about 0…1, not clamped.
 
     `doublings` nearest-neighbour enlargements follow the trunk, which sees the image `unshuffle` times smaller
     (Real-ESRGAN's ×2 and ×1 networks), so k = 2^doublings / unshuffle. `plus`: the blocks are those of ESRGAN+.
@@ -92,7 +92,7 @@ class Upscaler(nn.Module):
 
     @property
     def scale(self) -> int:
-        """The factor by which the image grows."""
+        """The enlargement factor."""
         return self.enlarged // self.unshuffle
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,7 +107,7 @@ class Upscaler(nn.Module):
         return pixel_unshuffle(pad(x, (0, right, 0, below), mode="replicate"), self.unshuffle)
 
     def head(self, features: Tensor) -> Tensor:
-        """Trunk features (B, C, h, w) at full size, in strips of rows so that few activations of that size live."""
+        """Enlarge trunk features (B, C, h, w) to the image, in strips of rows to limit the memory of activations."""
         height = features.shape[-2]
         a_row = features[:1, :, :1].numel() * features.element_size() * self.enlarged**2 * len(features)
         rows = max(1, HEAD_BYTES // a_row)
@@ -128,7 +128,7 @@ class Upscaler(nn.Module):
 
 
 def load_upscaler(path: Path) -> Upscaler:
-    """The network of a .bin, .pth or .safetensors file, float32 on the CPU; its size is derived from its tensors.
+    """Load a .bin, .pth or .safetensors file, float32 on the CPU; sizes are derived from the shapes.
 
     Raises MissingFile, and BadFile for a file that is damaged or of another architecture, which it names if it can.
     """
@@ -147,7 +147,7 @@ def load_upscaler(path: Path) -> Upscaler:
 
 
 def bytes_per_cell(upscaler: Upscaler) -> int:
-    """Roughly the memory for activations per pixel of the input, in float32."""
+    """Estimate the memory of float32 activations per pixel of the input."""
     widest = max(layer.in_channels for layer in upscaler.modules() if isinstance(layer, nn.Conv2d))
     return 4 * (2 * widest + 3 * upscaler.conv_first.out_channels)
 
@@ -157,7 +157,7 @@ def _leaky(x: Tensor) -> Tensor:
 
 
 def _unwrapped(content: Any) -> dict[str, Tensor]:
-    """The named tensors of a file, also those wrapped as trainers save them."""
+    """Return the named tensors of a file, unwrapped from the dictionaries of trainers."""
     while isinstance(content, dict) and (inner := next((content[w] for w in WRAPPERS if w in content), None)):
         content = inner
     if not isinstance(content, dict):
@@ -167,7 +167,7 @@ def _unwrapped(content: Any) -> dict[str, Tensor]:
 
 
 def _settings(shapes: Shapes) -> dict[str, int]:
-    """Arguments of Upscaler for weights of those names and shapes. Raises BadFile."""
+    """Return the arguments of Upscaler for weights of these shapes. Raises BadFile."""
     features, inputs = shapes["conv_first.weight"][:2]
     unshuffle = {3: 1, 12: 2, 48: 4}.get(inputs)
     if unshuffle is None:
@@ -194,7 +194,7 @@ _TRUNK_END = re.compile(r"model\.1\.sub\.\d+\.(weight|bias)")
 
 
 def _our_name(key: str, state: Mapping[str, Tensor]) -> str | None:
-    """The parameter that a key names, None for a key of no known layout. A block without a number is the first."""
+    """Return the parameter that a key names, None for an unknown layout. A block without a number is the first."""
     module, _, leaf = key.rpartition(".")
     if found := _BLOCK.fullmatch(key):
         block, dense, convolution, leaf = found.groups()
@@ -209,7 +209,7 @@ def _our_name(key: str, state: Mapping[str, Tensor]) -> str | None:
 
 
 def _by_place(number: int, state: Mapping[str, Tensor]) -> str:
-    """Of ESRGAN's first layout: 0 is the first convolution, the last two are the head, those before them enlarge."""
+    """Name a layer of ESRGAN's first layout: the first convolution is 0, the last two are the head, others enlarge."""
     numbers = sorted({int(found[1]) for key in state if (found := _NUMBERED.fullmatch(key))})
     place = numbers.index(number)
     named = {0: "conv_first", len(numbers) - 2: "conv_hr", len(numbers) - 1: "conv_last"}

@@ -1,4 +1,4 @@
-"""Architectures of upscaler files that are not read here, recognised by the names of their tensors."""
+"""Recognition of upscaler files of unsupported architectures by the names of their tensors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ARCHITECTURES = (
 
 
 def architecture_of(keys: Iterable[str]) -> str:
-    """The name of the architecture that tensors of those names belong to; UNKNOWN when none matches."""
+    """Return the name of the architecture with tensors of these names; UNKNOWN when none matches."""
     keys = list(keys)
     found = (title for title, pattern in _ARCHITECTURES if any(re.search(pattern, key) for key in keys))
     return next(found, UNKNOWN)

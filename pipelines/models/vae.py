@@ -1,4 +1,4 @@
-"""Pictures through the autoencoder, whole or in tiles (Fooocus ldm_patched/modules/sd.py: VAE)."""
+"""Encoding and decoding with the autoencoder, whole or in tiles (Fooocus ldm_patched/modules/sd.py: VAE)."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ log = logging.getLogger("fooocus_stages")
 
 @torch.no_grad()
 def encode(vae: Vae, image: Tensor, seed: int | None = None, tiled: bool = False, whole: bool = False) -> Tensor:
-    """Pictures (B, H, W, 3) in 0…1 to raw latents (B, 4, H/8, W/8), float32, where the autoencoder is.
+    """Encode images (B, H, W, 3) in 0…1 to raw latents (B, 4, H/8, W/8), float32 on the autoencoder's device.
 
-    Sides are cropped about the middle to multiples of 8, or, `whole`, handed over as they are. With `seed` the
-    posterior is sampled, with float32 noise drawn on the CPU, for each picture as for one alone; without, its mean is
-    taken. When memory runs out, tiles are used. Raises BadValue for a picture of less than 8 pixels a side.
+    Images are center-cropped to multiples of 8 unless `whole`. With a `seed` the posterior is sampled with float32
+    noise from the CPU, the same for each image; without, its mean is returned. When memory runs out, tiles are used.
+    Raises BadValue for an image with a side below 8 pixels.
     """
     pixels = centre_crop(image).movedim(-1, 1) * 2 - 1
     if not tiled:
@@ -35,7 +35,7 @@ def encode(vae: Vae, image: Tensor, seed: int | None = None, tiled: bool = False
 
 @torch.no_grad()
 def decode(vae: Vae, latents: Tensor, tiled: bool = False) -> Tensor:
-    """Raw latents (B, 4, h, w) to pictures (B, 8h, 8w, 3) in 0…1, float32, where the autoencoder is.
+    """Decode raw latents (B, 4, h, w) to images (B, 8h, 8w, 3) in 0…1, float32 on the autoencoder's device.
 
     When memory runs out, tiles are used.
     """
@@ -47,22 +47,22 @@ def decode(vae: Vae, latents: Tensor, tiled: bool = False) -> Tensor:
 
 @contextmanager
 def _falling_back() -> Iterator[None]:
-    """Swallow the error of any device that is out of memory, so that the caller goes on to tiles."""
+    """Suppress out-of-memory errors of any device, so that the caller continues with tiles."""
     try:
         yield
     except RuntimeError as error:
         words = str(error).lower()
         if not any(hint in words for hint in ("out of memory", "not enough memory", "allocate memory")):
             raise
-        log.info("the autoencoder is out of memory and goes on in tiles: %s", error)
+        log.info("the autoencoder is out of memory and continues in tiles: %s", error)
 
 
 def centre_crop(image: Tensor) -> Tensor:
-    """Pictures (B, H, W, C) with sides cut about the middle to multiples of 8. Raises BadValue below 8 pixels."""
+    """Center-crop images (B, H, W, C) to multiples of 8. Raises BadValue for a side below 8 pixels."""
     height, width = (side // CELL * CELL for side in image.shape[1:3])
     if not height or not width:
         raise BadValue(
-            f"a picture of {image.shape[2]}×{image.shape[1]} pixels is too small: its sides must be 8 or more"
+            f"an image of {image.shape[2]}×{image.shape[1]} pixels is too small: its sides must be 8 or more"
         )
     top, left = image.shape[1] % CELL // 2, image.shape[2] % CELL // 2
     return image[:, top : top + height, left : left + width]
@@ -73,7 +73,7 @@ def _noise(seed: int | None) -> torch.Generator | None:
 
 
 def _encode_tiled(vae: Vae, pixels: Tensor, seed: int | None) -> Tensor:
-    """Each picture by itself, its tiles sampled one after another from the seed."""
+    """Encode each image by itself, sampling its tiles one after another from the seed."""
 
     def one(picture: Tensor) -> Tensor:
         noise = _noise(seed)
@@ -83,7 +83,7 @@ def _encode_tiled(vae: Vae, pixels: Tensor, seed: int | None) -> Tensor:
 
 
 def _encode_whole(vae: Vae, pixels: Tensor, noise: torch.Generator | None) -> Tensor:
-    """Pixels (B, 3, H, W) in −1…1 to latents; the noise is that of one picture, for all of them."""
+    """Encode pixels (B, 3, H, W) in −1…1 to latents, with the same noise for each image."""
     module: Any = vae.network.module
     posterior = module.encode(pixels.to(_parameter(vae))).latent_dist
     mean = cast(Tensor, posterior.mean).float()
@@ -94,11 +94,11 @@ def _encode_whole(vae: Vae, pixels: Tensor, noise: torch.Generator | None) -> Te
 
 
 def _decode_whole(vae: Vae, latents: Tensor) -> Tensor:
-    """Latents to pixels (B, 3, H, W), about −1…1, float32."""
+    """Decode latents to pixels (B, 3, H, W) of about −1…1, float32."""
     module: Any = vae.network.module
     return cast(Tensor, module.decode(latents.to(_parameter(vae)), return_dict=False)[0]).float()
 
 
 def _parameter(vae: Vae) -> Tensor:
-    """A weight, for its device and dtype."""
+    """Return a weight, for its device and dtype."""
     return next(vae.network.module.parameters())

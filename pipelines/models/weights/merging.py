@@ -44,7 +44,7 @@ class Network:
     weights: the next `patched` merges only the difference, and `restore` puts the originals back, bit for bit. Until
     then the original of each patched weight, and of no other, is kept on the CPU. Subtracting a patch would not be
     exact in half precision, and reading originals from the checkpoint again would tie every change of a LoRA's weight
-    to the disk, and to a file that may have been replaced (benchmarks/README.md has the figures).
+    to the disk, and to a file that may have been replaced (benchmarks/README.md has the time that putting back takes).
     """
 
     def __init__(self, module: nn.Module) -> None:
