@@ -301,5 +301,5 @@ def test_a_vocabulary_that_does_not_go_with_the_text_encoder(write: Write) -> No
     path = write()
     vocabulary = path.with_suffix(".tokenizer") / "vocab.json"
     vocabulary.write_text('{"a": 0, "<|startoftext|>": 1, "<|endoftext|>": 2}', "utf-8")
-    with pytest.raises(BadFile, match="knows 518 tokens"):
+    with pytest.raises(BadFile, match="has 518 tokens"):
         load_checkpoint(path, torch.float32, torch.float32)

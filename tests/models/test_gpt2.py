@@ -224,7 +224,7 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
         ("config.json", lambda p: rewrite(p, lambda c: c.update(activation_function="x")), "does not match"),
         ("vocab.json", lambda p: p.write_text("{", "utf-8"), r"vocab\.json with merges\.txt .* can't be read"),
         ("vocab.json", lambda p: rewrite(p, lambda c: c.update({"Ġx y": 900})), r"vocab\.json is not a vocabulary"),
-        ("vocab.json", lambda p: rewrite(p, lambda c: c.update({"Ġx y": 700})), "knows 700 tokens, .* has 701"),
+        ("vocab.json", lambda p: rewrite(p, lambda c: c.update({"Ġx y": 700})), "has 700 tokens and .* has 701"),
         ("merges.txt", lambda p: p.write_text("#version: 0.2\nno such\n", "utf-8"), r"merges\.txt .* can't be read"),
         ("merges.txt", lambda p: p.unlink(), r"merges\.txt .* can't be read"),
         ("positive.txt", lambda p: p.write_text("nowhere\n", "utf-8"), r"positive\.txt: none of its 1 words"),

@@ -23,5 +23,5 @@ def test_the_size_is_derived_and_counters_are_passed_over(tmp_path: Path) -> Non
 
 def test_an_older_version_is_refused(tmp_path: Path) -> None:
     save_file({"chain.0.weight": torch.zeros(2)}, tmp_path / "xl-to-v1_interposer-v3.1.safetensors")
-    with pytest.raises(BadFile, match=r"v3\.1\.safetensors is no latent interposer of version 4\.0"):
+    with pytest.raises(BadFile, match=r"v3\.1\.safetensors is not a latent interposer of version 4\.0"):
         load_interposer(tmp_path / "xl-to-v1_interposer-v3.1.safetensors")
