@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -113,6 +113,19 @@ class ImageVae(Protocol):
 
     def decode(self, samples: Tensor, /) -> Tensor:
         """Decode unscaled latents (B, 4, h, w) to images (B, 8h, 8w, 3) in 0…1."""
+        ...
+
+
+@runtime_checkable
+class TiledImageVae(Protocol):
+    """An `ImageVae` that can also work in tiles, as ComfyUI's does, in tiles of a size of its own."""
+
+    def encode_tiled(self, pixels: Tensor, /) -> Tensor:
+        """Encode images as `ImageVae.encode` does, tile by tile."""
+        ...
+
+    def decode_tiled(self, samples: Tensor, /) -> Tensor:
+        """Decode latents as `ImageVae.decode` does, tile by tile."""
         ...
 
 

@@ -9,11 +9,12 @@ from ..errors import BadValue
 from ..host import Host
 from ..models import vae as vaes
 from ..models.handles import Vae
-from ..models.protocols import ImageVae
+from ..models.protocols import ImageVae, TiledImageVae
 from ..models.weights.soundness import require_finite
 from ..types import LATENT_FAMILY, Family, Latent
 from . import pictures
 
+NOT_TILED = "the VAE has no tiles of its own, so the image is processed whole"
 CHANNELS = 4
 BYTES_PER_PIXEL = 2 * 1024  # of activations, per pixel and byte of the dtype
 
@@ -25,7 +26,7 @@ def decode(host: Host, vae: Vae | ImageVae, latent: Latent, tiled: bool = False)
     of another shape or another family's VAE, and BadFile or BadValue if the result is NaN or infinity.
     """
     if not isinstance(vae, Vae):
-        return vae.decode(latent["samples"])
+        return decoded_natively(host, vae, latent["samples"], tiled)
     samples = checked_samples(latent)
     vae = of_family(vae, latent.get(LATENT_FAMILY, vae.family))
     device = ready(host, vae, pixels=64 * samples.shape[-2] * samples.shape[-1])
@@ -58,9 +59,29 @@ def encode(
         raise BadValue(f"an image to encode must be (B, H, W, 3) with sides of 8 or more, got {tuple(image.shape)}")
     pixels = pictures.rgb(image, "an image to encode")
     if not isinstance(vae, Vae):
-        return {"samples": vae.encode(pixels)}
+        if seed:
+            host.notice("ComfyUI's VAE encodes the mean of its latent distribution, so the seed has no effect")
+        return {"samples": encoded_natively(host, vae, pixels, tiled)}
     device = ready(host, vae, pixels=pixels.shape[1] * pixels.shape[2])
     return {"samples": vaes.encode(vae, pixels.to(device), seed, tiled, whole).cpu(), LATENT_FAMILY: vae.family}
+
+
+def decoded_natively(host: Host, vae: ImageVae, samples: Tensor, tiled: bool) -> Tensor:
+    """Decode samples with a VAE of ComfyUI, in its own tiles if it has them."""
+    if tiled and isinstance(vae, TiledImageVae):
+        return vae.decode_tiled(samples)
+    if tiled:
+        host.notice(NOT_TILED)
+    return vae.decode(samples)
+
+
+def encoded_natively(host: Host, vae: ImageVae, pixels: Tensor, tiled: bool) -> Tensor:
+    """Encode images with a VAE of ComfyUI, in its own tiles if it has them."""
+    if tiled and isinstance(vae, TiledImageVae):
+        return vae.encode_tiled(pixels)
+    if tiled:
+        host.notice(NOT_TILED)
+    return vae.encode(pixels)
 
 
 def of_family(vae: Vae, family: Family) -> Vae:

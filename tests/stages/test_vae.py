@@ -55,3 +55,18 @@ def test_a_vae_of_comfyui_does_it_itself() -> None:
     theirs = SimpleNamespace(encode=lambda pixels: pixels.mean(-1), decode=lambda samples: samples + 1)
     assert torch.equal(vae.decode(HOST, theirs, {"samples": torch.zeros(1, 4, 2, 2)}), torch.ones(1, 4, 2, 2))
     assert vae.encode(HOST, theirs, picture(channels=4))["samples"].shape == (1, 64, 96)
+
+
+def test_a_vae_of_comfyui_works_in_its_own_tiles_and_tells_what_it_cannot_do() -> None:
+    told: list[str] = []
+    host = LocalHost(device="cpu", on_notice=told.append)
+    plain = SimpleNamespace(encode=lambda pixels: pixels.mean(-1), decode=lambda samples: samples + 1)
+    tiled = SimpleNamespace(**vars(plain), encode_tiled=lambda _: torch.ones(2), decode_tiled=lambda _: torch.ones(3))
+    samples = {"samples": torch.zeros(1, 4, 2, 2)}
+    assert vae.decode(host, tiled, samples, tiled=True).shape == (3,)
+    assert vae.encode(host, tiled, picture(), tiled=True)["samples"].shape == (2,)
+    assert vae.decode(host, tiled, samples).shape == (1, 4, 2, 2)
+    assert told == []
+    vae.decode(host, plain, samples, tiled=True)
+    vae.encode(host, plain, picture(), seed=5, tiled=True)
+    assert ["whole" in text or "seed" in text for text in told] == [True] * 3
