@@ -9,7 +9,7 @@ from ..pipelines.settings import DEFAULT_ENGINE, INPAINT_MODES, INPAINT_PATCHES,
 from ..pipelines.types import SWAP_METHODS, InpaintRegion, Latent, SamplingSettings, SwapMethod
 from . import sockets
 from .comfy import current_host
-from .inputs import IMAGE_SEED, SETTINGS, UPSCALER, VAE, fraction
+from .inputs import IMAGE_SEED, SETTINGS, UPSCALER, VAE, SeededNode, fooocus_seed, fraction
 from .masks import GROWTH, chosen_sides, side_switches
 from .schema import Boolean, Combo, Input, Output, Schema, String
 from .v1 import Node
@@ -114,7 +114,7 @@ class FooocusInpaintModel(Node):
         return (stages.inpaint.with_engine(current_host(), model, engine, refiner_switch, refiner_swap),)
 
 
-class FooocusInpaintEncode(Node):
+class FooocusInpaintEncode(SeededNode):
     schema = Schema(
         display_name="Fooocus Inpaint Encode",
         category="Fooocus/inpaint",
@@ -159,7 +159,7 @@ class FooocusInpaintEncode(Node):
         filled: Tensor | None = None,
     ) -> tuple[Latent, float]:
         latent = stages.inpaint.encode(
-            current_host(), model, vae, region, settings, strength, filled, initial_latent, seed
+            current_host(), model, vae, region, settings, strength, filled, initial_latent, fooocus_seed(seed)
         )
         return latent, strength
 
@@ -204,7 +204,7 @@ class FooocusInpaintPrompt(Node):
         return (stages.inpaint.with_additional(text, additional_prompt),)
 
 
-class FooocusInpaint(Node):
+class FooocusInpaint(SeededNode):
     schema = Schema(
         display_name="Fooocus Inpaint",
         category="Fooocus/inpaint",
@@ -287,7 +287,7 @@ class FooocusInpaint(Node):
             erode_or_dilate,
             invert_mask,
             upscaler,
-            seed,
+            fooocus_seed(seed),
         )
         region = done.region
         return done.model, done.latent, done.denoise, region, done.filled, region.mask, region.width, region.height

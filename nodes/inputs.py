@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from ..pipelines.settings import MAX_SEED
+from ..pipelines.settings import MAX_SEED, MAX_SEED_OF_PAGE, ROUNDED_MAX_SEED
 from . import sockets
 from .schema import Boolean, Float, Input, Int
+from .v1 import Node
 
-SEED = Int(default=0, min=0, max=MAX_SEED, control_after_generate=True)
+SEED = Int(default=0, min=0, max=MAX_SEED_OF_PAGE, control_after_generate=True)
+
+
+class SeededNode(Node):
+    """A node with a seed widget, whose range the page keeps exactly; larger seeds of Fooocus are taken as well."""
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, seed: int | None) -> bool | str:
+        if seed is None or 0 <= seed <= ROUNDED_MAX_SEED:  # None: linked, and known when it runs
+            return True
+        return f"seed = {seed} is out of range; give a whole number from 0 to {MAX_SEED}"
+
+
+def fooocus_seed(seed: int) -> int:
+    """Return a seed as Fooocus takes it: its maximum for the number that a browser rounds that maximum to."""
+    return MAX_SEED if MAX_SEED < seed <= ROUNDED_MAX_SEED else seed
 
 
 def skip_missing(what: str) -> Input:

@@ -10,7 +10,7 @@ from ..pipelines.types import Conditioning, Lora, Prompt, SamplingSettings
 from . import sockets
 from .checks import problem
 from .comfy import current_host
-from .inputs import SEED
+from .inputs import SEED, SeededNode, fooocus_seed
 from .schema import Boolean, Combo, Input, Int, Output, Schema, String
 from .v1 import Node
 
@@ -55,7 +55,7 @@ class FooocusStyles(Node):
         return (stages.prompt.join_styles([styles, *(slots[f"style_{i}"] for i in range(1, STYLE_SLOTS + 1))]),)
 
 
-class FooocusExpandPrompt(Node):
+class FooocusExpandPrompt(SeededNode):
     schema = Schema(
         display_name="Fooocus Expand Prompt",
         category="Fooocus/prompt",
@@ -82,10 +82,10 @@ class FooocusExpandPrompt(Node):
     )
 
     def run(self, text: str, seed: int) -> tuple[str]:
-        return (stages.expand.expand(current_host(), text, seed),)
+        return (stages.expand.expand(current_host(), text, fooocus_seed(seed)),)
 
 
-class FooocusPrompt(Node):
+class FooocusPrompt(SeededNode):
     schema = Schema(
         display_name="Fooocus Prompt",
         category="Fooocus/prompt",
@@ -143,6 +143,7 @@ class FooocusPrompt(Node):
         wildcards_in_order: bool = False,
         increment_seed: bool = True,
     ) -> tuple[list[Prompt], tuple[Lora, ...], list[int], list[str], list[str]]:
+        seed = fooocus_seed(seed)
         prompts, loras = stages.prompt.compose_with(
             current_host(), text, negative, styles, loras, seed, num_images, wildcards_in_order, increment_seed
         )

@@ -16,7 +16,7 @@ from ..pipelines.settings import (
 from ..pipelines.types import Conditioning, Latent, Lora, SamplingSettings
 from . import sockets
 from .comfy import current_host
-from .inputs import SEED, SETTINGS, fraction
+from .inputs import SEED, SETTINGS, SeededNode, fooocus_seed, fraction
 from .schema import Boolean, Combo, Float, Input, Int, Output, Schema
 from .v1 import Node
 
@@ -225,7 +225,7 @@ class FooocusScheduler(Node):
         return (stages.plan.schedule(model, settings, denoise),)
 
 
-class FooocusSampler(Node):
+class FooocusSampler(SeededNode):
     schema = Schema(
         display_name="Fooocus Sampler",
         category="Fooocus/sampling",
@@ -269,6 +269,7 @@ class FooocusSampler(Node):
         control: tuple[Hint, ...] = (),
         add_noise: bool = True,
     ) -> tuple[Latent, Info]:
+        seed = fooocus_seed(seed)
         latent = stages.sample.sample(
             current_host(), model, positive, negative, latent, settings, seed, denoise, sigmas, control, add_noise
         )
@@ -293,7 +294,7 @@ class FooocusVaeDecode(Node):
         return (stages.vae.decode(current_host(), vae, latent, tiled),)
 
 
-class FooocusVaeEncode(Node):
+class FooocusVaeEncode(SeededNode):
     schema = Schema(
         display_name="Fooocus VAE Encode",
         category="Fooocus/sampling",
@@ -309,4 +310,4 @@ class FooocusVaeEncode(Node):
     )
 
     def run(self, image: Tensor, vae: Vae, seed: int, tiled: bool) -> tuple[Latent]:
-        return (stages.vae.encode(current_host(), vae, image, seed, tiled),)
+        return (stages.vae.encode(current_host(), vae, image, fooocus_seed(seed), tiled),)

@@ -11,7 +11,7 @@ from ..pipelines.types import Conditioning, Latent, SamplingSettings
 from . import sockets
 from .checks import loaded_or_skipped, unless_skipped
 from .comfy import current_host
-from .inputs import IMAGE_SEED, SETTINGS, VAE, fraction, skip_missing
+from .inputs import IMAGE_SEED, SETTINGS, VAE, SeededNode, fooocus_seed, fraction, skip_missing
 from .schema import Combo, Float, Input, Int, Output, Schema
 from .v1 import Node
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..pipelines.models.handles import Hint, Info, Model, Vae
 
 
-class FooocusVary(Node):
+class FooocusVary(SeededNode):
     schema = Schema(
         display_name="Fooocus Vary",
         category="Fooocus/upscale",
@@ -59,7 +59,7 @@ class FooocusVary(Node):
         strength: float,
         seed: int,
     ) -> tuple[Latent, float, int, int]:
-        return stages.vary.vary(current_host(), model, vae, image, settings, method, strength, seed)
+        return stages.vary.vary(current_host(), model, vae, image, settings, method, strength, fooocus_seed(seed))
 
 
 def upscaler_files() -> list[str]:
@@ -145,7 +145,7 @@ SAMPLING = tuple(  # what sampling takes besides the image; never computed for a
 )
 
 
-class FooocusUpscale(Node):
+class FooocusUpscale(SeededNode):
     schema = Schema(
         display_name="Fooocus Upscale",
         category="Fooocus/upscale",
@@ -194,7 +194,9 @@ class FooocusUpscale(Node):
         settings: SamplingSettings | None = None,
         control: tuple[Hint, ...] | None = None,
     ) -> tuple[Tensor, Info | None]:
-        sampling = stages.upscale.sampling_of(model, vae, positive, negative, settings, seed, control or ())
+        sampling = stages.upscale.sampling_of(
+            model, vae, positive, negative, settings, fooocus_seed(seed), control or ()
+        )
         return stages.upscale.upscale(current_host(), upscaler, image, method, factor, strength, steps, sampling)
 
 

@@ -69,7 +69,9 @@ DEFAULT_ENGINE = "v2.6"
 SIDES = ("left", "top", "right", "bottom")
 MASK_COMBINATIONS = ("add", "intersect", "subtract")
 
-MAX_SEED = 2**63 - 1
+MAX_SEED = 2**63 - 1  # of Fooocus
+MAX_SEED_OF_PAGE = 2**53 - 1  # a browser rounds larger whole numbers
+ROUNDED_MAX_SEED = 9223372036854776000  # MAX_SEED as a browser writes it
 MAX_LORAS = 5
 SIZE_OF_SDXL = 1024
 

@@ -41,7 +41,7 @@ LOAD, APPLY = "node load (FooocusLoadCheckpoint): ", "node apply (FooocusApplyLo
 SIZE, MODE, SETTINGS = "node size (FooocusAspectRatio): ", "node mode (FooocusPerformance): ", "node settings "
 SETTINGS += "(FooocusSamplingSettings): "
 SAMPLER, SAVE = "node sampler (FooocusSampler): ", "node save (FooocusSaveImage): "
-SIDES, SEEDS = "give a whole number from 64 to 4096", "give a whole number from 0 to 9223372036854775807"
+SIDES = "give a whole number from 64 to 4096"
 EXPORT = "export it in ComfyUI with Workflow → Export (API)"
 
 
@@ -266,20 +266,19 @@ ROWS = [
     ),
     Row(
         "a seed below 0",
-        "node prompt (FooocusPrompt): input 'seed' = -1 is below its minimum 0; give a whole "
-        "number from 0 to 9223372036854775807",
+        "node prompt (FooocusPrompt): seed = -1 is out of range; give a whole number from 0 to 9223372036854775807",
         ("prompt.seed=-1",),
     ),
     Row(
         "a seed that is too large",
-        "node prompt (FooocusPrompt): input 'seed' = 99999999999999999999 is above its "
-        "maximum 9223372036854775807; give a whole number from 0 to 9223372036854775807",
+        "node prompt (FooocusPrompt): seed = 99999999999999999999 is out of range; give a whole number from 0 to "
+        "9223372036854775807",
         ("prompt.seed=99999999999999999999",),
     ),
     Row(
         "a seed that is a word",
         "node prompt (FooocusPrompt): input 'seed' = 'seven' is not a whole number; give a "
-        "whole number from 0 to 9223372036854775807",
+        "whole number from 0 to 9007199254740991",
         ("prompt.seed=seven",),
     ),
     Row(
