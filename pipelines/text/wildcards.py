@@ -5,7 +5,6 @@ Beyond Fooocus, `__folder/name__` names the file with its sub-folder, in either 
 
 from __future__ import annotations
 
-import codecs
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,14 +50,9 @@ class Wildcards(Mapping[str, tuple[str, ...]]):
 
 
 def read_wildcard_file(path: Path) -> tuple[str, ...]:
-    """The lines that are not empty of a text file in UTF-8, or in UTF-16 with its byte order mark.
-
-    Raises BadFile naming the file.
-    """
+    """The lines of a UTF-8 text file that are not empty. Raises BadFile naming the file."""
     try:
-        data = path.read_bytes()
-        encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-        return tuple(line for line in data.decode(encoding).splitlines() if line)
+        return tuple(line for line in path.read_text(encoding="utf-8-sig").splitlines() if line)
     except (OSError, UnicodeDecodeError) as error:
         raise BadFile(f"wildcard file {path} can't be read as UTF-8 text: {error}; save it in UTF-8") from error
 

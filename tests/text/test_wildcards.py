@@ -89,7 +89,14 @@ def test_names_beyond_fooocus(tmp_path: Path, text: str, expected: str, unknown:
     assert list(dict.fromkeys(told)) == unknown
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_files_of_windows_editors(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "hue.txt").write_bytes("rouge\r\nblé\r\n".encode(encoding))
     assert Wildcards([("hue.txt", partial(tmp_path.joinpath, "hue.txt"))])["hue"] == ("rouge", "blé")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1", "cp1252"])
+def test_a_file_in_another_encoding_is_refused_with_what_to_do(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "hue.txt").write_bytes("blé\n".encode(encoding))
+    with pytest.raises(BadFile, match=r"hue\.txt .*save it in UTF-8"):
+        Wildcards([("hue.txt", partial(tmp_path.joinpath, "hue.txt"))])["hue"]
