@@ -45,7 +45,7 @@ def convert(info: Input, value: Any) -> Any:
 def check_value(info: Input, value: Any) -> None:
     """Raise InvalidInput for a value outside the declared range or not among the choices."""
     _check_range(info, value)
-    if isinstance(info.type, str) and WIDGET_TYPES.isdisjoint(info.type.split(",")) and _is_plain(value):
+    if _takes_links_only(info) and _is_plain(value):
         raise InvalidInput(f"input {info.name!r} = {shown(value)} must be a link; {expected(info)}")
     choices = info.choices
     if choices is None:
@@ -55,6 +55,13 @@ def check_value(info: Input, value: Any) -> None:
         if one not in choices:
             near = did_you_mean(one, map(str, choices)) if isinstance(one, str) else ""
             raise InvalidInput(f"input {info.name!r} = {shown(one)} is not one of its choices{near}; {expected(info)}")
+
+
+def _takes_links_only(info: Input) -> bool:
+    """Return whether an input has no widget; a type of a node pack's own has one if it declares a default."""
+    if not isinstance(info.type, str) or "default" in info.options:
+        return False
+    return WIDGET_TYPES.isdisjoint(info.type.split(","))
 
 
 def _check_range(info: Input, value: Any) -> None:

@@ -71,6 +71,7 @@ class Mixed(Fake):
             "kind": ("COMBO", {"options": ["red", "green"]}),
             "several": ("COMBO", {"multi_select": True, "options": ["x", "y"]}),
             "picture": ("IMAGE,MASK",),
+            "switch": ("SWITCH", {"default": False}),
         },
     }
 

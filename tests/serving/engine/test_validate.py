@@ -169,6 +169,7 @@ def test_only_what_the_targets_need_is_checked() -> None:
         ("on", 0, False),
         ("several", {"__value__": ["x", "y"]}, ["x", "y"]),
         ("kind", "red", "red"),
+        ("switch", True, True),
     ],
 )
 def test_constants_are_converted(name: str, given: Any, expected: Any) -> None:
