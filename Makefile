@@ -1,5 +1,6 @@
 # make demo: a prompt becomes a picture. make test: the tests. make check: format, lint, types.
 # make test-oldest: the tests on the lower bounds of the requirements, in .venv-oldest.
+# make test-comfyui COMFYUI_DIR=~/ComfyUI [COMFYUI_PYTHON=…]: the tests in that ComfyUI, over HTTP and in its page.
 # Each sets up its environment by itself; a second run is quick.
 
 PYTHON ?= python3
@@ -7,9 +8,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 OLDEST := .venv-oldest
+BROWSER := .browser
 TYPED  := $(foreach room,pipelines nodes serving preprocessors pocket,-p fooocus_stages.$(room))
 
-.PHONY: demo test test-oldest check format workflows clean
+.PHONY: demo test test-oldest test-comfyui check format workflows clean
 
 demo: $(READY)
 	$(BIN)/fooocus-stages run text-to-image-extreme-speed --models pocket -o outputs
@@ -20,6 +22,11 @@ test: $(READY)
 # Old libraries warn of what was to come: here their warnings are no errors. The pocket is only trained on the new ones.
 test-oldest: $(OLDEST)/.ready
 	$(OLDEST)/bin/pytest -W default -k "not a_training_can_be_begun_again" $(ARGS)
+
+# COMFYUI_PYTHON: the Python with ComfyUI's and the pack's requirements. Its tests also want pytest and websocket-client.
+test-comfyui: $(READY) $(BROWSER)/.ready
+	test -f "$(COMFYUI_DIR)/main.py" || { echo "make test-comfyui needs COMFYUI_DIR=<a ComfyUI checkout>"; exit 2; }
+	COMFYUI_DIR="$(COMFYUI_DIR)" COMFYUI_PYTHON="$(COMFYUI_PYTHON)" $(BIN)/pytest tests/comfyui -v --durations=10 $(ARGS)
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -47,5 +54,10 @@ $(OLDEST)/.ready: pyproject.toml constraints-oldest.txt
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps open_clip_torch
 	touch $(OLDEST)/.ready
 
+$(BROWSER)/.ready:
+	mkdir -p $(BROWSER)
+	! command -v npm > /dev/null || npm install --prefix $(BROWSER) --no-save --no-audit --no-fund playwright-core@1.65
+	! test -d $(BROWSER)/node_modules/playwright-core || touch $(BROWSER)/.ready
+
 clean:
-	rm -rf $(VENV) $(OLDEST) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) $(BROWSER) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
