@@ -6,6 +6,7 @@ The Comfy registry packs the files that git tracks, without those that .comfyign
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import zipfile
@@ -15,10 +16,11 @@ import pytest
 from fooocus_stages import NODE_CLASS_MAPPINGS, WEB_DIRECTORY
 from fooocus_stages.serving.bundled.workflow_files import bundled
 from pathspec import GitIgnoreSpec
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVED = ("nodes", "pipelines", "preprocessors", "serving", "web", "workflows", "pocket/models", "pocket/pictures")
-FOR_DEVELOPERS = ("tests", "benchmarks", "docs", ".ci", "pocket/training")
+FOR_DEVELOPERS = ("tests", "benchmarks", "docs", ".ci", ".github", "pocket/training")
 LARGEST = 40_000_000
 
 
@@ -62,6 +64,20 @@ def test_nothing_of_the_developers_is_shipped(shipped: set[str], folder: str) ->
     assert below(tracked(), folder)
     assert not below(shipped, folder)
     assert not {"Makefile", "CONTRIBUTING.md", "constraints.txt", "constraints-oldest.txt"} & shipped
+
+
+def test_the_registry_entry_has_an_icon_a_banner_and_a_changelog() -> None:
+    with Image.open(ROOT / declared("Icon").split("/main/")[1]) as icon:
+        assert icon.width == icon.height <= 400
+    with Image.open(ROOT / declared("Banner").split("/main/")[1]) as banner:
+        assert banner.width * 9 == banner.height * 21
+    assert f"## {declared('version')}\n" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+
+
+def declared(key: str) -> str:
+    """The text value of a key that pyproject.toml has once."""
+    (value,) = re.findall(rf'^{key} = "(.*)"$', (ROOT / "pyproject.toml").read_text("utf-8"), re.MULTILINE)
+    return str(value)
 
 
 def test_every_import_of_a_shipped_module_is_of_a_shipped_module(shipped: set[str]) -> None:
