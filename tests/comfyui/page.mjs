@@ -11,6 +11,7 @@ import path from "node:path";
 
 const [url, executablePath, modules, renderer, ...files] = process.argv.slice(2);
 const { chromium } = createRequire(path.join(path.resolve(modules), "x.js"))("playwright-core");
+const FIRST_VUE = [1, 33];  // earlier pages have the setting, but do not yet draw nodes at their places
 const SETTING = "Comfy.VueNodes.Enabled";
 const LOCAL = new Set(["127.0.0.1", "localhost"]);
 const vue = renderer === "vue";
@@ -26,7 +27,7 @@ try {
   let errors = report.before;
   page.on("pageerror", (error) => errors.push(String(error.stack || error).slice(0, 500)));
   page.on("console", (message) => {
-    const refused = /^Failed to load resource|violates the following Content Security Policy/.test(message.text());
+    const refused = /^Failed to load resource|Failed to fetch|violates the following Content Security Policy/.test(message.text());
     if (message.type() === "error" && !refused) errors.push(message.text().slice(0, 500));
   });
   await page.route("**/*", (route) => {
@@ -37,8 +38,8 @@ try {
   await page.waitForFunction(
     () => window.app?.graph && window.app?.extensionManager?.workflow && !document.querySelector(".p-progressspinner"),
     null, { timeout: 120000 });
-  report.available = !vue || (await page.evaluate((id) => Boolean(window.app.ui.settings.settingsParamLookup?.[id] ??
-    window.app.extensionManager.setting.settings?.[id]), SETTING));
+  const [major, minor] = await page.evaluate(() => (window.__COMFYUI_FRONTEND_VERSION__ ?? "0.0").split(".").map(Number));
+  report.available = !vue || major > FIRST_VUE[0] || (major === FIRST_VUE[0] && minor >= FIRST_VUE[1]);
   for (const file of report.available ? files : []) {
     const name = path.basename(file, ".json");
     errors = [];
