@@ -1,4 +1,4 @@
-"""The only module that names ComfyUI: the host that it is, and the question of which host there is."""
+"""The only module that imports ComfyUI: `ComfyHost`, and the choice of the current host."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _chosen: ContextVar[Host | None] = ContextVar("fooocus_host", default=None)
 
 
 def current_host() -> Host:
-    """The host chosen by `use_host`, else ComfyUI when it runs us, else a plain one on ./models."""
+    """Return the host set by `use_host`, or else ComfyUI's inside ComfyUI, or else a LocalHost on ./models."""
     return _chosen.get() or (_comfy_host() if inside_comfy() else _plain_host())
 
 
 @contextmanager
 def use_host(host: Host) -> Iterator[Host]:
-    """Nodes called in this context run in this host."""
+    """Set the host of all nodes called within this context."""
     token = _chosen.set(host)
     try:
         yield host
@@ -40,7 +40,7 @@ def use_host(host: Host) -> Iterator[Host]:
 
 
 def inside_comfy() -> bool:
-    """Whether this process is ComfyUI: it has loaded its own modules long before ours."""
+    """Return True in ComfyUI's process, which imports its own modules before this pack."""
     return "folder_paths" in sys.modules and "comfy" in sys.modules
 
 
@@ -57,7 +57,7 @@ def _plain_host() -> LocalHost:
 class ComfyHost:
     """ComfyUI's folders, devices, memory manager, progress bar and interrupt button.
 
-    What it keeps is freed when ComfyUI unloads one of our networks, to make room or on the user's request.
+    Kept values are freed when ComfyUI unloads one of the pack's networks, for lack of memory or at the user's request.
     """
 
     def __init__(self) -> None:
@@ -157,7 +157,7 @@ class ComfyHost:
 def _patcher(
     module: torch.nn.Module, device: torch.device, offload: torch.device, on_unload: Callable[[], None]
 ) -> Any:
-    """ComfyUI's handle on one of our modules, which lives as long as the module; it reports when it is unloaded."""
+    """Return ComfyUI's patcher of a module, which lives as long as the module and calls `on_unload`."""
     patcher = module.__dict__.get("comfy_patcher")
     if patcher is None:
         import torch
@@ -175,7 +175,7 @@ def _whole_patcher() -> type[Any]:
     from comfy.model_patcher import ModelPatcher
 
     class WholePatcher(ModelPatcher):  # type: ignore[misc]
-        """Loads all of a module or nothing: its layers are not ComfyUI's and can't follow one by one."""
+        """Loads a module as a whole, since layers that are not ComfyUI's can't be loaded one by one."""
 
         on_unload: Callable[[], None]
 

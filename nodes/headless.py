@@ -1,4 +1,4 @@
-"""Twins of the ComfyUI nodes that the bundled workflows use, for runs without ComfyUI; never registered inside it."""
+"""Counterparts of the ComfyUI nodes in the bundled workflows, for runs without ComfyUI; never registered in it."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def find_picture(name: str) -> Path:
     folder = current_host().folder(kind)
     plain = annotated[1] if annotated else name
     for start in (folder, Path(), EXAMPLES):
-        with contextlib.suppress(OSError, ValueError):  # of a name that no file can have
+        with contextlib.suppress(OSError, ValueError):  # raised for an invalid file name
             if plain and (path := _spelled(start, plain)).is_file():
                 return path
     near = did_you_mean(plain, picture_names())
@@ -157,7 +157,7 @@ def find_picture(name: str) -> Path:
 
 
 def _spelled(start: Path, name: str) -> Path:
-    """The path below `start` whose parts `name` spells (`names.meant`); a part that is missing stays as it is."""
+    """Return the path below `start` that matches `name` in any spelling (`names.meant`); a missing part is kept."""
     path = start / name
     if path.exists():
         return path

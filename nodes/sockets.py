@@ -1,4 +1,4 @@
-"""The sockets that are ours, each beside the type it carries; everything else travels on ComfyUI's own."""
+"""The socket types of this pack, each with the Python type it carries; other values use ComfyUI's own types."""
 
 MODEL = "FOOOCUS_MODEL"  # pipelines.models.handles.Model
 CLIP = "FOOOCUS_CLIP"  # pipelines.models.handles.Clip
@@ -21,7 +21,7 @@ ANY_UPSCALER = "FOOOCUS_UPSCALER,UPSCALE_MODEL"
 
 
 class _Choice(str):
-    """A COMBO that also goes into an input declared as a list of choices, which equals no other list."""
+    """A COMBO type that also connects to inputs declared as a list of choices."""
 
     __slots__ = ()
 
@@ -29,4 +29,4 @@ class _Choice(str):
         return not isinstance(other, list) and str(self) != other
 
 
-CHOICE = _Choice("COMBO")  # the text of a choice; the node that takes it says when it is none of its own
+CHOICE = _Choice("COMBO")  # the text of a choice, which the receiving node validates

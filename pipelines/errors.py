@@ -1,4 +1,4 @@
-"""The few errors a user can cause. Each message is one sentence: what was wrong, which value, what to do."""
+"""Errors that a user can cause. Each message is one sentence: what was wrong, which value, what to do."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from .names import nearest
 
 
 class UserError(Exception):
-    """Something the user can mend; shown without a traceback."""
+    """An error that the user can fix; shown without a traceback."""
 
 
 class BadValue(UserError, ValueError):
-    """A setting, size or socket value outside what the stage can take."""
+    """A setting, size or input value that the stage does not accept."""
 
 
 class UnknownName(BadValue):
-    """A name that is in no list: style, sampler, node, preset."""
+    """An unknown name of a style, sampler, node or preset."""
 
     def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
         super().__init__(f"unknown {what} {name!r}{did_you_mean(name, known)}{'; ' + hint if hint else ''}")
 
 
 class MissingFile(UserError, FileNotFoundError):
-    """A model or data file that lies in none of the folders looked at."""
+    """A model or data file that was not found in any searched folder."""
 
 
 class BadFile(UserError):
-    """A file that is truncated, foreign, unsafe or for another model family."""
+    """A file that is truncated, unsafe, or of another format or model family."""
 
 
 class BadGraph(UserError):
-    """A workflow that can't run as it is written."""
+    """A workflow that is invalid."""
 
 
 class Interrupted(Exception):
@@ -39,6 +39,6 @@ class Interrupted(Exception):
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """' (did you mean …?)' for the nearest known names; '' when none is near or the only one near looks the same."""
+    """Return ' (did you mean …?)' with the nearest known names; '' if none is near or the only one looks the same."""
     near = nearest(name, known)
     return f" (did you mean {' or '.join(map(repr, near))}?)" if near else ""

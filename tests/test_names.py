@@ -98,7 +98,7 @@ def test_a_file_with_another_suffix_is_named(tmp_path: Path, there: str, asked: 
     path.touch()
     with pytest.raises(MissingFile) as caught:
         LocalHost([tmp_path]).find("checkpoints", asked)
-    assert f"{asked!r} is not there, but a {suffix} is: {str(path)!r}" in str(caught.value)
+    assert f"{asked!r} is missing, but a {suffix} file of that name exists: {str(path)!r}" in str(caught.value)
 
 
 @pytest.mark.parametrize("asked", ["fox.gguf", "FOX.gguf", "sub\\fox.gguf"])

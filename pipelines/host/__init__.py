@@ -1,4 +1,4 @@
-"""The program around a stage: what may be asked of it, and the plain one for scripts and the command line."""
+"""The host, which gives stages files, devices and progress, and `LocalHost` for scripts and the command line."""
 
 from .kept import Kept
 from .local import LocalHost, find_device

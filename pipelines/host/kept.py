@@ -1,4 +1,4 @@
-"""Values that a host keeps from one call to the next: bounded, and freed when memory is needed."""
+"""A bounded cache of a host, freed when memory is needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SMALL = 2**16  # bytes; freeing smaller values gains nothing
 
 
 class Kept:
-    """Values by key, bounded in number and in bytes together; the least recently used ones are dropped first."""
+    """A cache bounded in values and total bytes; the least recently used values are dropped first."""
 
     def __init__(self, most_bytes: int = MOST_BYTES, most_values: int = MOST_VALUES) -> None:
         self._values: OrderedDict[Hashable, tuple[object, int]] = OrderedDict()
@@ -25,7 +25,7 @@ class Kept:
         self._lock = RLock()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """Return the value of a key; `make` makes a missing one. Nothing is kept when `make` raises."""
+        """Return the value of a key, calling `make` for a missing one. Nothing is kept if `make` raises."""
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
@@ -39,14 +39,14 @@ class Kept:
         return value
 
     def free(self) -> None:
-        """Drop the values that hold memory, so that others can use it; small ones such as hashes stay."""
+        """Drop large values to free memory; small ones such as hashes are kept."""
         with self._lock:
             for key in [key for key, (_, size) in self._values.items() if size >= SMALL]:
                 del self._values[key]
 
     @property
     def bytes(self) -> int:
-        """The memory that the kept values take together."""
+        """Total memory of the kept values."""
         return sum(size for _, size in self._values.values())
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class Kept:
 
 
 def bytes_of(value: Any) -> int:
-    """The memory of the tensors and arrays in a value, and of its text."""
+    """Return the memory in bytes of the tensors, arrays and text in a value."""
     if hasattr(value, "nbytes"):
         return int(value.nbytes)
     if hasattr(value, "parameters") and hasattr(value, "buffers"):

@@ -1,4 +1,4 @@
-"""The plain host: model folders, one device, progress to a callback."""
+"""The host for scripts and the command line."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ log = logging.getLogger("fooocus_stages")
 
 
 class LocalHost:
-    """A host for scripts and the command line: model folders, one device, progress to a callback.
+    """A host with model folders, one device, and progress reported to a callback.
 
-    `models`: models folders, or ComfyUI or Fooocus folders that hold one; the pocket model's folder is searched last,
-    wherever it stands, since its files have the names of published ones. `device`: default the best there is.
-    `extra_model_paths`: files in ComfyUI's format, beside those that the folders in `models` hold. `hint`: what a
-    MissingFile ends with. Raises MissingFile and BadFile for a file of extra folders.
+    `models`: models folders, or ComfyUI or Fooocus folders that contain one; the pocket model's folder is searched
+    last at any position, since its files have the names of published ones. `device`: the best available by default.
+    `extra_model_paths`: files in ComfyUI's format, besides those in the folders of `models`. `hint`: returns the advice
+    at the end of a MissingFile. Raises MissingFile and BadFile for a file of extra paths.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class LocalHost:
 
     @property
     def device(self) -> torch.device:
-        """The device that was named, else the best there is. Raises BadValue for one that is not there."""
+        """The named device, or the best available one. Raises BadValue if it is not available."""
         if self._device is None:
             self._device = find_device(self._named_device)
         return self._device
@@ -74,7 +74,7 @@ class LocalHost:
         return find_file(kind, name, [*at_home, *folders], self._hint)
 
     def folders_of(self, kind: str) -> list[Path]:
-        """Return the folders that are searched for files of a kind, in order; they need not exist."""
+        """Return the folders searched for files of a kind, in order; they need not exist."""
         return sorted(folders_of_kind(kind, self.roots, self._extras), key=_in_pocket)
 
     def load(self, role: Role, *modules: torch.nn.Module, memory: int = 0) -> torch.device:
@@ -114,7 +114,7 @@ class LocalHost:
         return self._kept.get(key, make)
 
     def check_interrupted(self) -> None:
-        """Ctrl-C raises KeyboardInterrupt by itself: there is nothing to ask."""
+        """Do nothing: Ctrl-C raises KeyboardInterrupt by itself."""
 
     def progress(self, value: int, total: int, preview: Preview | None = None) -> None:
         if self._on_progress is not None:
@@ -132,19 +132,22 @@ def _in_pocket(folder: Path) -> bool:
 
 
 def find_device(name: str | None = None) -> torch.device:
-    """The device of that name; without one, the best there is. Raises BadValue for one that is not there."""
+    """Return the named device, or the best available one. Raises BadValue if it is not available."""
     import torch
 
-    there = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    there += ["mps"] if torch.backends.mps.is_available() else []
-    there += ["cpu"]
+    available = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    available += ["mps"] if torch.backends.mps.is_available() else []
+    available += ["cpu"]
     try:
-        device = torch.device(name or there[0].removesuffix(":0"))
+        device = torch.device(name or available[0].removesuffix(":0"))
     except RuntimeError as error:
-        raise BadValue(f"{name!r} is no device: choose one of {', '.join(there)}") from error
+        raise BadValue(f"{name!r} is not a device: choose one of {', '.join(available)}") from error
     wanted = f"cuda:{device.index or 0}" if device.type == "cuda" else device.type
-    if device.type in ("cuda", "mps") and wanted not in there:
-        raise BadValue(f"device {name!r} is not there, or this torch is not made for it: choose {', '.join(there)}")
+    if device.type in ("cuda", "mps") and wanted not in available:
+        raise BadValue(
+            f"device {name!r} is not available, or this build of torch does not support it: "
+            f"choose {', '.join(available)}"
+        )
     return device
 
 

@@ -1,4 +1,4 @@
-"""Finding model files by kind and name in the folders of models."""
+"""Search for model files by kind and name in models folders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import MissingFile, did_you_mean
 from ..names import base, file_meant, folded, meant, stem
 
 HowToGet = Callable[[str, str], str]
-"""(kind, name) of a file that is not there -> how to get it; '' when nothing is known."""
+"""(kind, name) of a missing file -> advice on how to get it; '' if there is none."""
 
 MODEL_SUFFIXES = {".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".patch"}
 SUFFIXES = {
@@ -25,15 +25,15 @@ POCKET = Path(__file__).resolve().parents[2] / "pocket" / "models"
 
 
 def files_of(kind: str, folder: Path) -> list[str]:
-    """Relative names of the files of a kind below a folder, sub-folders first, in any letter case; [] without it."""
+    """List the relative names of a kind's files below a folder, sub-folders first; [] if the folder does not exist."""
     suffixes = SUFFIXES.get(kind, MODEL_SUFFIXES)
     return [name for name in _all_files(folder) if Path(name).suffix.lower() in suffixes]
 
 
 def find_file(kind: str, name: str, folders: Sequence[Path], hint: HowToGet | None = None) -> Path:
-    """The first file that `name` means: as a path, as a file name, as a stem, in any spelling (`names.file_meant`).
+    """Return the first file that matches `name` as a path, file name or stem, in any spelling (`names.file_meant`).
 
-    Raises MissingFile with a file of that name but another suffix, or the nearest names; the folders; and the hint.
+    Raises MissingFile, naming a file with another suffix or else the nearest names and the folders, and the hint.
     """
     if not name:
         raise MissingFile(f"no {kind} file is named: choose one")
@@ -45,13 +45,13 @@ def find_file(kind: str, name: str, folders: Sequence[Path], hint: HowToGet | No
 
 
 def _instead(kind: str, name: str, known: Sequence[str], folders: Sequence[Path], hint: HowToGet | None) -> str:
-    """The end of the sentence about a missing file: what is there in its place, or where it was looked for."""
+    """Complete the message about a missing file: with a file of another suffix, or with the searched folders."""
     suffixes = SUFFIXES.get(kind, MODEL_SUFFIXES)
     how = hint(kind, name) if hint else ""
     if other := _with_another_suffix(name, folders):
         way_out = f"choose a file that ends in {', '.join(sorted(suffixes))}"
-        unreadable = f"is there as a {other.suffix} file, which can't be read: {str(other)!r}"
-        instead = f"is not there, but a {other.suffix} is: {str(other)!r}"
+        unreadable = f"is a {other.suffix} file, which can't be read: {str(other)!r}"
+        instead = f"is missing, but a {other.suffix} file of that name exists: {str(other)!r}"
         same = folded(other.name) == folded(base(name))
         return f"{unreadable if same else instead}; {way_out}{', or ' + how if how else ''}"
     if folder := _folder_called(name, folders):
@@ -59,7 +59,7 @@ def _instead(kind: str, name: str, known: Sequence[str], folders: Sequence[Path]
     if Path(name).suffix.lower() not in suffixes:  # suggested in the form that was typed: without a suffix
         known = [stem(file) for file in known]
     looked = ", ".join(map(str, folders)) or "no folder is set"
-    return f"is not there{did_you_mean(name, known)}; looked in: {looked}{'; ' + how if how else ''}"
+    return f"is missing{did_you_mean(name, known)}; looked in: {looked}{'; ' + how if how else ''}"
 
 
 def _folder_called(name: str, folders: Sequence[Path]) -> Path | None:
@@ -70,7 +70,7 @@ def _folder_called(name: str, folders: Sequence[Path]) -> Path | None:
 
 
 def _with_another_suffix(name: str, folders: Sequence[Path]) -> Path | None:
-    """A file below the folders that differs from `name` in its suffix alone, such as .gguf or .part."""
+    """Find a file below the folders that differs from `name` only in its suffix, such as .gguf or .part."""
     wanted = {folded(base(name))} | ({folded(stem(name))} if Path(name).suffix[1:].isalpha() else set())
     for folder in folders:
         for file in _all_files(folder):
@@ -80,7 +80,7 @@ def _with_another_suffix(name: str, folders: Sequence[Path]) -> Path | None:
 
 
 def _all_files(folder: Path) -> list[str]:
-    """Relative names with forward slashes, sub-folders first, in the order of their names."""
+    """List all relative names with forward slashes, sub-folders first, sorted by name."""
     found: list[str] = []
     for here, _, names in os.walk(folder, topdown=False, followlinks=True):
         found += [(Path(here) / n).relative_to(folder).as_posix() for n in sorted(names, key=str.casefold)]

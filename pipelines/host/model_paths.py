@@ -1,4 +1,4 @@
-"""Which folders hold models: a folder itself, its folder `models`, and those that an extra_model_paths.yaml names."""
+"""Models folders: a folder itself, its sub-folder `models`, and the folders listed in extra_model_paths.yaml."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOT_MODELS = ("custom_nodes",)
 
 @dataclass(frozen=True)
 class ExtraFolder:
-    """A folder of one kind; `first`: whether it is looked into before the others."""
+    """A folder of one kind; with `first` it is searched before the others."""
 
     kind: str
     folder: Path
@@ -25,17 +25,17 @@ class ExtraFolder:
 
 
 def model_roots(folder: Path) -> list[Path]:
-    """The folders that hold kinds: the folder itself, and `models` in it when it is a ComfyUI or Fooocus folder."""
+    """Return the models folders of a folder: itself, preceded by its sub-folder `models` if it has one."""
     return [folder / "models", folder] if (folder / "models").is_dir() else [folder]
 
 
 def extra_files(folders: Iterable[Path]) -> list[Path]:
-    """The extra_model_paths.yaml of those folders that hold one, as ComfyUI's does."""
+    """Return the extra_model_paths.yaml files in the folders, as ComfyUI reads the one in its own."""
     return [folder / EXTRA_FILE for folder in folders if (folder / EXTRA_FILE).is_file()]
 
 
 def folders_of_kind(kind: str, roots: Sequence[Path], extras: Iterable[ExtraFolder]) -> list[Path]:
-    """Where files of a kind are looked for, in ComfyUI's order: a default folder goes in front of all before it."""
+    """Return the folders searched for files of a kind, in ComfyUI's order: each default folder goes to the front."""
     folders = [root / kind for root in roots]
     for extra in extras:
         if OLD_KINDS.get(extra.kind, extra.kind) != OLD_KINDS.get(kind, kind):
@@ -48,10 +48,10 @@ def folders_of_kind(kind: str, roots: Sequence[Path], extras: Iterable[ExtraFold
 
 
 def read_extra_paths(path: Path) -> list[ExtraFolder]:
-    """The folders that a file in the format of ComfyUI's extra_model_paths.yaml names.
+    """Read the folders listed in a file in the format of ComfyUI's extra_model_paths.yaml.
 
-    Sections hold `base_path` (environment variables and ~ are filled in; relative to the file), `is_default`, and
-    kinds with one folder a line. Raises MissingFile, and BadFile naming the section and the key.
+    A section has `base_path` (relative to the file; environment variables and ~ are expanded), `is_default`, and
+    kinds with one folder per line. Raises MissingFile, and BadFile naming the section and the key.
     """
     extras: list[ExtraFolder] = []
     for section, entries in _sections(path).items():
@@ -72,7 +72,7 @@ def _sections(path: Path) -> Mapping[str, Mapping[str, Any]]:
     try:
         read = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise MissingFile(f"file {path} is not there; name one in the format of {EXTRA_FILE}") from error
+        raise MissingFile(f"file {path} does not exist; choose one in the format of {EXTRA_FILE}") from error
     except OSError as error:
         raise BadFile(f"{path} can't be read: {error.strerror or error}") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -88,7 +88,7 @@ def _sections(path: Path) -> Mapping[str, Mapping[str, Any]]:
 
 def _text(path: Path, section: str, key: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise BadFile(f"{path}: {key} of {section!r} is {value!r}, but should be a folder, or one folder a line")
+        raise BadFile(f"{path}: {key} of {section!r} is {value!r}, but should be a folder, or one folder per line")
     return value
 
 

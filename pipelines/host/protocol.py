@@ -1,4 +1,4 @@
-"""What a stage may ask of the program around it."""
+"""The interface through which a stage uses the program it runs in."""
 
 from __future__ import annotations
 
@@ -16,49 +16,49 @@ Preview = Callable[[], "Image.Image"]
 
 
 class Host(Protocol):
-    """The program a stage runs in. Stages take it explicitly; nodes ask `nodes.comfy.current_host()` for it."""
+    """The program that a stage runs in. Stages take it as an argument; nodes call `nodes.comfy.current_host()`."""
 
     def names(self, kind: str) -> list[str]:
-        """Relative names of the files of a kind ('checkpoints', 'loras', 'vae', 'styles', 'wildcards', …)."""
+        """List the relative names of a kind's files ('checkpoints', 'loras', 'vae', 'styles', 'wildcards', …)."""
         ...
 
     def find(self, kind: str, name: str, home: Path | None = None) -> Path:
-        """The file of that name, looked for in the models folder `home` first; MissingFile when there is none."""
+        """Find a file by name, in the models folder `home` first. Raises MissingFile."""
         ...
 
     @property
     def embeds_metadata(self) -> bool:
-        """Whether saved pictures may carry how they were made."""
+        """True if generation parameters may be embedded in saved images."""
         ...
 
     def load(self, role: Role, *modules: torch.nn.Module, memory: int = 0) -> torch.device:
-        """Bring the modules to the device of that role together, with `memory` bytes free beside them."""
+        """Move the modules to the role's device together, leaving `memory` bytes free, and return the device."""
         ...
 
     def dtype(self, role: Role) -> torch.dtype:
-        """The dtype that networks of that role are kept in."""
+        """Return the dtype of networks in that role."""
         ...
 
     def keep(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """Return the value kept under the key, or make and keep it.
 
-        The host drops values at any time, the least recently used first, and all large ones when it needs memory. A
-        key holds all that the value depends on, such as a file's path, time and size.
+        The host may drop values at any time, the least recently used first, and all large ones when it needs memory.
+        A key identifies everything that the value depends on, such as a file's path, time and size.
         """
         ...
 
     def check_interrupted(self) -> None:
-        """Raise when the user has asked to stop."""
+        """Raise if the user has asked to stop."""
         ...
 
     def progress(self, value: int, total: int, preview: Preview | None = None) -> None:
-        """Tell how far the work is; `preview` is called only when someone looks."""
+        """Report progress; `preview` is called only if it is shown."""
         ...
 
     def notice(self, text: str) -> None:
-        """Show the user one line that is no error."""
+        """Show the user a one-line message that is not an error."""
         ...
 
     def folder(self, kind: Literal["input", "output", "temp"]) -> Path:
-        """The folder for pictures coming in, going out, or shown only."""
+        """Return the folder of input images, of output images, or of temporary previews."""
         ...

@@ -1,4 +1,4 @@
-"""Single-file checkpoints: which model family a file holds, and the networks in it."""
+"""Single-file checkpoints: recognising the model family, and loading the networks."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ def load_checkpoint(
     text: bool = True,
     prediction: str = AUTO,
 ) -> Checkpoint:
-    """The UNet, text encoders (float32; none without `text`) and VAE of a single-file checkpoint, on the CPU.
+    """Load the UNet, text encoders (float32; none without `text`) and VAE of a single-file checkpoint onto the CPU.
 
-    `home` is the models folder in which the files that go with this one are looked for first. The metadata entry
-    'fooocus_stages.native_size' gives the side in pixels that the network was trained for; without it, the family does.
+    `home` is the models folder that is searched first for companion files. The metadata entry
+    'fooocus_stages.native_size' gives the image side in pixels of the training; by default the family decides.
     `prediction` is one of PREDICTIONS; 'auto' reads it from the file. Raises MissingFile when the file or the
     tokenizer's vocabulary is missing, and BadFile for a file that is damaged, of an unknown family, or incomplete.
     """
@@ -77,7 +77,7 @@ def load_checkpoint(
 
 
 def load_vae(path: Path, dtype: torch.dtype) -> Vae:
-    """The VAE of a file of its own or of a whole checkpoint, in ldm or diffusers names. Raises BadFile, MissingFile."""
+    """Load the VAE of a VAE file or a whole checkpoint, in ldm or diffusers names. Raises BadFile, MissingFile."""
     with open_weights(path) as weights:
         for prefix in (key_names.VAE, "vae.", ""):
             if parts := vae_parts(weights, prefix):
@@ -86,7 +86,7 @@ def load_vae(path: Path, dtype: torch.dtype) -> Vae:
 
 
 def recognise(weights: Weights) -> Family:
-    """The model family of a checkpoint, from its tensors alone. Raises BadFile for an unknown family."""
+    """Recognise the model family of a checkpoint by its tensors. Raises BadFile for an unknown family."""
     shapes = under(weights.shapes, unet_prefix(weights))
     if "input_blocks.0.0.weight" not in shapes:
         raise BadFile(f"{weights.path.name} holds no UNet in single-file layout: choose a checkpoint file")
@@ -104,12 +104,12 @@ def recognise(weights: Weights) -> Family:
 
 
 def unet_prefix(weights: Weights) -> str:
-    """The published prefix of UNet weights, or '' in a file of a UNet alone."""
+    """Return the published prefix of UNet weights, or '' for a file that holds only a UNet."""
     return key_names.UNET if any(key.startswith(key_names.UNET) for key in weights.shapes) else ""
 
 
 def load_unet(weights: Weights, family: Family, dtype: torch.dtype) -> nn.Module:
-    """The UNet of an open checkpoint, ready for inference on the CPU. Raises BadFile."""
+    """Load the UNet of an open checkpoint onto the CPU, ready for inference. Raises BadFile."""
     prefix = unet_prefix(weights)
     shapes = under(weights.shapes, prefix)
     new_names = key_names.unet_to_diffusers(shapes)
@@ -130,7 +130,7 @@ def load_unet(weights: Weights, family: Family, dtype: torch.dtype) -> nn.Module
 
 
 def vae_parts(weights: Weights, prefix: str) -> dict[str, Part]:
-    """The source of each weight of a diffusers VAE in the file; empty when there is no VAE under that prefix."""
+    """Return the source in the file of each weight of a diffusers VAE; empty if there is no VAE under that prefix."""
     keys = [key for key in under(weights.shapes, prefix) if not key.startswith(("loss.", "model_ema."))]
     if "decoder.conv_in.weight" not in keys:
         return {}
@@ -140,7 +140,7 @@ def vae_parts(weights: Weights, prefix: str) -> dict[str, Part]:
 
 
 def safe_vae_dtype(dtype: torch.dtype, family: Family = "sdxl") -> torch.dtype:
-    """SDXL's VAE overflows in float16: bfloat16 instead where the device has it, else float32."""
+    """Replace float16, in which SDXL's VAE overflows, by bfloat16 if the device supports it, otherwise by float32."""
     if dtype != torch.float16 or family == "sd15":
         return dtype
     bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
@@ -148,7 +148,7 @@ def safe_vae_dtype(dtype: torch.dtype, family: Family = "sdxl") -> torch.dtype:
 
 
 def under(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, tuple[int, ...]]:
-    """The entries below a prefix, without it."""
+    """Return the entries under a prefix, with the prefix removed."""
     return {key.removeprefix(prefix): shape for key, shape in shapes.items() if key.startswith(prefix)}
 
 
@@ -160,7 +160,7 @@ def _vae(weights: Weights, parts: Mapping[str, Part], dtype: torch.dtype) -> nn.
 
 
 def _untyped(network: type) -> Callable[..., Any]:
-    """A class of diffusers, whose constructors carry no types."""
+    """Return a diffusers class as an untyped callable, since its constructor has no types."""
     return network
 
 

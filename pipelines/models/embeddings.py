@@ -1,7 +1,7 @@
-"""Textual inversion: vectors from a file that stand in a prompt as 'embedding:NAME'.
+"""Textual inversion: embedding vectors from a file, used in a prompt as 'embedding:NAME'.
 
-Fooocus ldm_patched/modules/sd1_clip.py: load_embed, set_up_textual_embeddings. Fooocus makes a larger table of tokens
-for each run; here the table stays as it is, and the vectors are laid over what it gives.
+Fooocus ldm_patched/modules/sd1_clip.py: load_embed, set_up_textual_embeddings. Fooocus enlarges the token table for
+each run; here the table is unchanged, and a hook writes the vectors into its output.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ OF_AUTOMATIC1111 = "string_to_param"
 
 @dataclass(frozen=True)
 class NewTokens:
-    """The tokens that one encoder reads beyond its vocabulary of `first`: ids by name, vectors (D,) by id.
+    """Embedding tokens of one encoder: ids from `first` (the vocabulary's size) by name, and vectors (D,) by id.
 
-    An id without a vector belongs to other encoders.
+    An id without a vector belongs to another encoder.
     """
 
     first: int
@@ -38,24 +38,26 @@ class NewTokens:
     vectors: Mapping[int, Tensor]
 
     def readable(self, section: Sequence[WeightedToken], pad: int) -> list[WeightedToken]:
-        """The section without the tokens that this encoder has no vectors for, filled up at the end."""
+        """Remove the tokens that this encoder has no vectors for, and pad the section at its end."""
         kept = [(token, weight) for token, weight in section if token < self.first or token in self.vectors]
         return kept + [(pad, 1.0)] * (SECTION - len(kept))
 
     @contextmanager
     def placed(self, table: nn.Module, ids: Tensor) -> Iterator[Tensor]:
-        """Inside, the token table gives our vectors where `ids` (n, 77) are new; to be called with the ids that this
-        yields, in which those are 0. The table's weights are never touched."""
+        """Make the token table return the embedding vectors for new `ids` (n, 77) within this context.
+
+        Yields the ids to call the encoder with, in which new ids are 0. The table's weights are unchanged.
+        """
         new = ids >= self.first
         if not new.any():
             yield ids
             return
         rows = torch.stack([self.vectors[token] for token in ids[new].tolist()])
 
-        def lay_over(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        def insert_vectors(module: nn.Module, args: Any, output: Tensor) -> Tensor:
             return output.index_put((new.to(output.device),), rows.to(output))
 
-        hook = table.register_forward_hook(lay_over)
+        hook = table.register_forward_hook(insert_vectors)
         try:
             yield ids.masked_fill(new, 0)
         finally:
@@ -63,7 +65,7 @@ class NewTokens:
 
 
 def new_tokens(embeddings: Mapping[str, Embedding] | None, encoder: str, first: int) -> NewTokens:
-    """Ids from `first` on for all vectors of all embeddings, alike for every encoder, and the vectors of this one."""
+    """Number all embedding vectors from `first`, identically for every encoder, and pick the vectors of this one."""
     ids: dict[str, range] = {}
     vectors: dict[int, Tensor] = {}
     free = first
@@ -75,31 +77,31 @@ def new_tokens(embeddings: Mapping[str, Embedding] | None, encoder: str, first: 
 
 
 def embedding_names(texts: Iterable[str]) -> list[str]:
-    """The names behind 'embedding:' in the texts, as they are written, each once."""
+    """Return the names after 'embedding:' in the texts, as written, without duplicates."""
     words = (word for text in texts for word, _ in weighted_words(text))
     return list(dict.fromkeys(word.removeprefix(EMBEDDING) for word in words if word.startswith(EMBEDDING)))
 
 
 def typed(name: str) -> str:
-    """A name as it can be typed behind 'embedding:': without spaces, in one Unicode form and letter case."""
+    """Normalise a name for comparison: underscores for spaces, Unicode NFC, case-folded."""
     return unicodedata.normalize("NFC", name).casefold().replace(" ", "_")
 
 
 def read_embedding(path: Path, widths: Mapping[str, int]) -> Embedding:
-    """The vectors in a file for encoders of these widths, by the encoders' names. Raises BadFile, MissingFile.
+    """Read the vectors for encoders of the given widths, by encoder name. Raises BadFile, MissingFile.
 
-    Known: the parameters of AUTOMATIC1111's files, a list of dictionaries (all that fit), an entry for each encoder,
-    and else the first tensor there is, under whatever name.
+    Supported layouts: AUTOMATIC1111's parameters, a list of dictionaries (all tensors that fit), one entry per
+    encoder, and otherwise the first tensor under any name.
     """
     return embedding_of(read_content(path), path.name, widths)
 
 
 def embedding_of(content: Any, name: str, widths: Mapping[str, int]) -> Embedding:
-    """The same from the content of a file called `name`. Raises BadFile."""
+    """Find the vectors in the content of the file `name`, as `read_embedding`. Raises BadFile."""
     chosen = {encoder: [_rows(name, t) for t in _tensors(content, encoder)] for encoder in widths}
     rows = [matrix for matrices in chosen.values() for matrix in matrices]
     if not rows:
-        raise BadFile(f"{name} holds no vectors: choose a file of textual inversion")
+        raise BadFile(f"{name} contains no vectors: choose a textual inversion file")
     fitting = {encoder: [m for m in chosen[encoder] if m.shape[1] == width] for encoder, width in widths.items()}
     vectors = {encoder: torch.cat(matrices) for encoder, matrices in fitting.items() if matrices}
     count = max(len(matrix) for matrix in (vectors.values() if vectors else rows))
@@ -107,7 +109,7 @@ def embedding_of(content: Any, name: str, widths: Mapping[str, int]) -> Embeddin
 
 
 def _tensors(content: Any, encoder: str) -> list[Tensor]:
-    """The tensors in the content of a file for one encoder."""
+    """Return the tensors for one encoder in the content of a file."""
     if isinstance(content, list | tuple):
         return [tensor for item in content for tensor in _values(item)]
     if isinstance(content, dict):
@@ -124,14 +126,14 @@ def _values(content: Any) -> list[Tensor]:
 
 
 def _rows(name: str, tensor: Tensor) -> Tensor:
-    """One vector (D,) or several (n, D) as (n, D) in float32; BadFile for what can't be vectors."""
+    """Convert one vector (D,) or several (n, D) to float32 (n, D). Raises BadFile for any other tensor."""
     if tensor.layout != torch.strided or tensor.device.type != "cpu" or not tensor.is_floating_point():
-        raise BadFile(f"{name} holds {tensor.dtype} numbers that are no vectors: choose a file of textual inversion")
+        raise BadFile(f"{name} holds {tensor.dtype} numbers, which can't be vectors: choose a textual inversion file")
     shape = tuple(tensor.shape)
     if tensor.ndim not in (1, 2) or not tensor.numel():
         raise BadFile(f"{name} holds a tensor of shape {shape}, not vectors (n, width): choose another file")
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-        raise BadFile(f"{name} claims vectors of shape {shape} without holding them: download it again")
+        raise BadFile(f"{name} has vectors of shape {shape}, but too few values: download it again")
     rows = tensor.detach().to(torch.float32, copy=True).reshape(-1, shape[-1])
     if not rows.isfinite().all():
         raise BadFile(f"{name} holds vectors that are not finite numbers: train or download it again")

@@ -1,4 +1,4 @@
-"""Loading: a checkpoint with its VAE, and the LoRAs on top (Fooocus modules/default_pipeline.py: refresh_*)."""
+"""Loading a checkpoint with its VAE, and applying LoRAs (Fooocus modules/default_pipeline.py: refresh_*)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..types import FreeU, Lora
 
 
 def find_files(host: Host, name: str, vae_name: str) -> tuple[Path, Path | None]:
-    """The checkpoint's path and that of the separate VAE, if one is named; raises MissingFile."""
+    """Find the checkpoint, and the separate VAE if one is named. Raises MissingFile."""
     path = find_or_pocket(host, "checkpoints", name, DEFAULT_CHECKPOINT)
     return path, None if vae_name == DEFAULT_VAE else host.find("vae", vae_name, home_of(path))
 
@@ -44,17 +44,18 @@ def find_lora(host: Host, name: str, home: Path | None = None) -> Path:
 
 
 def home_of(path: Path) -> Path | None:
-    """The models folder that the other files of this checkpoint are looked for in first: the pocket's, or none."""
+    """Return the models folder searched first for a checkpoint's companion files: the pocket model's, or None."""
     return POCKET if POCKET in path.resolve().parents else None
 
 
 def checkpoint(
     host: Host, name: str, vae_name: str = DEFAULT_VAE, clip_skip: int = 2, prediction: str = AUTO
 ) -> tuple[Model, Clip, Vae]:
-    """Model, text encoders (read `clip_skip` layers from the end, 1…12) and VAE of a single-file SDXL checkpoint.
+    """Load the model, text encoders and VAE of a single-file SDXL checkpoint.
 
-    `prediction` is one of PREDICTIONS: what the network predicts; 'auto' asks the file, and a notice tells when it is
-    not the usual eps. Raises MissingFile, and BadFile for a file that is broken or holds no whole SDXL model.
+    `clip_skip`: the text encoders' layer to read, counted from the end (1…12). `prediction`: one of PREDICTIONS; 'auto'
+    reads it from the file, with a notice if it is not eps. Raises MissingFile, and BadFile for a file that is broken or
+    not a complete SDXL checkpoint.
     """
     path, vae_path = find_files(host, name, vae_name)
     loaded = checkpoints.load_checkpoint(
@@ -62,32 +63,32 @@ def checkpoint(
     )
     if loaded.model.family != "sdxl" or loaded.clip is None:
         raise BadFile(
-            f"{path.name} is a checkpoint of {TITLES[loaded.model.family]}"
+            f"{path.name} is a checkpoint for {TITLES[loaded.model.family]}"
             f"{'' if loaded.clip else ' without text encoders'}: choose an SDXL base checkpoint"
         )
     vae = loaded.vae if vae_path is None else checkpoints.load_vae(vae_path, host.dtype("vae"))
     if vae is None:
-        raise BadFile(f"{path.name} holds no VAE: choose one with vae_name")
+        raise BadFile(f"{path.name} contains no VAE: choose one with vae_name")
     model = replace(loaded.model, vae_name=vae.name or DEFAULT_VAE, text_norm=final_norm(loaded.clip))
     tell(host, loaded)
     return model, with_clip_skip(loaded.clip, clip_skip), vae
 
 
 def tell(host: Host, loaded: checkpoints.Checkpoint) -> None:
-    """Give the notices about a checkpoint's file."""
+    """Show the notices about a checkpoint file."""
     for notice in loaded.notices:
         host.notice(f"{loaded.model.name} {notice}")
 
 
 def with_clip_skip(clip: Clip, skip: int) -> Clip:
-    """The same encoders, read `skip` layers from the end (1…12; Fooocus's set_clip_skip)."""
+    """Return the text encoders, read at layer `skip` from the end (1…12; Fooocus's set_clip_skip)."""
     if not 1 <= skip <= 12:
         raise BadValue(f"clip_skip is {skip}: choose 1 (the last layer) to 12")
     return replace(clip, skip=skip)
 
 
 def with_freeu(model: Model, freeu: FreeU) -> Model:
-    """The same model, sampled with FreeU V2; with all gains 1, without it."""
+    """Return the model with FreeU V2, or without it if all gains are 1."""
     return replace(model, freeu=None if freeu == FreeU(1.0, 1.0, 1.0, 1.0) else freeu)
 
 
@@ -102,11 +103,11 @@ def add_loras(
 
 
 def apply_loras(host: Host, model: Model, clip: Clip, loras: tuple[Lora, ...]) -> tuple[Model, Clip]:
-    """The model and text encoders with the LoRAs, in order; the weights are merged when they are next used.
+    """Add LoRAs to the model and text encoders, in order; weights are merged at their next use.
 
-    Notices count the entries of a file that have no place in the model, name the embeddings that it brings along, and
-    tell how to get an optional LoRA, which is left out when its file is missing. Raises MissingFile for any other LoRA,
-    and BadFile for one of which most entries do not fit.
+    Notices count the entries of a file that do not fit the model, name the embeddings bundled with it, and explain how
+    to get an optional LoRA, which is left out if its file is missing. Raises MissingFile for any other LoRA, and
+    BadFile for a LoRA most of whose entries do not fit.
     """
     for lora in loras:
         if lora.optional:
@@ -129,8 +130,8 @@ def _apply_lora(host: Host, model: Model, clip: Clip, lora: Lora) -> tuple[Model
     found = lora_files.patches(state, path.name, lora.weight, model, clip, source)
     if found.left_out:
         host.notice(
-            f"{path.name} is applied without {len(found.left_out)} of its {found.total} entries, which have no place "
-            f"in this model: {named(found.left_out)}"
+            f"{path.name} is applied without {len(found.left_out)} of its {found.total} entries, which do not fit "
+            f"this model: {named(found.left_out)}"
         )
     encoders = tuple(
         replace(encoder, patches=(*encoder.patches, patch)) if patch else encoder
@@ -141,7 +142,7 @@ def _apply_lora(host: Host, model: Model, clip: Clip, lora: Lora) -> tuple[Model
 
 
 def _with_bundled(host: Host, clip: Clip, file: str, bundled: Mapping[str, Any]) -> Clip:
-    """The text encoders with the embeddings that a LoRA file brings along; a notice says how to use them."""
+    """Add the embeddings bundled with a LoRA file to the text encoders; a notice explains how to use them."""
     widths = {encoder_name(encoder): encoder_width(encoder) for encoder in clip.encoders}
     usable: dict[str, Embedding] = {}
     for name, content in bundled.items():
@@ -153,8 +154,8 @@ def _with_bundled(host: Host, clip: Clip, file: str, bundled: Mapping[str, Any])
         if embedding.vectors:
             usable[name] = embedding
         else:
-            host.notice(f"the embedding {name!r} in {file} fits no text encoder of this model; it is left out")
+            host.notice(f"the embedding {name!r} in {file} does not fit any text encoder of this model; it is left out")
     if usable:
         words = ", ".join(f"embedding:{typed(name)}" for name in usable)
-        host.notice(f"{file} brings embeddings along: write {words} in a prompt to use them")
+        host.notice(f"{file} contains embeddings: write {words} in a prompt to use them")
     return replace(clip, embeddings={**clip.embeddings, **usable}) if usable else clip

@@ -1,4 +1,4 @@
-"""Saving: pictures to files that say how they were made (Fooocus modules/private_logger.py)."""
+"""Saving images to files with their generation parameters (Fooocus modules/private_logger.py)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .recipes.picture_texts import MAKER_NOTE, UNICODE, USER_COMMENT
 from .recipes.write_metadata import PictureInfo, a1111_text, fooocus_text
 
 Embed = dict[str, str]
-"""Texts that go into a file: `parameters`, `fooocus_scheme`, `prompt`, `workflow` and further ones of ComfyUI."""
+"""Texts embedded in a file: `parameters`, `fooocus_scheme`, `prompt`, `workflow` and further ones of ComfyUI."""
 
 DEFAULT_PREFIX = "Fooocus"
 LARGEST_SIDE = {"png": 2**31 - 1, "jpeg": 65535, "webp": 16383}
@@ -48,14 +48,14 @@ def save_pictures(
     extra_pnginfo: Mapping[str, Any] | None = None,
     folder: Literal["output", "temp"] = "output",
 ) -> list[dict[str, str]]:
-    """Write pictures (B, H, W, 3 or 4), floats 0…1 of torch or numpy, as `<prefix>_<counter>_.<format>`.
+    """Save images (B, H, W, 3 or 4), floats 0…1 of torch or numpy, as `<prefix>_<counter>_.<format>`.
 
-    `prefix` may hold sub-folders and %year% %month% %day% %hour% %minute% %second% %width% %height% %batch_num%.
-    `quality` 1…100 is that of jpeg and webp. `info`: one each, or that of the first, the seeds counting up; written
-    in the `scheme` fooocus, a1111 or none. `prompt` and `extra_pnginfo` are ComfyUI's graph, embedded in png and webp
-    as its page reads them from a file dropped on the canvas; it reads no graph from jpeg.
-    A file appears whole or not at all, and none is overwritten. Raises BadValue, and UserError with folder and
-    cause when a file can't be written. Returns ComfyUI's {filename, subfolder, type} of each.
+    `prefix` may contain sub-folders and %year% %month% %day% %hour% %minute% %second% %width% %height% %batch_num%.
+    `quality` 1…100 applies to jpeg and webp. `info`: one per image, or that of the first, whose seed is then counted
+    up; it is written in the `scheme` fooocus, a1111 or none. `prompt` and `extra_pnginfo` are ComfyUI's graph, embedded
+    in png and webp, where its page reads them from a file dropped on the canvas; it reads none from jpeg.
+    Files are written atomically and never overwritten. Raises BadValue, and UserError with the folder and the cause if
+    a file can't be written. Returns ComfyUI's {filename, subfolder, type} of each file.
     """
     _check("format", format, FORMATS)
     _check("metadata scheme", scheme, METADATA_SCHEMES)
@@ -65,12 +65,12 @@ def save_pictures(
     _, height, width, _ = pictures.shape
     if max(height, width) > LARGEST_SIDE[format]:
         raise BadValue(
-            f"a {format} picture has at most {LARGEST_SIDE[format]} pixels a side, this one is {width}×{height}: "
+            f"a {format} image has at most {LARGEST_SIDE[format]} pixels per side, but this one is {width}×{height}: "
             "choose png"
         )
     infos = list(info) if isinstance(info, Sequence) else [_numbered(info, i) for i in range(len(pictures))]
     if len(infos) != len(pictures):
-        raise BadValue(f"{len(infos)} descriptions came with {len(pictures)} pictures")
+        raise BadValue(f"there are {len(infos)} sets of parameters for {len(pictures)} images: pass one, or one each")
     root = host.folder(folder)
     where, name = place(root, prefix, width, height)
 
@@ -85,21 +85,21 @@ def save_pictures(
 
 
 def to_uint8(images: Any, notice: Callable[[str], None] = lambda text: None) -> NDArray[np.uint8]:
-    """Pictures (B, H, W, 3 or 4), 0…1, to 0…255 by truncation, as Fooocus and ComfyUI do."""
+    """Convert images (B, H, W, 3 or 4) from 0…1 to 0…255 by truncation, as Fooocus and ComfyUI do."""
     tensor = as_float32(images).numpy() if hasattr(images, "detach") else np.asarray(images, np.float32)
     if tensor.ndim != 4 or tensor.shape[3] not in (3, 4) or 0 in tensor.shape[:3]:
-        raise BadValue(f"pictures to save should be (B, H, W, 3), not {tuple(tensor.shape)}")
+        raise BadValue(f"images to save should be (B, H, W, 3), not {tuple(tensor.shape)}")
     if np.isnan(tensor).all(axis=(1, 2, 3)).any():
-        raise BadValue("a picture to save holds no number at all, only NaN: look at the node that made it")
+        raise BadValue("an image to save contains only NaN: check the node that made it")
     if np.isnan(tensor).any():
-        notice("the picture holds values that are not numbers: they are saved as black")
+        notice("the image contains NaN values, which are saved as black")
         tensor = np.nan_to_num(tensor, nan=0.0)
     pixels: NDArray[np.uint8] = np.clip(255.0 * tensor, 0, 255).astype(np.uint8)
     return pixels
 
 
 def place(root: Path, prefix: str, width: int, height: int, now: time.struct_time | None = None) -> tuple[Path, str]:
-    """The folder and the start of the name that a prefix means; raises BadValue for one that leaves `root`."""
+    """Return the folder and the start of the file name for a prefix. Raises BadValue if it leads out of `root`."""
     now = now or time.localtime()
     values = {
         "year": f"{now.tm_year}",
@@ -124,7 +124,7 @@ def place(root: Path, prefix: str, width: int, height: int, now: time.struct_tim
 
 
 def _numbered(info: PictureInfo | None, index: int) -> PictureInfo | None:
-    """The info of the picture `index` of a batch, which has a seed of its own."""
+    """Return the parameters of image `index` of a batch, with its own seed."""
     if info is None or info.seed is None:
         return info
     return replace(info, seed=(info.seed + index) % (MAX_SEED + 1))
@@ -174,7 +174,7 @@ def _save(
     elif format == "jpeg":
         exif = _exif({key: embed[key] for key in ("parameters", "fooocus_scheme") if key in embed}, version)
         if len(exif.tobytes()) > LARGEST_JPEG_EXIF:
-            host.notice("the text about this picture is longer than a jpeg file can hold, so it is left out")
+            host.notice("the parameters of this image are too long for jpeg and are left out; save it as png")
             exif = Image.Exif()
         Image.fromarray(picture[..., :3]).save(
             file, "JPEG", quality=quality, optimize=True, progressive=True, exif=exif
@@ -191,7 +191,7 @@ def _chunks(embed: Embed) -> PngInfo:
 
 
 def _exif(embed: Embed, version: str) -> Image.Exif:
-    """EXIF as Fooocus writes it, and ComfyUI's graph where ComfyUI looks for it in a webp file."""
+    """Return EXIF data as Fooocus writes it, with ComfyUI's graph in the tags where it reads webp files."""
     exif = Image.Exif()
     rest = dict(embed)
     if (text := rest.pop("parameters", "")) and (scheme := rest.pop("fooocus_scheme", "")):

@@ -1,1 +1,1 @@
-"""Prompts before they reach a network: styles, wildcards, emphasis, tokens."""
+"""Prompt text processing: styles, wildcards, emphasis and tokenization."""

@@ -1,4 +1,4 @@
-"""Words with weights: the grammar of round parentheses, and the sections that CLIP reads.
+"""Prompt emphasis: the grammar of weighted parentheses, and the 77-token sections that CLIP reads.
 
 Fooocus ldm_patched/modules/sd1_clip.py: parse_parentheses, token_weights, tokenize_with_weights.
 """
@@ -18,8 +18,11 @@ _OPEN, _CLOSE = "\0\1", "\0\2"
 
 
 def weighted_segments(text: str) -> list[tuple[str, float]]:
-    r"""The text cut into (segment, weight): '(x)' is 1.1 times what is around it, '(x:1.5)' is 1.5 whatever is around
-    it, and `\(` and `\)` are plain characters."""
+    r"""Split a text into (segment, weight) pairs.
+
+    '(x)' multiplies the weight of its surroundings by 1.1, '(x:1.5)' sets the weight to 1.5, and `\(` and `\)` are
+    plain characters.
+    """
     shielded = text.replace("\\)", _CLOSE).replace("\\(", _OPEN)
     return [
         (segment.replace(_CLOSE, ")").replace(_OPEN, "("), weight) for segment, weight in _weigh(shielded, weight=1.0)
@@ -27,7 +30,7 @@ def weighted_segments(text: str) -> list[tuple[str, float]]:
 
 
 def weighted_words(text: str) -> list[tuple[str, float]]:
-    """The words of a text, cut at single spaces and line ends, each with the weight of its segment."""
+    """Split a text at spaces and line ends into words, each with the weight of its segment."""
     return [
         (word, weight)
         for segment, weight in weighted_segments(text)
@@ -37,7 +40,7 @@ def weighted_words(text: str) -> list[tuple[str, float]]:
 
 
 def pack(groups: Iterable[Group], start: int, end: int, pad: int) -> list[Group]:
-    """Sections of 77 (token, weight) pairs each. A word of up to seven tokens is kept whole, a longer one is split."""
+    """Pack words into sections of 77 (token, weight) pairs. Only a word of eight or more tokens is split."""
     sections: list[Group] = []
     section: Group = [(start, 1.0)]
 
@@ -77,7 +80,7 @@ def _weigh(text: str, weight: float) -> Iterator[tuple[str, float]]:
 
 
 def _outer_parentheses(text: str) -> list[str]:
-    """The text cut before each outermost '(' and behind its ')'. The depth may fall below 0, as in Fooocus."""
+    """Split a text before each outermost '(' and after its ')'. The depth may fall below 0, as in Fooocus."""
     items: list[str] = []
     buffer, depth = "", 0
     for character in text:

@@ -1,6 +1,6 @@
-"""Prompt expansion, the pseudo style `Fooocus V2`: a text continued with words that fit (extras/expansion.py).
+"""Prompt expansion, the pseudo style `Fooocus V2`, which continues a text with fitting words (extras/expansion.py).
 
-Texts, word lists and the stand-in; `gpt2` holds the network. Importing this module needs no torch.
+This module handles texts, word lists and the stand-in, and needs no torch; `gpt2` holds the network.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from ..errors import BadFile
 
 Expander = Callable[[str, int], str]
-"""(text, seed) -> the whole text: the prompt and its continuation; '' for ''. The same arguments, the same text."""
+"""(text, seed) -> the prompt followed by its continuation; '' for ''. Equal arguments give equal texts."""
 
 STAND_IN_PHRASES = (
     "thoughtful composition", "clear focal point", "balanced contrast", "layered depth", "delicate detail",
@@ -31,7 +31,7 @@ TIGHTENED = (
 
 @dataclass(frozen=True)
 class ExpansionFiles:
-    """Where the parts of an expansion model lie. The tokenizer: vocab.json and merges.txt, or tokenizer.json alone."""
+    """Paths of an expansion model's files. `tokenizer`: vocab.json and merges.txt, or tokenizer.json alone."""
 
     config: Path
     words: Path
@@ -45,14 +45,14 @@ class ExpansionFiles:
 
 
 def safe_str(text: str) -> str:
-    """A text with runs of spaces shortened, and no commas, periods, spaces or line ends around it."""
+    """Collapse runs of spaces, and strip commas, periods, spaces and line ends from both ends."""
     for _ in range(16):
         text = text.replace("  ", " ")
     return text.strip(",. \r\n")
 
 
 def tidy_spaces(text: str) -> str:
-    """A decoded text without the spaces in front of punctuation and contractions.
+    """Remove the spaces before punctuation and contractions from a decoded text.
 
     transformers 4.42 did this when GPT-2's tokenizer decoded; later versions leave it to the caller.
     """
@@ -62,23 +62,23 @@ def tidy_spaces(text: str) -> str:
 
 
 def tokens_to_add(count: int) -> int:
-    """How many tokens fill up the last stretch of 75 of a text with `count` tokens; 0 when it is full."""
+    """Return the number of tokens that complete the last block of 75 after `count` tokens; 0 when it is full."""
     return -count % BUDGET
 
 
 def read_words(path: Path) -> tuple[str, ...]:
-    """The words of a list, one a line, in lower case, each once. Raises BadFile when it is no UTF-8 or empty."""
+    """Read a word list, one word per line, in lower case, without duplicates. Raises BadFile if not UTF-8 or empty."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise BadFile(f"word list {path} can't be read as UTF-8 text: {error}") from error
     if words := tuple(dict.fromkeys(line.lower() for line in lines if line)):
         return words
-    raise BadFile(f"word list {path} is empty: it should hold one word a line")
+    raise BadFile(f"word list {path} is empty: it should hold one word per line")
 
 
 def stand_in_expander(text: str, seed: int) -> str:
-    """Continue a text with a few general phrases drawn by `seed` (mod 2³²), while there is no expansion model."""
+    """Append a few general phrases drawn by `seed` (mod 2³²) to a text; used when the expansion model is missing."""
     text = safe_str(text)
     if not text:
         return ""

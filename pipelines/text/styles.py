@@ -1,4 +1,4 @@
-"""Styles: named texts put around a prompt, read from Fooocus's JSON files (Fooocus modules/sdxl_styles.py)."""
+"""Styles: named prompt templates, read from Fooocus's JSON files (Fooocus modules/sdxl_styles.py)."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ Origin = Literal["file", "pack", "stand-in"]
 
 @dataclass(frozen=True)
 class Style:
-    """Texts around a prompt: `{prompt}` stands for it, each line is a text of its own.
+    """A prompt template: `{prompt}` is replaced by the prompt, and each line is a separate text.
 
-    `origin`: read from a file that the user has, part of the pack, or the pack's stand-in for a style of Fooocus.
+    `origin`: a file of the user, the pack itself, or the pack's stand-in for a style of Fooocus.
     """
 
     name: str
@@ -45,16 +45,16 @@ class Style:
 
     @property
     def holds_prompt(self) -> bool:
-        """Whether the prompt stands inside the style's text."""
+        """True if the template contains the prompt."""
         return PLACEHOLDER in self.prompt
 
     def apply(self, text: str) -> tuple[list[str], list[str]]:
-        """The positive and the negative lines of this style around a text (Fooocus apply_style)."""
+        """Return the positive and the negative lines of this style for a text (Fooocus apply_style)."""
         return self.prompt.replace(PLACEHOLDER, text).splitlines(), self.negative.splitlines()
 
 
 class Styles(Mapping[str, Style]):
-    """Styles by name, in the order of reading; a later style of the same name takes the earlier one's place."""
+    """Styles by name, in reading order; a later style replaces an earlier one of the same name."""
 
     def __init__(self, styles: Iterable[Style] = ()) -> None:
         self._by_name: dict[str, Style] = {}
@@ -72,14 +72,14 @@ class Styles(Mapping[str, Style]):
 
     @property
     def pool(self) -> tuple[str, ...]:
-        """What `Random Style` draws from: the styles read from files, or the pack's own when there are none."""
+        """Names that `Random Style` draws from: the styles read from files, or else the pack's own."""
         for origin in ("file", "pack"):
             if names := tuple(name for name, style in self.items() if style.origin == origin):
                 return names
         return ()
 
     def named(self, name: str) -> Style:
-        """The style of that name, spelled in any way, as in its file or as Fooocus shows it; raises UnknownName."""
+        """Return a style by the name in its file or the one Fooocus shows, in any spelling. Raises UnknownName."""
         for spelling in (name, normal_name(name)):
             if (found := meant(spelling, self)) is not None:
                 return self[found]
@@ -87,7 +87,7 @@ class Styles(Mapping[str, Style]):
 
 
 def normal_name(name: str) -> str:
-    """A style's name as Fooocus shows it: hyphens are spaces, words capitalised (Fooocus normalize_key)."""
+    """Return a style's name as Fooocus shows it: hyphens become spaces, words are capitalised (normalize_key)."""
     words = name.replace("-", " ").split(" ")
     name = " ".join(word[:1].upper() + word[1:].lower() for word in words)
     for old, new in (("3d", "3D"), ("Sai", "SAI"), ("Mre", "MRE"), ("(s", "(S")):
@@ -96,13 +96,13 @@ def normal_name(name: str) -> str:
 
 
 def load_order(names: Iterable[str]) -> list[str]:
-    """The JSON files among listed names in Fooocus's order: the user's files first, the six stock files last."""
+    """Return the JSON files among the names in Fooocus's order: the user's files first, the six stock files last."""
     listed = [name for name in names if name.lower().endswith(".json")]
     return [n for n in listed if n not in STOCK_FILES] + [n for n in STOCK_FILES if n in listed]
 
 
 def read_style_file(path: Path, origin: Origin = "file") -> tuple[Style, ...]:
-    """Read the styles of one JSON file, in order, under their normal names. Raises BadFile naming the file."""
+    """Read the styles of one JSON file, in order, under the names Fooocus shows. Raises BadFile naming the file."""
     try:
         if (size := path.stat().st_size) > LARGEST_FILE:
             raise BadFile(f"style file {path} is too large: {size:,} bytes, at most {LARGEST_FILE:,}")
@@ -128,7 +128,7 @@ def _style(path: Path, number: int, entry: Any, origin: Origin) -> Style:
 
 @cache
 def bundled_styles() -> tuple[Style, ...]:
-    """The pack's own styles, then its stand-ins for the default styles of Fooocus."""
+    """Return the pack's own styles, then its stand-ins for the default styles of Fooocus."""
     return (
         *read_style_file(HERE / "own_styles.json", "pack"),
         *read_style_file(HERE / "stand_in_styles.json", "stand-in"),

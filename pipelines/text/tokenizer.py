@@ -1,6 +1,6 @@
 """CLIP's byte-pair tokenizer as Fooocus runs it: transformers 4.42's Python CLIPTokenizer without ftfy.
 
-Later versions of transformers split CJK text and control characters otherwise, so the text side is done here. The
+Later versions of transformers split CJK text and control characters differently, so the splitting is done here. The
 vocabulary is not part of this package: `find_vocabulary` looks for it.
 """
 
@@ -34,7 +34,7 @@ CJK = (
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Symbols with their ids, and the pairs of symbols that melt, best first. The last two ids are start and end."""
+    """Symbols with their ids, and the byte-pair merges, highest rank first. The last two ids are start and end."""
 
     ids: Mapping[str, int]
     merges: Sequence[tuple[str, str]]
@@ -42,7 +42,7 @@ class Vocabulary:
 
 
 class ClipTokenizer:
-    """Text to token ids and weights."""
+    """Converts text to token ids and weights."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
@@ -54,7 +54,7 @@ class ClipTokenizer:
         return len(self.vocabulary.ids)
 
     def ids(self, text: str) -> list[int]:
-        """The token ids of a text, without start and end."""
+        """Return the token ids of a text, without start and end."""
         found: list[int] = []
         for stretch in re.split(f"({re.escape(START)}|{re.escape(END)})", text):
             words = [stretch] if stretch in (START, END) else split_words(clean(stretch))
@@ -65,10 +65,10 @@ class ClipTokenizer:
     def sections(
         self, text: str, pad: int, embeddings: Mapping[str, Sequence[int]] | None = None
     ) -> list[list[WeightedToken]]:
-        """The text in sections of 77 (token id, weight), with emphasis; at least one.
+        """Tokenize a text with emphasis into one or more sections of 77 (token id, weight) pairs.
 
-        `embeddings`: the token ids that 'embedding:NAME' stands for, by name; a name that is not there is left out.
-        Without them such a word is text like any other.
+        `embeddings`: the token ids of each 'embedding:NAME', by name; an unknown name is left out. With None, such a
+        word is ordinary text.
         """
         groups = [
             [(i, weight) for i in ids]
@@ -80,9 +80,9 @@ class ClipTokenizer:
     def _ids_of_word(self, word: str, embeddings: Mapping[str, Sequence[int]] | None) -> Iterator[Sequence[int]]:
         if embeddings is not None and word.startswith(EMBEDDING):
             name = word.removeprefix(EMBEDDING)
-            meant = name if name in embeddings else name.strip(",")
-            yield embeddings.get(meant, ())
-            word = name[len(meant) :]  # counted from the front, as Fooocus does, even when commas came first
+            found = name if name in embeddings else name.strip(",")
+            yield embeddings.get(found, ())
+            word = name[len(found) :]  # counted from the front, as Fooocus does, even when commas came first
         yield self.ids(word)
 
     def _split_word(self, word: str) -> tuple[int, ...]:
@@ -90,26 +90,26 @@ class ClipTokenizer:
             return (self.vocabulary.ids[word],)
         symbols = [BYTE_SYMBOLS[byte] for byte in word.encode()]
         symbols[-1] += "</w>"
-        return tuple(self.vocabulary.ids.get(symbol, self.end) for symbol in self._melt(symbols))
+        return tuple(self.vocabulary.ids.get(symbol, self.end) for symbol in self._merge(symbols))
 
-    def _melt(self, symbols: list[str]) -> list[str]:
-        """Join the best ranked pair, everywhere it occurs, until no pair is known (Sennrich et al. 2016)."""
+    def _merge(self, symbols: list[str]) -> list[str]:
+        """Merge the highest-ranked pair wherever it occurs, until no known pair is left (Sennrich et al. 2016)."""
         while len(symbols) > 1:
             best = min(pairwise(symbols), key=lambda pair: self._ranks.get(pair, len(self._ranks)))
             if best not in self._ranks:
                 break
-            melted: list[str] = []
+            merged: list[str] = []
             at = 0
             while at < len(symbols):
                 taken = 2 if tuple(symbols[at : at + 2]) == best else 1
-                melted.append("".join(symbols[at : at + taken]))
+                merged.append("".join(symbols[at : at + taken]))
                 at += taken
-            symbols = melted
+            symbols = merged
         return symbols
 
 
 def clean(text: str) -> str:
-    """Lower-cased text with single spaces: control characters dropped, spaces around CJK ideographs, NFC."""
+    """Normalise a text: NFC, lower case, single spaces, no control characters, spaces around CJK ideographs."""
     kept = []
     for character in text:
         if character in "\t\n\r" or unicodedata.category(character) == "Zs":
@@ -124,7 +124,7 @@ def clean(text: str) -> str:
 
 
 def split_words(text: str) -> Iterator[str]:
-    """Runs of letters, single digits, runs of anything else, and English contractions, of lower-cased text."""
+    """Split lower-cased text into runs of letters, single digits, English contractions and runs of anything else."""
     at = 0
     while at < len(text):
         special = next((s for s in (START, END, *CONTRACTIONS) if text.startswith(s, at)), None)
@@ -141,13 +141,13 @@ def split_words(text: str) -> Iterator[str]:
 
 
 def _kind(character: str) -> str:
-    """'L' letter, 'N' number, ' ' space, 'P' anything else."""
+    """Return 'L' for a letter, 'N' for a number, ' ' for a space and 'P' for anything else."""
     category = unicodedata.category(character)[0]
     return category if category in "LN" else " " if character.isspace() else "P"
 
 
 def _byte_symbols() -> dict[int, str]:
-    """A visible character for each byte, in the order of CLIP's vocabulary."""
+    """Map each byte to a visible character, in the order of CLIP's vocabulary."""
     visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
     hidden = [byte for byte in range(256) if byte not in set(visible)]
     return {byte: chr(byte) for byte in visible} | {byte: chr(256 + n) for n, byte in enumerate(hidden)}
@@ -157,10 +157,10 @@ BYTE_SYMBOLS = _byte_symbols()
 
 
 def find_vocabulary(beside: Path | None = None) -> Vocabulary:
-    """CLIP's vocabulary from the first place that has it; MissingFile, saying what to install, when none has.
+    """Find CLIP's vocabulary. Raises MissingFile, naming what to install, if no place has it.
 
-    The places: the folder NAME.tokenizer next to the model file `beside`; ComfyUI; the installed package
-    open_clip_torch, which is read and not imported; the Hugging Face cache.
+    The places, in order: the folder NAME.tokenizer next to the model file `beside`; ComfyUI; the installed package
+    open_clip_torch, which is read but not imported; the Hugging Face cache.
     """
     if beside is not None and (own := beside.with_suffix(".tokenizer")).is_dir():
         return read_vocabulary(own / "vocab.json", own / "merges.txt")
@@ -173,14 +173,14 @@ def find_vocabulary(beside: Path | None = None) -> Vocabulary:
     if cached := _in_hub_cache():
         return read_vocabulary(*cached)
     raise MissingFile(
-        "CLIP's vocabulary is in none of its places (a folder MODEL.tokenizer beside the model, ComfyUI, open_clip, "
+        "CLIP's vocabulary was not found (looked in: a folder MODEL.tokenizer beside the model, ComfyUI, open_clip, "
         "the Hugging Face cache): run `pip install --no-deps open_clip_torch`, "
         "or `fooocus-stages assets fetch vocabulary`"
     )
 
 
 def read_vocabulary(vocab: Path, merges: Path) -> Vocabulary:
-    """A vocabulary in Hugging Face's two files. Raises BadFile."""
+    """Read a vocabulary from Hugging Face's two files. Raises BadFile."""
     try:
         ids = json.loads(vocab.read_text("utf-8"))
         lines = merges.read_text("utf-8").split("\n")
@@ -189,14 +189,14 @@ def read_vocabulary(vocab: Path, merges: Path) -> Vocabulary:
     except (OSError, ValueError) as error:
         raise BadFile(f"the tokenizer in {vocab.parent} can't be read ({error}): fetch it again") from error
     if not isinstance(ids, dict) or sorted(ids.values()) != list(range(len(ids))):
-        raise BadFile(f"{vocab} is no vocabulary: its ids must run from 0 to their count")
+        raise BadFile(f"{vocab} is not a vocabulary: its ids must count up from 0 without gaps")
     if ids.get(START) != len(ids) - 2 or ids.get(END) != len(ids) - 1:
-        raise BadFile(f"{vocab} is no vocabulary of CLIP: {START} and {END} must be its last two entries")
+        raise BadFile(f"{vocab} is not a vocabulary of CLIP: {START} and {END} must be its last two entries")
     return Vocabulary(ids, pairs, str(vocab.parent))
 
 
 def read_openclip_vocabulary(path: Path) -> Vocabulary:
-    """The vocabulary in OpenCLIP's one file: bytes, bytes at a word's end, merges, start and end. Raises BadFile."""
+    """Read OpenCLIP's single file: bytes, bytes at a word's end, merges, start and end. Raises BadFile."""
     try:
         lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
         pairs = [_pair(line) for line in lines[1 : MERGES_OF_CLIP + 1]]
@@ -213,7 +213,7 @@ def _pair(line: str) -> tuple[str, str]:
 
 
 def _package_folders(name: str) -> list[Path]:
-    """Where an installed or running package lies, without importing it."""
+    """Return the folders of an installed or running package without importing it."""
     if name in sys.modules:
         return [Path(folder) for folder in getattr(sys.modules[name], "__path__", [])]
     try:

@@ -1,4 +1,4 @@
-"""Syntax of other programs, or in the wrong place, that is read as plain words: found, so that the user can be told."""
+"""Detection of prompt syntax that is read as plain words because it is another program's or in the wrong place."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ READ_AS_WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def unread_syntax(text: str) -> Iterator[str]:
-    """A sentence for each piece of a composed text that looks like syntax and is read as words."""
+    """Yield a notice for each piece of a composed text that looks like syntax but is read as words."""
     for pattern, way_out in READ_AS_WORDS:
         for found in pattern.finditer(text):
             piece = found[0] if len(found[0]) <= LONGEST else f"{found[0][:LONGEST]}…"

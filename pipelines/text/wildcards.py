@@ -1,4 +1,4 @@
-"""Wildcards: `__name__` in a prompt stands for a line of the file name.txt (Fooocus modules/util.py).
+"""Wildcards: `__name__` in a prompt is replaced by a line of the file name.txt (Fooocus modules/util.py).
 
 Beyond Fooocus, `__folder/name__` names the file with its sub-folder, in either slash.
 """
@@ -21,10 +21,10 @@ LONGEST_TEXT = 2**16
 
 
 class Wildcards(Mapping[str, tuple[str, ...]]):
-    """Lists of words by name, each file read when it is first used.
+    """Word lists by name; each file is read on first use.
 
-    `sources`: relative file names, each with a function that gives its path. A name means the first file whose path
-    ends in it (`names.file_below`); files without `.txt` are passed over.
+    `sources`: relative file names, each with a function that returns its path. A name selects the first file whose
+    path ends in it (`names.file_below`); files without `.txt` are ignored.
     """
 
     def __init__(self, sources: Iterable[tuple[str, Callable[[], Path]]] = ()) -> None:
@@ -50,7 +50,7 @@ class Wildcards(Mapping[str, tuple[str, ...]]):
 
 
 def read_wildcard_file(path: Path) -> tuple[str, ...]:
-    """The lines of a UTF-8 text file that are not empty. Raises BadFile naming the file."""
+    """Return the non-empty lines of a UTF-8 text file. Raises BadFile naming the file."""
     try:
         return tuple(line for line in path.read_text(encoding="utf-8-sig").splitlines() if line)
     except (OSError, UnicodeDecodeError) as error:
@@ -65,11 +65,11 @@ def apply_wildcards(
     in_order: bool = False,
     missing: Callable[[str], None] = lambda name: None,
 ) -> str:
-    """Replace wildcards until none is left, at most 64 rounds (Fooocus apply_wildcards).
+    """Replace wildcards until none is left, for at most 64 rounds (Fooocus apply_wildcards).
 
-    In order, every placeholder takes the entry `index` of its list and `rng` is untouched; else each takes its
-    own draw. A name with no words is passed to `missing` and becomes plain text; one that Fooocus doesn't know, such
-    as `__folder/name__`, stays as it is. Raises BadValue when lists that name each other grow the text without end.
+    With `in_order`, every placeholder takes entry `index` of its list and `rng` is unused; otherwise each placeholder
+    draws from `rng`. A name without words is passed to `missing` and becomes plain text; a form that Fooocus doesn't
+    know, such as `__folder/name__`, is kept. Raises BadValue if lists that refer to each other make the text too long.
     """
     for _ in range(ROUNDS):
         filled = False

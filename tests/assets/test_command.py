@@ -228,7 +228,7 @@ def test_where(tmp_path: Path, assets: Run) -> None:
         (["list", "--models", "nowhere"], "folder nowhere does not exist"),
         (
             ["list", "--extra-model-paths", "nowhere"],
-            "file nowhere is not there; name one in the format of extra_model",
+            "file nowhere does not exist; choose one in the format of extra_model",
         ),
     ],
 )

@@ -48,13 +48,13 @@ EXPORT = "export it in ComfyUI with Workflow → Export (API)"
 ROWS = [
     Row(
         "a checkpoint cut in the middle",
-        LOAD + "mine.safetensors is cut short or damaged (<…>): download it again",
+        LOAD + "mine.safetensors is truncated or damaged (<…>): download it again",
         MINE,
         wrong.checkpoint(wrong.part(CHECKPOINT, 0.5)),
     ),
     Row(
         "a checkpoint cut in its header",
-        LOAD + ("mine.safetensors is cut short or damaged (its header claims 76352 bytes of 21719): download it again"),
+        LOAD + ("mine.safetensors is truncated or damaged (its header claims 76352 bytes of 21719): download it again"),
         MINE,
         wrong.checkpoint(wrong.part(CHECKPOINT, 0.001)),
     ),
@@ -72,7 +72,7 @@ ROWS = [
     ),
     Row(
         "a folder as checkpoint",
-        LOAD + "checkpoints file 'mine.safetensors' is not there; looked in: models/checkpoints",
+        LOAD + "checkpoints file 'mine.safetensors' is missing; looked in: models/checkpoints",
         MINE,
         wrong.checkpoint(Path.mkdir),
     ),
@@ -80,15 +80,15 @@ ROWS = [
         "a pickle with code",
         LOAD
         + (
-            "mine.safetensors holds more than weights and would have to run code to open, so it "
-            "is refused: get it as safetensors"
+            "mine.safetensors holds more than weights and can't be opened without running code, so "
+            "it is refused: get it as safetensors"
         ),
         MINE,
         wrong.checkpoint(wrong.pickle_with_code),
     ),
     Row(
         "SD 1.5 where SDXL is needed",
-        LOAD + "mine.safetensors is a checkpoint of SD 1.5: choose an SDXL base checkpoint",
+        LOAD + "mine.safetensors is a checkpoint for SD 1.5: choose an SDXL base checkpoint",
         MINE,
         wrong.checkpoint(wrong.sd15),
     ),
@@ -102,7 +102,7 @@ ROWS = [
         "a weight of another shape",
         LOAD
         + (
-            "mine.safetensors does not fit: the UNet wants "
+            "mine.safetensors does not fit: the UNet needs "
             "down_blocks.0.resnets.0.time_emb_proj.weight of shape (64, 256), the file has (1, "
             "256); choose another file"
         ),
@@ -110,10 +110,10 @@ ROWS = [
         wrong.checkpoint(wrong.state(CHECKPOINT, lambda s: s.update({wrong.UNET_WEIGHT: s[wrong.UNET_WEIGHT][:1]}))),
     ),
     Row(
-        "a weight that lacks",
+        "a missing weight",
         LOAD
         + (
-            "mine.safetensors is not complete: the UNet lacks 1 weight "
+            "mine.safetensors is incomplete: the UNet is missing 1 weight "
             "(down_blocks.0.resnets.0.time_emb_proj.weight); download it again"
         ),
         MINE,
@@ -123,8 +123,8 @@ ROWS = [
         "NaN in the UNet",
         SAMPLER
         + (
-            "the sampled latent came out as NaN or infinity: mine.safetensors is damaged, its "
-            "weight down_blocks.0.resnets.0.time_emb_proj.weight holds such values; download it "
+            "the sampled latent contains NaN or infinity, because mine.safetensors is damaged: its "
+            "weight down_blocks.0.resnets.0.time_emb_proj.weight contains such values; download it "
             "again, and leave out LoRAs at extreme weights"
         ),
         MINE,
@@ -134,8 +134,8 @@ ROWS = [
         "NaN, and a sampler that chooses its steps",
         SAMPLER
         + (
-            "the sampled latent came out as NaN or infinity: mine.safetensors is damaged, its "
-            "weight down_blocks.0.resnets.0.time_emb_proj.weight holds such values; download it "
+            "the sampled latent contains NaN or infinity, because mine.safetensors is damaged: its "
+            "weight down_blocks.0.resnets.0.time_emb_proj.weight contains such values; download it "
             "again, and leave out LoRAs at extreme weights"
         ),
         (*MINE, "settings.sampler=dpm_adaptive", "mode.overwrite_step=4"),
@@ -143,28 +143,28 @@ ROWS = [
     ),
     Row(
         "infinity in the VAE",
-        "node decode (FooocusVaeDecode): the decoded picture came out as NaN or infinity: the"
-        " checkpoint is damaged, its weight decoder.conv_in.weight holds such values; "
+        "node decode (FooocusVaeDecode): the decoded picture contains NaN or infinity, because the"
+        " checkpoint is damaged: its weight decoder.conv_in.weight contains such values; "
         "download it again, and leave out LoRAs at extreme weights",
         MINE,
         wrong.checkpoint(wrong.spoil(wrong.VAE_WEIGHT, float("inf"))),
     ),
     Row(
         "NaN in a text encoder",
-        "node encode (FooocusEncodePrompt): the encoded text came out as NaN or infinity: "
-        "mine.safetensors is damaged, its weight <…>encoder.layers.0.layer_norm1.weight holds "
+        "node encode (FooocusEncodePrompt): the encoded text contains NaN or infinity, because "
+        "mine.safetensors is damaged: its weight <…>encoder.layers.0.layer_norm1.weight contains "
         "such values; download it again, and leave out LoRAs at extreme weights",
         MINE,
         wrong.checkpoint(wrong.spoil(wrong.TEXT_WEIGHT, float("nan"))),
     ),
     Row(
         "a checkpoint that is not there",
-        LOAD + "checkpoints file 'nope.safetensors' is not there; looked in: models/checkpoints",
+        LOAD + "checkpoints file 'nope.safetensors' is missing; looked in: models/checkpoints",
         ("load.ckpt_name=nope.safetensors",),
     ),
     Row(
         "a VAE that is not there",
-        LOAD + "vae file 'nope' is not there; looked in: {pocket}/vae, models/vae",
+        LOAD + "vae file 'nope' is missing; looked in: {pocket}/vae, models/vae",
         ("load.vae_name=nope",),
     ),
     Row(
@@ -175,7 +175,7 @@ ROWS = [
     ),
     Row(
         "a LoRA cut in the middle",
-        APPLY + "mine.safetensors is cut short or damaged (<…>): download it again",
+        APPLY + "mine.safetensors is truncated or damaged (<…>): download it again",
         MY_LORA,
         wrong.lora(wrong.part(LORA, 0.5)),
     ),
@@ -202,7 +202,7 @@ ROWS = [
     ),
     Row(
         "a LoRA that is not there",
-        APPLY + "loras file 'nope' is not there; looked in: {pocket}/loras, models/loras",
+        APPLY + "loras file 'nope' is missing; looked in: {pocket}/loras, models/loras",
         ("lora.lora_name=nope",),
     ),
     Row("width 0", SIZE + f"input 'width' = 0 is below its minimum 64; {SIDES}", ("size.width=0",)),
@@ -354,7 +354,7 @@ ROWS = [
     ),
     Row(
         "a device that is not there",
-        LOAD + "device 'cuda:99' is not there, or this torch is not made for it: choose <…>",
+        LOAD + "device 'cuda:99' is not available, or this build of torch does not support it: choose <…>",
         (),
         options=("--device", "cuda:99"),
     ),
@@ -379,7 +379,7 @@ ROWS = [
     ),
     Row(
         "a web page as picture",
-        "node 1 (LoadImage): a.png cannot be read as an image (<…>); export it as PNG or JPEG",
+        "node 1 (LoadImage): a.png is a web page<…>PNG or JPEG",
         (),
         wrong.picture(wrong.content(b"<html>")),
         COPY,
@@ -420,13 +420,6 @@ ROWS = [
         COPY,
     ),
     Row(
-        "a text of 50 MB in a png",
-        "node 1 (LoadImage): a.png cannot be read as an image (<…>); export it as PNG or JPEG",
-        (),
-        wrong.picture(wrong.text_bomb),
-        COPY,
-    ),
-    Row(
         "a drawing in PostScript",
         "node 1 (LoadImage): a.png is a vector drawing (EPS); export it as PNG or JPEG",
         (),
@@ -458,7 +451,7 @@ ROWS = [
     ),
     Row(
         "a picture that says nothing",
-        "node 1 (FooocusReadInfo): a.png does not say how it was made: choose a picture that "
+        "node 1 (FooocusReadInfo): a.png contains no generation parameters: choose an image that "
         "was saved with metadata by Fooocus, A1111 or this pack",
         (),
         graph=READ,

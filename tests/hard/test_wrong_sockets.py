@@ -84,7 +84,7 @@ ROWS: dict[str, tuple[Callable[[Parts], Any], str]] = {
     ),
     "no conditioning": (
         lambda p: p.sample(positive=[]),
-        "the positive conditioning has 0 parts … encode node",
+        "the positive conditioning has no entries … Encode Prompt",
     ),
     "conditioning of another width": (
         lambda p: p.sample(positive=conditioning(p, 64)),
@@ -149,18 +149,18 @@ ROWS: dict[str, tuple[Callable[[Parts], Any], str]] = {
         lambda p: p.encode(0, 64, 64, 3),
         "an image to encode must be (B, H, W, 3) with sides of 8 or more, got (0, 64, 64, 3)",
     ),
-    "a mask to save": (lambda p: p.save(1, 64, 64), "pictures to save should be (B, H, W, 3), not (1, 64, 64)"),
+    "a mask to save": (lambda p: p.save(1, 64, 64), "images to save should be (B, H, W, 3), not (1, 64, 64)"),
     "no picture to save": (
         lambda p: p.save(0, 64, 64, 3),
-        "pictures to save should be (B, H, W, 3), not (0, 64, 64, 3)",
+        "images to save should be (B, H, W, 3), not (0, 64, 64, 3)",
     ),
     "NaN to save": (
         lambda p: p.save(1, 8, 8, 3, value=NAN),
-        "a picture to save holds no number at all, only NaN: look at the node that made it",
+        "an image to save contains only NaN … the node that made it",
     ),
     "a side longer than jpeg can hold": (
         lambda p: p.save(1, 1, 65536, 3, format="jpeg"),
-        "a jpeg picture has at most 65535 pixels a side, this one is 65536×1: choose png",
+        "65535 pixels … 65536×1 … choose png",
     ),
     "clip_skip 13": (lambda p: load.with_clip_skip(p.clip, 13), "clip_skip is 13: choose 1 (the last layer) to 12"),
     "a picture of no size": (

@@ -83,7 +83,7 @@ def test_a_host_looks_into_them_in_order(tmp_path: Path, given: str) -> None:
         ("a: !!python/object/apply:os.system [echo]", "is not valid YAML: could not determine a constructor"),
         ("- a", "should hold sections with a base_path and folders, not a list"),
         ("a: models", "section 'a' should hold lines such as 'checkpoints: folder', not 'models'"),
-        ("a: {loras: 3}", "loras of 'a' is 3, but should be a folder, or one folder a line"),
+        ("a: {loras: 3}", "loras of 'a' is 3, but should be a folder, or one folder per line"),
         ("a: {base_path: [x], loras: y}", "base_path of 'a' is ['x'], but should be a folder"),
         ("a: {is_default: perhaps, loras: y}", "is_default of 'a' is 'perhaps', but should be true or false"),
     ],
@@ -98,7 +98,7 @@ def test_a_broken_file_is_named(tmp_path: Path, text: str, message: str) -> None
 
 def test_an_empty_file_adds_nothing_and_a_missing_one_is_an_error(tmp_path: Path) -> None:
     assert read_extra_paths(write(tmp_path, "")) == []
-    with pytest.raises(MissingFile, match=r"nowhere\.yaml is not there"):
+    with pytest.raises(MissingFile, match=r"nowhere\.yaml does not exist"):
         LocalHost(models=[tmp_path], extra_model_paths=[tmp_path / "nowhere.yaml"])
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00a")
     with pytest.raises(BadFile, match=r"bytes\.yaml"):

@@ -238,15 +238,15 @@ def test_what_published_files_carry_besides_is_passed_over(write: Write, state: 
 @pytest.mark.parametrize(
     ("lost", "message"),
     [
-        ("model.diffusion_model.out.2.bias", r"the UNet lacks 1 weight \(conv_out.bias\)"),
+        ("model.diffusion_model.out.2.bias", r"the UNet is missing 1 weight \(conv_out.bias\)"),
         ("model.diffusion_model.output_blocks.0.", "the UNet has no place for 42 weights"),
         ("model.diffusion_model.input_blocks.0.", "no UNet"),
-        ("first_stage_model.encoder.", "the VAE is not complete"),
-        ("first_stage_model.decoder.up.3.block.0.conv1", "the VAE lacks 2 weights"),
+        ("first_stage_model.encoder.", "the VAE is incomplete"),
+        ("first_stage_model.decoder.up.3.block.0.conv1", "the VAE is missing 2 weights"),
         ("conditioner.embedders.1.", "one of its two text encoders"),
-        ("conditioner.embedders.1.model.transformer.resblocks.1.attn.in_proj_weight", "CLIP-G lacks 3 weights"),
-        ("conditioner.embedders.0.transformer.text_model.final_layer_norm", "CLIP-L lacks 2 weights"),
-        ("conditioner.embedders.0.transformer.text_model.embeddings", "text encoder is not complete"),
+        ("conditioner.embedders.1.model.transformer.resblocks.1.attn.in_proj_weight", "CLIP-G is missing 3 weights"),
+        ("conditioner.embedders.0.transformer.text_model.final_layer_norm", "CLIP-L is missing 2 weights"),
+        ("conditioner.embedders.0.transformer.text_model.embeddings", "text encoder is incomplete"),
     ],
 )
 def test_a_checkpoint_with_holes(write: Write, state: dict[str, Tensor], lost: str, message: str) -> None:

@@ -70,9 +70,9 @@ def test_the_widths_of_a_file_for_another_family(tmp_path: Path) -> None:
 
 
 BROKEN: dict[str, tuple[Any, str]] = {
-    "nothing": ({"name": "x"}, "holds no vectors"),
-    "empty-list": ([], "holds no vectors"),
-    "number": (3, "holds no vectors"),
+    "nothing": ({"name": "x"}, "contains no vectors"),
+    "empty-list": ([], "contains no vectors"),
+    "number": (3, "contains no vectors"),
     "empty": ({"x": torch.ones(0, WIDTH_L)}, r"of shape \(0, 64\)"),
     "scalar": ({"x": torch.tensor(1.0)}, r"of shape \(\)"),
     "picture": ({"x": torch.ones(2, 3, WIDTH_L)}, r"of shape \(2, 3, 64\)"),

@@ -228,7 +228,7 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
         ("merges.txt", lambda p: p.write_text("#version: 0.2\nno such\n", "utf-8"), r"merges\.txt .* can't be read"),
         ("merges.txt", lambda p: p.unlink(), r"merges\.txt .* can't be read"),
         ("positive.txt", lambda p: p.write_text("nowhere\n", "utf-8"), r"positive\.txt: none of its 1 words"),
-        ("model.safetensors", lambda p: p.write_bytes(p.read_bytes()[:-9]), r"model\.safetensors is cut short"),
+        ("model.safetensors", lambda p: p.write_bytes(p.read_bytes()[:-9]), r"model\.safetensors is truncated"),
         ("model.safetensors", lambda p: p.write_text("<html>", "utf-8"), r"model\.safetensors is a web page"),
     ],
 )  # fmt: skip
@@ -242,8 +242,8 @@ def test_a_broken_file_is_named(tmp_path: Path, name: str, spoil: Callable[[Path
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.pop("transformer.ln_f.bias"), "is not complete: the expansion model lacks 1 weight"),
-        (lambda s: s.pop("transformer.wpe.weight"), "is not complete: it lacks"),
+        (lambda s: s.pop("transformer.ln_f.bias"), "is incomplete: the expansion model is missing 1 weight"),
+        (lambda s: s.pop("transformer.wpe.weight"), "is incomplete: 'transformer.wpe"),
         (lambda s: s.update(foreign=torch.ones(2)), "has no place for 1 weight"),
         (lambda s: s.update({"transformer.h.1.ln_1.bias": torch.ones(3)}), "wants transformer.h.1.ln_1.bias of shape"),
     ],

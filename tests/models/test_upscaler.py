@@ -133,12 +133,12 @@ def test_strips_make_no_seam(bytes_at_once: int, monkeypatch: pytest.MonkeyPatch
             {**network().state_dict(), "conv_first.weight": torch.zeros(6, 5, 3, 3)},
             "a.pth: the upscaler reads 5 channels",
         ),
-        ({k: t for k, t in network().state_dict().items() if "rdb2" not in k}, "a.pth is not complete"),
+        ({k: t for k, t in network().state_dict().items() if "rdb2" not in k}, "a.pth is incomplete"),
         (
             {k: t for k, t in network(plus=True).state_dict().items() if k != "body.1.rdb3.conv1x1.weight"},
-            "a.pth is not complete",
+            "a.pth is incomplete",
         ),
-        ({f"body.rdb1.conv{i}.weight": torch.zeros(4, 6, 3, 3) for i in range(1, 6)}, "a.pth is not complete"),
+        ({f"body.rdb1.conv{i}.weight": torch.zeros(4, 6, 3, 3) for i in range(1, 6)}, "a.pth is incomplete"),
         ({"body.0.rdb1.conv1.weight": torch.zeros(1), "body.rdb1.conv1.weight": torch.zeros(1)}, "not an upscaler"),
     ],
 )

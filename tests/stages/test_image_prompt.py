@@ -331,7 +331,7 @@ def test_adapters_in_the_folder_of_other_packs_are_found(
     (tmp_path / "controlnet" / DEFAULT_IMAGE_PROMPT).rename(moved)
     host = LocalHost(models=[tmp_path], device="cpu")
     assert image_prompt.find(host, "elsewhere.bin", DEFAULT_CLIP_VISION, NO_FILE)[0] == moved
-    with pytest.raises(MissingFile, match=r"clip_vision file 'other\.safetensors' is not there"):
+    with pytest.raises(MissingFile, match=r"clip_vision file 'other\.safetensors' is missing"):
         image_prompt.find(host, "elsewhere.bin", "other.safetensors", NO_FILE)
 
 

@@ -41,7 +41,7 @@ def test_a_missing_one_is_named_with_its_neighbour_and_the_folders() -> None:
     with pytest.raises(MissingFile) as caught:
         load.checkpoint(HOST, "juggernautXL_v9.safetensors")
     assert str(caught.value) == (
-        "checkpoints file 'juggernautXL_v9.safetensors' is not there "
+        "checkpoints file 'juggernautXL_v9.safetensors' is missing "
         f"(did you mean 'juggernautXL_v8Rundiffusion.safetensors'?); looked in: {POCKET / 'checkpoints'}"
     )
 
@@ -84,7 +84,7 @@ def test_a_checkpoint_without_a_vae_asks_for_one(tmp_path: Path) -> None:
     save_file(state, tmp_path / "checkpoints" / "bare.safetensors")
     (tmp_path / "checkpoints" / "bare.tokenizer").symlink_to(FILE.with_suffix(".tokenizer"))
     host = LocalHost(models=[tmp_path], device="cpu")
-    with pytest.raises(BadFile, match=r"bare\.safetensors holds no VAE: choose one with vae_name"):
+    with pytest.raises(BadFile, match=r"bare\.safetensors contains no VAE: choose one with vae_name"):
         load.checkpoint(host, "bare")
     (tmp_path / "vae").mkdir()
     (tmp_path / "vae" / "own.safetensors").symlink_to(FILE)
@@ -102,7 +102,7 @@ def test_loras_are_looked_for_in_the_models_own_folder_first(pocket: Pocket) -> 
 
 
 def test_a_missing_lora_and_a_foreign_one_are_refused(tmp_path: Path, pocket: Pocket) -> None:
-    with pytest.raises(MissingFile, match=r"loras file 'sdxl_lcm\.safetensors' is not there \(did you mean"):
+    with pytest.raises(MissingFile, match=r"loras file 'sdxl_lcm\.safetensors' is missing \(did you mean"):
         load.apply_loras(HOST, pocket.model, pocket.clip, (Lora("sdxl_lcm.safetensors", 1.0),))
     (tmp_path / "loras").mkdir()
     key = "lora_unet_input_blocks_1_1_transformer_blocks_0_attn1_to_q"

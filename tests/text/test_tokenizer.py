@@ -147,8 +147,8 @@ def test_the_places_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ("vocab", "merges", "message"),
     [
         ("no json", "", "can't be read"),
-        ("[]", "", "no vocabulary"),
-        ('{"a": 3}', "", "ids must run"),
+        ("[]", "", "not a vocabulary"),
+        ('{"a": 3}', "", "its ids"),
         ('{"a": 0, "b": 1}', "", "last two entries"),
         ('{"<|startoftext|>": 0, "<|endoftext|>": 1}', "a b c", "can't be read"),
     ],

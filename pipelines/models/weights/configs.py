@@ -19,16 +19,16 @@ CONTEXT_OF_SD2 = 1024
 
 
 def unet_config(shapes: Shapes, family: Family) -> tuple[dict[str, Any], int | None]:
-    """Arguments of UNet2DConditionModel for weights of those names (diffusers') and shapes, and the transformer
-    depth of its middle, which the arguments can't always say (None: no transformer).
+    """Derive the arguments of UNet2DConditionModel, and the transformer depth of the middle block (None: none).
 
-    Heads are 64 wide in the SDXL family; SD 1.5 has equally many at every level (eight), 40 wide at the first. Raises
-    BadFile for a network that is none.
+    `shapes`: by diffusers' names. The depth is returned separately because the arguments can't always express it.
+    Attention heads are 64 wide in the SDXL family; SD 1.5 has eight at every level, 40 wide at the first. Raises
+    BadFile for weights that do not form a UNet.
     """
     layout = layout_of_diffusers(shapes)
     levels = range(len(layout.down))
     if not layout.down or len(layout.up) != len(layout.down) or "conv_in.weight" not in shapes:
-        raise BadFile(f"the UNet has {len(layout.down)} levels down and {len(layout.up)} up: it is not complete")
+        raise BadFile(f"the UNet has {len(layout.down)} levels down and {len(layout.up)} up: it is incomplete")
     if any(len(up) != len(down) + 1 for up, down in zip(reversed(layout.up), layout.down, strict=True)):
         raise BadFile(f"the UNet's halves do not match: {layout.down} layers down, {layout.up} up")
     if any(0 in depths and any(depths) for depths in layout.down + layout.up):
@@ -58,10 +58,10 @@ def unet_config(shapes: Shapes, family: Family) -> tuple[dict[str, Any], int | N
 
 
 def vae_config(shapes: Shapes) -> dict[str, Any]:
-    """Arguments of AutoencoderKL for weights of those names (diffusers') and shapes. Raises BadFile."""
+    """Derive the arguments of AutoencoderKL from shapes by diffusers' names. Raises BadFile."""
     levels = _count(shapes, r"encoder\.down_blocks\.(\d+)\.")
     if not levels or "decoder.conv_in.weight" not in shapes or "encoder.conv_in.weight" not in shapes:
-        raise BadFile("the VAE is not complete: it lacks its encoder or its decoder")
+        raise BadFile("the VAE is incomplete: its encoder or its decoder is missing")
     return {
         "in_channels": shapes["encoder.conv_in.weight"][1],
         "out_channels": shapes["decoder.conv_out.weight"][0],
@@ -78,7 +78,7 @@ def vae_config(shapes: Shapes) -> dict[str, Any]:
 
 
 def text_config(shapes: Shapes, activation: str) -> dict[str, Any]:
-    """Arguments of CLIPTextConfig for weights of those names (transformers') and shapes; heads are 64 wide.
+    """Derive the arguments of CLIPTextConfig from shapes by transformers' names; attention heads are 64 wide.
 
     Raises BadFile.
     """
@@ -87,7 +87,7 @@ def text_config(shapes: Shapes, activation: str) -> dict[str, Any]:
         positions, _ = shapes["text_model.embeddings.position_embedding.weight"]
         inner, _ = shapes["text_model.encoder.layers.0.mlp.fc1.weight"]
     except KeyError as error:
-        raise BadFile(f"the text encoder is not complete: it lacks {error.args[0]}") from error
+        raise BadFile(f"the text encoder is incomplete: {error.args[0]} is missing") from error
     projection = shapes.get("text_projection.weight", (width, width))
     return {
         "vocab_size": vocabulary,
@@ -105,19 +105,19 @@ def text_config(shapes: Shapes, activation: str) -> dict[str, Any]:
 
 
 def _heads(channels: tuple[int, ...], family: Family) -> int | tuple[int, ...]:
-    """Attention heads per level. diffusers calls them `attention_head_dim`."""
+    """Return the attention heads per level, which diffusers calls `attention_head_dim`."""
     if family == "sd15":
         return max(1, round(channels[0] / FIRST_HEAD_WIDTH_OF_SD15))
     return tuple(max(1, c // HEAD_WIDTH) for c in channels)
 
 
 def _depth(depths: tuple[int, ...], otherwise: int | None) -> int | list[int]:
-    """One number for a level of equal depths; a level without transformers takes the middle's."""
+    """Return one number for a level of equal depths; a level without transformers takes the middle block's."""
     if len(set(depths)) == 1:
         return depths[0] or otherwise or 1
     return list(depths)
 
 
 def _count(shapes: Shapes, pattern: str) -> int:
-    """One more than the largest number that the pattern's group finds among the names."""
+    """Return one more than the largest number matched by the pattern's group."""
     return 1 + max((int(match[1]) for key in shapes if (match := re.match(pattern, key))), default=-1)

@@ -1,4 +1,4 @@
-"""Reading files of weights without running what may be in them: safetensors, and pickles of plain tensors."""
+"""Safe reading of weight files: safetensors, and pickles of plain tensors, whose code is never run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_HEADER = 100_000_000  # bytes; the published limit of the safetensors format
 
 @dataclass(frozen=True)
 class Weights:
-    """The tensors of an open file: their shapes at once, their values when asked for."""
+    """The tensors of an open file: all shapes, and values on demand through `read(key)`."""
 
     path: Path
     shapes: Mapping[str, tuple[int, ...]]
@@ -34,11 +34,11 @@ class Weights:
 
 @contextmanager
 def open_weights(path: Path) -> Iterator[Weights]:
-    """The tensors of a safetensors, ckpt, pt, pth or bin file.
+    """Open the tensors of a safetensors, ckpt, pt, pth or bin file, recognised by its first bytes, not by its name.
 
-    What kind it is follows from its first bytes, not from its name. Each tensor that `read` gives is a new one, and
-    only those that are asked for take memory, as far as the format allows it. Raises BadFile for a file that is cut
-    short, foreign, absurd or that would have to run code, and MissingFile when there is none.
+    `read` returns a new tensor at each call, and only requested tensors take memory, as far as the format allows.
+    Raises BadFile for a file that is truncated, of another format, inconsistent, or needs code to be opened, and
+    MissingFile if the file does not exist.
     """
     if _kind(path) == "safetensors":
         try:
@@ -57,7 +57,7 @@ def open_weights(path: Path) -> Iterator[Weights]:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Everything in a small file of weights, in memory; a pickle may hold tuples beside its tensors.
+    """Read all of a small weight file into memory; a pickle may hold tuples beside its tensors.
 
     Raises as `open_weights`.
     """
@@ -68,7 +68,7 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def read_content(path: Path) -> Any:
-    """The content of a small file of weights, in memory: named tensors, or the plain values of a pickle, unchecked.
+    """Read a small weight file into memory: named tensors, or the plain values of a pickle, unchecked.
 
     Raises as `open_weights`.
     """
@@ -76,7 +76,7 @@ def read_content(path: Path) -> Any:
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """The dictionary in a file of torch.save, its 'state_dict' if it wraps one; code in it is refused, not run."""
+    """Read the dictionary, or the 'state_dict' in it, of a file made by torch.save; a file with code is refused."""
     content = _unpickle(path)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
@@ -99,7 +99,7 @@ def _unpickle(path: Path) -> Any:
                 return _loaded(path, zipped)
     except pickle.UnpicklingError as error:
         raise BadFile(
-            f"{path.name} holds more than weights and would have to run code to open, so it is refused: "
+            f"{path.name} holds more than weights and can't be opened without running code, so it is refused: "
             "get it as safetensors"
         ) from error
     except Exception as error:  # a hostile pickle can raise anything
@@ -116,13 +116,13 @@ def _loaded(path: Path, zipped: bool) -> Any:
 
 
 def _kind(path: Path) -> str:
-    """'safetensors' or 'pickle', from the first bytes."""
+    """Return 'safetensors' or 'pickle', recognised by the first bytes. Raises BadFile, MissingFile."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
             head = file.read(64)
     except FileNotFoundError as error:
-        raise MissingFile(f"there is no file {path}") from error
+        raise MissingFile(f"file {path} does not exist; choose one that does") from error
     except OSError as error:
         raise BadFile(f"{path} can't be read ({error.strerror or error})") from error
     header = int.from_bytes(head[:8], "little")
@@ -147,7 +147,7 @@ def _is_zip(path: Path) -> bool:
 
 
 def _refuse_compressed(path: Path) -> None:
-    """torch.save stores plainly; a compressed entry is foreign and can unpack to any size."""
+    """Raise BadFile for a compressed archive: torch.save never compresses, and an entry could unpack to any size."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -158,12 +158,14 @@ def _refuse_compressed(path: Path) -> None:
 
 
 def _refuse_absurd(path: Path, state: Mapping[str, Any]) -> None:
-    """A pickle may claim sizes that its storage does not hold."""
+    """Raise BadFile for a tensor whose shape is larger than its storage."""
     for key, value in state.items():
         if isinstance(value, Tensor) and value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise BadFile(f"{path.name}: {key} claims the size {tuple(value.shape)} without holding it")
+            raise BadFile(
+                f"{path.name}: {key} has the shape {tuple(value.shape)}, but too few values; download it again"
+            )
 
 
 def _damaged(path: Path, reason: str) -> BadFile:
     reason = " ".join(reason.split())[:160]
-    return BadFile(f"{path.name} is cut short or damaged ({reason}): download it again")
+    return BadFile(f"{path.name} is truncated or damaged ({reason}): download it again")

@@ -1,4 +1,4 @@
-"""Networks built without memory and filled from a file, each weight converted once."""
+"""Building networks on the meta device and filling them from a file, converting each weight once."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ _FORMATS = "float16, bfloat16 or float8 without scales"
 
 
 def to_dtype(dtype: torch.dtype) -> Convert:
-    """Each weight in one dtype; itself when it has that already."""
+    """Return a conversion of weights to a dtype; a weight that has it already is not copied."""
     return lambda name, tensor: tensor.to(dtype)
 
 
 def build(make: Callable[[], Module]) -> Module:
-    """The module that `make` builds, on the meta device: shapes without memory."""
+    """Build a module on the meta device, where weights have shapes but no memory."""
     with torch.device("meta"):
         return make()
 
 
 def fill(module: Module, weights: Weights, parts: Mapping[str, Part], convert: Convert, what: str) -> Module:
-    """Give every weight of the module its values: `parts` says where each lies in the file. Ready for inference.
+    """Load every weight of the module from its part of the file, and prepare the module for inference.
 
-    Raises BadFile, with counts and first names, when weights are missing, left over or of another shape.
+    `parts`: the source of each weight in the file, by the module's names. Raises BadFile, with counts and the first
+    names, if weights are missing, left over or of another shape.
     """
     empty = module.state_dict()
     wanted = {name: tuple(parameter.shape) for name, parameter in empty.items()}
@@ -54,51 +55,51 @@ def fill(module: Module, weights: Weights, parts: Mapping[str, Part], convert: C
         if tensor.shape != shape:
             if _squeezed(tuple(tensor.shape)) != _squeezed(shape):
                 raise BadFile(
-                    f"{weights.path.name} does not fit: {what} wants {name} of shape {shape}, "
+                    f"{weights.path.name} does not fit: {what} needs {name} of shape {shape}, "
                     f"the file has {tuple(tensor.shape)}; choose another file"
                 )
             tensor = tensor.reshape(shape)
-        state[name] = _alone(convert(name, tensor).contiguous())
+        state[name] = _own_storage(convert(name, tensor).contiguous())
     module.load_state_dict(state, assign=True)
     return module.eval().requires_grad_(False)
 
 
 def explained(path: Path, derive: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
-    """The result of `derive` on a file's shapes. Its errors become BadFile that names the file."""
+    """Call `derive` on a file's shapes, turning its errors into BadFile that names the file."""
     try:
         return derive(*args, **kwargs)
     except BadFile as error:
         raise BadFile(f"{path.name}: {error}") from error
     except (KeyError, IndexError, ValueError) as error:
-        raise BadFile(f"{path.name} is not complete: it lacks or bends {error}") from error
+        raise BadFile(f"{path.name} is incomplete: {error} is missing or has the wrong shape") from error
 
 
 def raise_for_names(path: Path, what: str, missing: Collection[str] = (), left_over: Collection[str] = ()) -> None:
-    """Raise BadFile, with counts and first names, when weights are missing or have no place in the network."""
+    """Raise BadFile, with counts and the first names, if weights are missing or the network has no place for them."""
     if quantized := {name for name in left_over if _OF_QUANTIZED.search(name)}:
         raise BadFile(
-            f"{path.name} is quantized in a way that can't be read here ({counted(quantized)} of scales and the like): "
+            f"{path.name} is quantized in a way that can't be read ({counted(quantized)} of scales and the like): "
             f"get it in {_FORMATS}"
         )
     if missing:
-        raise BadFile(f"{path.name} is not complete: {what} lacks {counted(missing)}; download it again")
+        raise BadFile(f"{path.name} is incomplete: {what} is missing {counted(missing)}; download it again")
     if left_over:
         raise BadFile(f"{path.name} does not fit: {what} has no place for {counted(left_over)}; choose another file")
 
 
 def counted(names: Collection[str], shown: int = 3) -> str:
-    """'12 weights (a, b, c, …)'."""
+    """Describe names by count and examples: '12 weights (a, b, c, …)'."""
     first = ", ".join(sorted(names)[:shown])
     many = "weight" if len(names) == 1 else "weights"
     return f"{len(names)} {many} ({first}{', …' if len(names) > shown else ''})"
 
 
-def _alone(tensor: Tensor) -> Tensor:
-    """The tensor, copied when it is a part of a larger one and would keep that in memory."""
+def _own_storage(tensor: Tensor) -> Tensor:
+    """Copy a tensor that is a view of a larger one, which it would keep in memory."""
     whole = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
     return tensor if whole else tensor.clone()
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape without unit axes: a 1×1 convolution and a linear layer hold the same numbers."""
+    """Drop the unit axes of a shape: a 1×1 convolution and a linear layer hold the same numbers."""
     return tuple(n for n in shape if n != 1)

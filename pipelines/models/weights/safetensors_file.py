@@ -1,4 +1,4 @@
-"""Reading a safetensors file tensor by tensor into memory of its own, so that no page of the file stays mapped."""
+"""Reading a safetensors file tensor by tensor into new memory, so that no page of the file stays mapped."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Entry:
 
 
 def entries_of(file: BufferedReader) -> dict[str, Entry]:
-    """The tensors of an open file whose header has been checked."""
+    """Read the places of all tensors of an open file whose header has been checked."""
     length = int.from_bytes(file.read(8), "little")
     header = json.loads(file.read(length))
     first = 8 + length
@@ -51,7 +51,7 @@ def entries_of(file: BufferedReader) -> dict[str, Entry]:
 
 
 def reader(name: str, file: BufferedReader, entries: dict[str, Entry]) -> Callable[[str], Tensor]:
-    """`read(key)`: that tensor, as a new one. Raises BadFile for an unknown dtype, or a file that has shrunk."""
+    """Return `read(key)`, which reads a new tensor and raises BadFile for an unknown dtype or a truncated file."""
 
     def read(key: str) -> Tensor:
         entry = entries[key]

@@ -1,1 +1,1 @@
-"""From words to conditioning: composing, expanding and encoding prompts."""
+"""Prompt stages: composing, expanding and encoding prompts."""

@@ -1,4 +1,4 @@
-"""Encoding: composed texts to native conditioning (Fooocus modules/default_pipeline.py: clip_encode)."""
+"""Prompt encoding: composed texts to ComfyUI conditioning (Fooocus modules/default_pipeline.py: clip_encode)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ SOFTER = "leave out embeddings, or lower the weights of words and LoRAs"
 
 
 def encode(host: Host, clip: Clip, prompt: Prompt, settings: SamplingSettings) -> tuple[Conditioning, Conditioning]:
-    """Positive and negative conditioning: [[tokens (1, 77·n, D), {"pooled_output": (1, P)}]], float32 on the CPU.
+    """Encode the positive and the negative texts of a prompt.
 
-    With guidance 1 the negative texts are not read: the positive side stands for both. Raises BadFile for a broken
-    embedding; one that is not there is told to the user and left out.
+    Each conditioning is [[tokens (1, 77·n, D), {"pooled_output": (1, P)}]], float32 on the CPU. With guidance 1 the
+    negative texts are unused, and the positive conditioning is returned for both. A missing embedding is left out with
+    a notice. Raises BadFile for a broken embedding.
     """
     guided = abs(settings.cfg - 1.0) >= 1e-4
     embeddings = find_embeddings(host, clip, (*prompt.positive, *(prompt.negative if guided else ())))
@@ -35,7 +36,7 @@ def encode(host: Host, clip: Clip, prompt: Prompt, settings: SamplingSettings) -
 def encode_texts(
     host: Host, clip: Clip, texts: tuple[str, ...], pool_top_k: int, embeddings: Mapping[str, Embedding]
 ) -> Conditioning:
-    """Each text on its own, joined along the tokens; the pooled vectors of the first `pool_top_k` texts are summed."""
+    """Encode texts separately, join them along the tokens, and sum the first `pool_top_k` pooled vectors."""
     device = host.load("text", *(encoder.network.module for encoder in clip.encoders))
     for encoder in clip.encoders:
         encoder.network.merge(encoder.patches)
@@ -46,10 +47,10 @@ def encode_texts(
 
 
 def find_embeddings(host: Host, clip: Clip, texts: Iterable[str]) -> dict[str, Embedding]:
-    """What the words 'embedding:NAME' of the texts stand for, by name; each file is read once.
+    """Read the embeddings that the texts name as 'embedding:NAME', by name; each file is read once.
 
-    A name may be followed by commas, which are text. The user is told of names without a file and of vectors that
-    fit only some of the encoders, or none. Raises BadFile.
+    Commas after a name are text. A notice reports names without a file, and vectors that fit only some of the
+    encoders or none. Raises BadFile.
     """
     widths = {clips.encoder_name(encoder): clips.encoder_width(encoder) for encoder in clip.encoders}
     found: dict[str, Embedding] = {}
@@ -64,29 +65,29 @@ def find_embeddings(host: Host, clip: Clip, texts: Iterable[str]) -> dict[str, E
             continue
         if name not in found:
             found[name] = read_embedding(path, widths)
-            _tell_misfit(host, name, found[name], widths)
+            _notice_misfit(host, name, found[name], widths)
     return found
 
 
 def _find(host: Host, written: str, home: Path | None) -> tuple[str, Path]:
-    """The name that is meant, and its file: in these letters, below any folder; else as the host understands it."""
+    """Return an embedding's name and file: exactly as written, in any folder, or else as the host resolves it."""
     names = [name.replace("\\", "/") for name in host.names(EMBEDDINGS)]
     names += files_of(EMBEDDINGS, home / EMBEDDINGS) if home else []
     bare = written.strip(",")
-    for meant in dict.fromkeys((written, bare)):
-        for file in (meant, *(meant + suffix for suffix in SUFFIXES)):
+    for wanted in dict.fromkeys((written, bare)):
+        for file in (wanted, *(wanted + suffix for suffix in SUFFIXES)):
             same = [name for name in names if name == file or name.endswith("/" + file)]
-            if meant and same:
-                return meant, host.find(EMBEDDINGS, min(same, key=lambda name: name.count("/")), home)
+            if wanted and same:
+                return wanted, host.find(EMBEDDINGS, min(same, key=lambda name: name.count("/")), home)
     return bare, host.find(EMBEDDINGS, bare, home)
 
 
 def _bundled(clip: Clip, written: str) -> Embedding | None:
-    """The embedding of that name that a LoRA brought along; spaces may be written as underscores."""
+    """Return the embedding of that name bundled with a LoRA; spaces may be written as underscores."""
     return next((found for name, found in clip.embeddings.items() if typed(name) == typed(written)), None)
 
 
-def _tell_misfit(host: Host, name: str, embedding: Embedding, widths: Mapping[str, int]) -> None:
+def _notice_misfit(host: Host, name: str, embedding: Embedding, widths: Mapping[str, int]) -> None:
     misfits = [f"{encoder} ({width})" for encoder, width in widths.items() if encoder not in embedding.vectors]
     if not misfits:
         return

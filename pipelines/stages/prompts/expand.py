@@ -1,4 +1,4 @@
-"""The expansion of a prompt: GPT-2 when its files are there, else general words of our own (`Fooocus V2`)."""
+"""Prompt expansion (`Fooocus V2`): by GPT-2 if its files are installed, otherwise by a stand-in."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOW_TO_GET = (
 
 
 def expand(host: Host, text: str, seed: int) -> str:
-    """The text with its first line continued, seed mod 2³²; further lines stay. '' when the first line is empty.
+    """Continue the first line of a text, with seed mod 2³²; further lines and an empty first line are unchanged.
 
     Raises MissingFile and BadFile as `find_expander`.
     """
@@ -41,24 +41,24 @@ def expand(host: Host, text: str, seed: int) -> str:
 
 
 def find_expander(host: Host) -> Expander:
-    """What continues a text: the expansion model, read at the first text, or the stand-in, said in a notice.
+    """Return the expansion model, loaded at its first text, or the stand-in, with a notice, if it is not installed.
 
-    Raises MissingFile when only a part of the model is there; the expander raises BadFile for a broken file.
+    Raises MissingFile if the model is incomplete; the expander raises BadFile for a broken file.
     """
     files = find_files(host)
     if files is None:
         host.notice(
             f"{EXPANSION_STYLE!r}: a stand-in adds a few general words to the prompt, because the files of Fooocus's "
-            f"expansion model are not there ({NEEDED}); {HOW_TO_GET}"
+            f"expansion model are missing ({NEEDED}); {HOW_TO_GET}"
         )
         return stand_in_expander
     return lambda text, seed: _continue(host, files, text, seed)
 
 
 def find_files(host: Host) -> ExpansionFiles | None:
-    """Where the model's files lie, those beside its config first; None when there is none of them.
+    """Find the model's files, preferring those beside its config; None if there are none.
 
-    Raises MissingFile, naming what lacks, when there are only some.
+    Raises MissingFile, naming the missing files, if only some are found.
     """
     listed = set(host.names(KIND))
     names = {name for choices in PARTS.values() for choice in choices for name in choice}
@@ -66,15 +66,15 @@ def find_files(host: Host) -> ExpansionFiles | None:
     if not found:
         return None
     parts = {part: _nearest(found, choices) for part, choices in PARTS.items()}
-    lacking = [" or ".join(map(" with ".join, PARTS[part])) for part, paths in parts.items() if not paths]
-    if lacking:
-        raise MissingFile(f"the expansion model is there only in part, without {' and '.join(lacking)}: {HOW_TO_GET}")
+    missing = [" or ".join(map(" with ".join, PARTS[part])) for part, paths in parts.items() if not paths]
+    if missing:
+        raise MissingFile(f"the expansion model is incomplete: {' and '.join(missing)} missing; {HOW_TO_GET}")
     (config,), (words,), tokenizer, (weights,) = parts.values()
     return ExpansionFiles(config, words, tokenizer, weights)
 
 
 def _nearest(found: Mapping[str, Path], choices: Iterable[tuple[str, ...]]) -> tuple[Path, ...]:
-    """The first choice whose files are all there, in the config's folder if possible, so that two models don't mix."""
+    """Return the first complete choice of files, in the config's folder if possible, so that models don't mix."""
     home = found["config.json"].parent if "config.json" in found else None
     whole = [tuple(found[name] for name in names) for names in choices if found.keys() >= set(names)]
     at_home = [paths for paths in whole if all(path.parent == home for path in paths)]
@@ -82,7 +82,7 @@ def _nearest(found: Mapping[str, Path], choices: Iterable[tuple[str, ...]]) -> t
 
 
 def _continue(host: Host, files: ExpansionFiles, text: str, seed: int) -> str:
-    """One text continued on the device for text encoders, on the CPU in place of MPS, as Fooocus does."""
+    """Continue one text on the device of the text encoders, or on the CPU instead of MPS, as Fooocus does."""
     import torch
 
     from ...models import gpt2
@@ -92,7 +92,7 @@ def _continue(host: Host, files: ExpansionFiles, text: str, seed: int) -> str:
     model = host.keep(("expansion", _state(files), half), lambda: _read(files, half))
     if model.unknown:
         host.notice(
-            f"{files.words.name}: {len(model.unknown)} of {model.words} words are no token of the vocabulary and are "
+            f"{files.words.name}: {len(model.unknown)} of {model.words} words are not tokens of the vocabulary and are "
             f"never added ({', '.join(model.unknown[:3])})"
         )
     device = torch.device("cpu") if device.type == "mps" else host.load("text", model.module)
@@ -100,7 +100,7 @@ def _continue(host: Host, files: ExpansionFiles, text: str, seed: int) -> str:
 
 
 def _state(files: ExpansionFiles) -> tuple[Hashable, ...]:
-    """The state of every file: when one is replaced, the model is read again."""
+    """Return the state of every file, so that the model is reloaded when one is replaced."""
     try:
         return tuple(file_state(path) for path in files.all)
     except OSError as error:

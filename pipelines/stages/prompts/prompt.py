@@ -1,4 +1,4 @@
-"""From what a person types to the texts of every picture (Fooocus modules/async_worker.py: process_prompt)."""
+"""Prompt composition: from the typed prompt to the texts of each image (Fooocus async_worker.py: process_prompt)."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ STYLE_KINDS = ("styles", "sdxl_styles")
 Notice = Callable[[str], None]
 
 
-def _unheard(text: str) -> None:
-    """Where notices go when nobody listens."""
+def _ignore(text: str) -> None:
+    """Discard a notice."""
 
 
 def compose(
@@ -46,17 +46,17 @@ def compose(
     in_order: bool = False,
     increment_seed: bool = True,
     expander: Expander = stand_in_expander,
-    notice: Notice = _unheard,
+    notice: Notice = _ignore,
 ) -> tuple[tuple[Prompt, ...], tuple[Lora, ...]]:
-    """The texts of `count` (≥ 1) pictures, and the LoRAs wired in with those of the tags in the first line.
+    """Compose the texts of `count` (≥ 1) images, and collect the wired LoRAs and those tagged in the first line.
 
-    The first line of each side is the primary one: it is styled, and only the positive one has arrays, LoRA tags
-    and the expansion. Picture i has the seed (seed + i) mod 2⁶³, or `seed` when it is not incremented; one
+    The first line of each prompt is its primary line, to which styles apply; arrays, LoRA tags and the expansion apply
+    only to the positive one. Image i has the seed (seed + i) mod 2⁶³, or `seed` without `increment_seed`; one
     `random.Random` of that seed draws wildcards (primary, negative, further lines) and then random styles.
-    Raises UnknownName for a style that is not among `known`, BadValue for a LoRA weight or wildcard out of bounds.
+    Raises UnknownName for a style that is not in `known`, BadValue for a LoRA weight or wildcard out of bounds.
     """
     if count < 1:
-        raise BadValue(f"the number of pictures should be at least 1, not {count}")
+        raise BadValue(f"the number of images should be at least 1, not {count}")
     book = known if known is not None else Styles()
     positives, negatives = _lines(text), _lines(negative)
     expands = _expands(styles, positives)
@@ -110,15 +110,15 @@ def compose_with(
     styles_dir: Path | None = None,
     wildcards_dir: Path | None = None,
 ) -> tuple[tuple[Prompt, ...], tuple[Lora, ...]]:
-    """`compose` with the styles, wildcards and LoRA files that the host has; folders given here come first.
+    """Call `compose` with the host's styles, wildcards and LoRA files; the folders given here are searched first.
 
-    `styles`: names, or one text of names separated by commas. Stand-ins, missing wildcards and LoRA tags without
-    a file are told to the user. The expansion model is read only when a picture asks for it. Raises MissingFile for a
-    folder, or a part of the expansion model, that is not there, BadFile for a broken file.
+    `styles`: names, or one text of comma-separated names. A notice reports stand-ins, missing wildcards and LoRA tags
+    without a file. The expansion model is loaded only if it is used. Raises MissingFile for a missing folder or an
+    incomplete expansion model, and BadFile for a broken file.
     """
     known = find_styles(host, styles_dir)
     names = split_styles(styles, known) if isinstance(styles, str) else _real_names(styles)
-    _tell_stand_ins(host, known, names)
+    _notice_stand_ins(host, known, names)
     return compose(
         text, negative, names, loras, seed, count,
         known=known, wildcards=find_wildcards(host, wildcards_dir), available_loras=host.names("loras"),
@@ -128,15 +128,15 @@ def compose_with(
 
 
 def style_names(host: Host, styles_dir: Path | None = None) -> list[str]:
-    """Every style that can be chosen: the two pseudo styles, those of files, the pack's own and its stand-ins.
+    """List every available style: the two pseudo styles, those in files, the pack's own and its stand-ins.
 
-    A broken style file is told to the user and passed over, so that a list can always be shown.
+    A broken style file is skipped with a notice, so that a list can always be shown.
     """
     return [*PSEUDO_STYLES, *find_styles(host, styles_dir, broken=lambda error: host.notice(str(error)))]
 
 
 def check_styles(host: Host, names: Iterable[str | None], styles_dir: Path | None = None) -> None:
-    """Raises UnknownName for the first name that is no style; None, '' and 'None' stand for no choice."""
+    """Raise UnknownName for the first unknown style; None, '' and 'None' mean no style."""
     known = find_styles(host, styles_dir)
     for text in _real_names(names):
         for name in split_styles(text, known):
@@ -145,12 +145,12 @@ def check_styles(host: Host, names: Iterable[str | None], styles_dir: Path | Non
 
 
 def join_styles(names: Iterable[str]) -> str:
-    """One text for several style names, or lists of them, in order; '' and 'None' are left out."""
+    """Join style names, or lists of them, into one text, in order; '' and 'None' are left out."""
     return ", ".join(_real_names(names))
 
 
 def split_styles(text: str, known: Iterable[str] = ()) -> list[str]:
-    """The names in a text that separates them by commas or lines. A name with commas is found if it is `known`."""
+    """Split a text into style names at commas and line ends; a name in `known` may contain commas."""
     pieces = [piece.strip() for piece in re.split(r"[,\n]", text)]
     with_commas = {name for name in known if "," in name}
     names = []
@@ -163,10 +163,10 @@ def split_styles(text: str, known: Iterable[str] = ()) -> list[str]:
 
 
 def find_styles(host: Host, styles_dir: Path | None = None, broken: Callable[[BadFile], None] | None = None) -> Styles:
-    """The styles of `styles_dir`, of the host's folders `styles` and `sdxl_styles`, and the pack's, in that order.
+    """Collect the styles of `styles_dir`, of the host's folders `styles` and `sdxl_styles`, and of the pack.
 
-    A name found twice is taken from where it was found first. `broken` receives the error of a broken file, which
-    is raised when there is nobody to receive it.
+    The first style of a name, in that order, wins. `broken` is called with the error of a broken file; without it, the
+    error is raised.
     """
     folders = [[styles_dir / name for name in _listed("styles", styles_dir)]] if styles_dir else []
     folders += [[host.find(kind, name) for name in load_order(host.names(kind))] for kind in STYLE_KINDS]
@@ -180,7 +180,7 @@ def find_styles(host: Host, styles_dir: Path | None = None, broken: Callable[[Ba
 
 
 def find_wildcards(host: Host, wildcards_dir: Path | None = None) -> Wildcards:
-    """The wildcard lists of `wildcards_dir`, then those of the host's folder `wildcards`, read when they are used."""
+    """Collect the word lists of `wildcards_dir`, then of the host's folder `wildcards`; each is read on first use."""
     sources: list[tuple[str, Callable[[], Path]]] = []
     if wildcards_dir:
         sources += [(n, partial(wildcards_dir.joinpath, n)) for n in _listed("wildcards", wildcards_dir)]
@@ -189,12 +189,12 @@ def find_wildcards(host: Host, wildcards_dir: Path | None = None) -> Wildcards:
 
 
 def take_lora_tags(
-    line: str, loras: Sequence[Lora], available: Sequence[str], notice: Notice = _unheard
+    line: str, loras: Sequence[Lora], available: Sequence[str], notice: Notice = _ignore
 ) -> tuple[str, tuple[Lora, ...]]:
-    """A line without its tags `<lora:name:weight>`, tidied at its commas, and all LoRAs: wired, tagged, required.
+    """Remove the tags `<lora:name:weight>` from a line, tidy its commas, and return all LoRAs: wired, tagged, required.
 
-    A tag means the first available file of that stem, or of that path; a file that is wired in or required already is
-    not taken again. Tags add LoRAs up to five in all, required ones not counted
+    A tag selects the first available file of that stem or path; a file that is already wired or required is not added
+    again. Tags add LoRAs up to five in all, not counting required ones
     (Fooocus modules/util.py: parse_lora_references_from_prompt, remove_performance_lora).
     """
     required = [lora for lora in loras if lora.required]
@@ -218,12 +218,12 @@ def take_lora_tags(
             pieces[i] = pieces[i].replace(tag[0], "")
     room = max(0, MAX_LORAS - len(wired))
     if left_out := [lora.name for lora in tagged[room:]]:
-        notice(f"a picture takes at most {MAX_LORAS} LoRAs, so the tags of {', '.join(left_out)} are left out")
+        notice(f"an image takes at most {MAX_LORAS} LoRAs, so the tags of {', '.join(left_out)} are left out")
     return _tidy(", ".join(pieces)), (*wired, *tagged[:room], *required)
 
 
 def apply_arrays(text: str, index: int) -> str:
-    """Combination `index` of the arrays `[[a,b]]` in a text, the first array fastest (Fooocus apply_arrays)."""
+    """Fill in combination `index` of the arrays `[[a,b]]`, the first array varying fastest (Fooocus apply_arrays)."""
     for array in _arrays(text):
         entries = array.split(",")
         index, entry = divmod(index, len(entries))
@@ -232,7 +232,7 @@ def apply_arrays(text: str, index: int) -> str:
 
 
 def _arrays(text: str) -> list[str]:
-    """What stands between each `[[` and the next `]]`; two searches a piece, so that no text takes long."""
+    """Return the contents of each `[[…]]`, in linear time for any text."""
     found, start = [], text.find("[[")
     while start >= 0 and (end := text.find("]]", start + 2)) >= 0:
         found.append(text[start + 2 : end])
@@ -249,15 +249,15 @@ def _expands(styles: Iterable[str], lines: Sequence[str]) -> bool:
 
 
 def _once(notice: Notice) -> Notice:
-    """The same notices, each only the first time."""
-    told: set[str] = set()
+    """Wrap `notice` so that each text is passed on only once."""
+    shown: set[str] = set()
 
-    def tell(text: str) -> None:
-        if text not in told:
-            told.add(text)
+    def show(text: str) -> None:
+        if text not in shown:
+            shown.add(text)
             notice(text)
 
-    return tell
+    return show
 
 
 def _without_empty(texts: Iterable[str], default: str) -> list[str]:
@@ -265,7 +265,7 @@ def _without_empty(texts: Iterable[str], default: str) -> list[str]:
 
 
 def _tidy(line: str) -> str:
-    """Single spaces and commas, each comma followed by a space (Fooocus cleanup_prompt)."""
+    """Collapse spaces and commas, and put one space after each comma (Fooocus cleanup_prompt)."""
     pieces = re.sub(" +", " ", line).split(",")
     return ", ".join(stripped for piece in pieces if (stripped := piece.strip()))
 
@@ -289,7 +289,7 @@ def _fill_in(
 
 
 def _no_wildcard(notice: Notice, name: str) -> None:
-    notice(f"no wildcard list {name}.txt with words in it: __{name}__ is read as text")
+    notice(f"the wildcard file {name}.txt is missing or empty: __{name}__ is read as text")
 
 
 def _draw_style(known: Styles, rng: random.Random) -> str:
@@ -299,7 +299,7 @@ def _draw_style(known: Styles, rng: random.Random) -> str:
 
 
 def _apply_styles(styles: Sequence[Style], line: str) -> tuple[list[str], list[str]]:
-    """Positive and negative lines of the styles; the line itself in front where no style holds it."""
+    """Return the positive and negative lines of the styles, with `line` itself first if no style contains it."""
     positive: list[str] = [] if any(style.holds_prompt for style in styles) else [line]
     negative: list[str] = []
     for style in styles:
@@ -315,11 +315,11 @@ def _real_names(names: Iterable[str | None]) -> list[str]:
     return [meant(name, PSEUDO_STYLES) or name for name in given if name and not same(name, NO_STYLE)]
 
 
-def _tell_stand_ins(host: Host, known: Styles, names: Iterable[str]) -> None:
+def _notice_stand_ins(host: Host, known: Styles, names: Iterable[str]) -> None:
     used = [name for name in names if name not in PSEUDO_STYLES and known.named(name).origin == "stand-in"]
     if used:
         quoted = " and ".join(repr(known.named(name).name) for name in used)
-        host.notice(f"{quoted}: a stand-in in the words of this pack is used, not Fooocus's text; {HOW_TO_GET}")
+        host.notice(f"{quoted}: a stand-in of this pack is used instead of Fooocus's style; {HOW_TO_GET}")
 
 
 def _read_all(host: Host, files: Iterable[Path], broken: Callable[[BadFile], None] | None) -> Iterator[Style]:
@@ -334,13 +334,13 @@ def _read_all(host: Host, files: Iterable[Path], broken: Callable[[BadFile], Non
 
 def _listed(kind: str, folder: Path) -> list[str]:
     if not folder.is_dir():
-        raise MissingFile(f"the folder of {kind} {str(folder)!r} is not there")
+        raise MissingFile(f"the folder of {kind} {str(folder)!r} does not exist; name one that does")
     names = files_of(kind, folder)
     return load_order(names) if kind == "styles" else names
 
 
 def _read_once(host: Host, file: Path) -> tuple[Style, ...]:
-    """The styles of a file, read again only when it has changed. Raises BadFile."""
+    """Read the styles of a file, again only after it has changed. Raises BadFile."""
     try:
         state = file_state(file)
     except OSError as error:

@@ -1,1 +1,1 @@
-"""All settings at once: presets, and the metadata of pictures."""
+"""Complete settings of an image: presets, and metadata in image files."""

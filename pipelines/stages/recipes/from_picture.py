@@ -1,4 +1,4 @@
-"""The recipe to make an image again, from the text in its file and the files of this host."""
+"""The recipe that reproduces an image, from the metadata in its file and the files of the host."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def reading_of(host: Host, path: Path) -> Reading:
 def of_picture(host: Host, path: Path) -> tuple[Recipe, str]:
     """Return the recipe of the image in a file, and the text that it was read from.
 
-    Settings that the text does not give are Fooocus's defaults. Raises BadFile, naming the file.
+    Settings missing from the text take Fooocus's defaults. Raises BadFile, naming the file.
     """
     reading = reading_of(host, path)
     return of_info(host, reading.info), reading.text
 
 
 def of_info(host: Host, info: PictureInfo) -> Recipe:
-    """The recipe of an image, its files named as this host names them; a notice tells what is missing or unknown."""
+    """Return the recipe of an image with the host's file names; a notice reports what is missing or unknown."""
     plain = Recipe()
     checkpoint, home = _checkpoint(host, info)
     performance = _listed(host, "performance", info.performance, tuple(PERFORMANCES), "Speed")
@@ -69,7 +69,7 @@ def of_info(host: Host, info: PictureInfo) -> Recipe:
 
 
 def _checkpoint(host: Host, info: PictureInfo) -> tuple[str, Path | None]:
-    """The checkpoint as it is chosen on the node, and the models folder in which other files are looked for first."""
+    """Return the checkpoint as chosen on the node, and the models folder that is searched first for other files."""
     if info.base_model is None:
         return DEFAULT_CHECKPOINT, None
     pocket, _ = find_files(host, POCKET_CHOICE, DEFAULT_VAE)
@@ -80,7 +80,7 @@ def _checkpoint(host: Host, info: PictureInfo) -> tuple[str, Path | None]:
 
 
 def _texts(host: Host, info: PictureInfo) -> tuple[str, str]:
-    """The typed texts; the whole composed texts when the styles in them are not known."""
+    """Return the typed prompts, or the composed prompts if the styles in them are unknown."""
     text, negative = info.prompt or "", info.negative_prompt or ""
     full, full_negative = ", ".join(info.full_prompt), ", ".join(info.full_negative_prompt)
     if info.styles is not None or not info.full_prompt or (text, negative) == (full, full_negative):
@@ -110,7 +110,7 @@ def _settings(host: Host, info: PictureInfo, performance: str) -> SamplingSettin
 def _listed(host: Host, what: str, name: str | None, choices: tuple[str, ...], default: str) -> str:
     found = None if name is None else meant(name, choices)
     if found is None and name is not None:
-        host.notice(f"the image's {what} {name!r} is not known here: {default!r} is used")
+        host.notice(f"the image's {what} {name!r} is unknown: {default!r} is used instead")
     return default if found is None else found
 
 

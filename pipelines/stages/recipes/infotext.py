@@ -1,4 +1,4 @@
-"""Parameter texts of A1111, and of the programs that write like it: Forge, SD.Next, Civitai, stable-diffusion.cpp."""
+"""Parser for parameter texts of A1111 and compatible programs: Forge, SD.Next, Civitai, stable-diffusion.cpp."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ FEW, MANY = 2, 3
 
 @dataclass(frozen=True)
 class Infotext:
-    """A parameter text cut into its parts. `pairs` by key in lower case; `rest`: lines that belong to neither part."""
+    """A parsed parameter text. `pairs`: values by lower-case key; `rest`: lines that belong to no part."""
 
     positive: str
     negative: str
@@ -56,21 +56,21 @@ class Infotext:
     rest: tuple[str, ...] = ()
 
     def get(self, key: str) -> str | None:
-        """The value of a key, in any letter case."""
+        """Return the value of a key, in any letter case."""
         return self.pairs.get(key.casefold())
 
     @property
     def unread(self) -> list[str]:
-        """The keys that set something which nothing here reads."""
+        """Return the keys of settings that are not read."""
         read = {key.casefold() for key in (*KEYS, *SAMPLING_KEYS, *KEYS_WITHOUT_EFFECT)}
         return [key for key in self.pairs if key not in read]
 
 
 def parse(text: str) -> Infotext:
-    """Cut a text at its lines of parameters, wherever they are, and at 'Negative prompt:'.
+    """Split a text into prompt, negative prompt ('Negative prompt:') and lines of parameters, at any position.
 
-    A line of parameters is known by its keys: it begins with a known one and has another, or has three. A text of one
-    line is cut where known keys begin. Without known keys all of it is a prompt.
+    A line of parameters begins with a known key and has another one, or has three. A text of one line is split where
+    known keys begin. A text without known keys is a prompt.
     """
     lines = text.strip().replace("\r\n", "\n").split("\n")
     block = _parameter_lines(lines)
@@ -88,7 +88,7 @@ def parse(text: str) -> Infotext:
 
 
 def pairs_in(line: str) -> list[tuple[str, str]]:
-    """The pairs 'Key: value' of a line: values may be quoted, or JSON; other values end at a comma."""
+    """Return the 'Key: value' pairs of a line; a value is quoted, JSON, or ends at a comma."""
     found, at = [], 0
     while at < len(line):
         key = KEY.match(line, at)
@@ -102,9 +102,9 @@ def pairs_in(line: str) -> list[tuple[str, str]]:
 
 
 def _parameter_lines(lines: Sequence[str]) -> list[int]:
-    """The last row of parameter lines, as indices; short lines of a single known pair count when there are three.
+    """Return the indices of the last block of parameter lines; lines with one known pair count if there are three.
 
-    A line that has a key of the lines below it is not a part of their row: it is a prompt with colons.
+    A line that repeats a key of the lines below it is not part of their block: it is a prompt with colons.
     """
     strong = [at for at, line in enumerate(lines) if _is_parameters(line)]
     single = [at for at, line in enumerate(lines) if _is_sign(line)]
@@ -141,7 +141,7 @@ def _is_number(pair: tuple[str, str]) -> bool:
 
 
 def _cut_inside(lines: Sequence[str]) -> list[str]:
-    """The lines, the one with parameters at its end cut before them and before its negative prompt."""
+    """Split the line that ends in parameters before them, and before its negative prompt."""
     for at, line in enumerate(lines):
         for found in INSIDE.finditer(line):
             if sum(key.casefold() in KNOWN for key, _ in pairs_in(line[found.start() :])) >= MANY:
@@ -153,14 +153,14 @@ def _cut_inside(lines: Sequence[str]) -> list[str]:
 
 
 def _texts(lines: Sequence[str]) -> tuple[str, str]:
-    """The positive and the negative text."""
+    """Split lines into the positive and the negative prompt."""
     split = next((at for at, line in enumerate(lines) if NEGATIVE.match(line)), len(lines))
     negative = NEGATIVE.sub("", "\n".join(lines[split:]), count=1)
     return "\n".join(lines[:split]).strip(), negative.strip()
 
 
 def _merged(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The pairs by key in lower case; the first of a key counts."""
+    """Return the values by lower-case key; the first value of a key wins."""
     found: dict[str, str] = {}
     for key, value in pairs:
         found.setdefault(key.casefold(), value)
@@ -168,7 +168,7 @@ def _merged(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _value(line: str, at: int) -> tuple[str, int]:
-    """The value that begins at a place, and the place after it."""
+    """Return the value that begins at index `at`, and the index after it."""
     if quoted := STRING.match(line, at):
         try:
             return str(json.loads(quoted[0])), quoted.end()
@@ -189,6 +189,6 @@ END = re.compile(r",|\s\|\s")
 
 
 def _after_comma(line: str, at: int) -> int:
-    """The place after the next comma or bar; the end of the line without one."""
+    """Return the index after the next comma or bar, or the end of the line."""
     found = END.search(line, at)
     return found.end() if found else len(line)

@@ -1,4 +1,4 @@
-"""Metadata in JSON: recognised by its own keys as Fooocus's, that of a program that descends from it, or another's."""
+"""Metadata in JSON, recognised by its keys as that of Fooocus, of a fork of it, or of another program."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ DRAW_THINGS = {"c", "v2"}
 
 
 def object_in(text: str) -> dict[str, Any] | None:
-    """The JSON object in a text, also when it was encoded twice or stands alone in a list; None for any other text."""
+    """Return the JSON object in a text, even if encoded twice or alone in a list; None for any other text."""
     value: Any = text
     for _ in range(2):
         if not isinstance(value, str) or value.lstrip()[:1] not in ("{", '"', "["):
@@ -68,20 +68,22 @@ def object_in(text: str) -> dict[str, Any] | None:
 
 
 def scheme_of(values: Mapping[str, Any]) -> str:
-    """FOOOCUS or RUINED; raises BadFile naming the program, or the keys, of other JSON."""
+    """Return FOOOCUS or RUINED. Raises BadFile, naming the program or the keys of other JSON."""
     if values.get("software") == RUINED or {"base_model_name", "Negative"} & set(values):
         return RUINED
     if program := program_of(values):
-        raise BadFile(f"its JSON is of {program}, which can't be read here")
+        raise BadFile(f"its JSON is from {program}, which can't be read")
     known = {key for key in values if key in LABELS or key in LABELS.values() or LORA_KEY.fullmatch(key)}
     if OWN & {LABELS.get(key, key) for key in known} or known == set(values):
         return FOOOCUS
     listed = ", ".join(list(values)[:FEW]) or "none at all"
-    raise BadFile(f"its JSON is of no known program (keys: {listed}): none of the entries that Fooocus writes")
+    raise BadFile(
+        f"its JSON is from an unknown program (keys: {listed}): it has none of the entries that Fooocus writes"
+    )
 
 
 def program_of(values: Mapping[str, Any]) -> str:
-    """The program of another family that writes such JSON; '' when it is not known."""
+    """Return the other program that writes such JSON, or '' if it is unknown."""
     if any(isinstance(node, dict) and "class_type" in node for node in values.values()) or "nodes" in values:
         return "ComfyUI, a workflow"
     if DRAW_THINGS & set(values) and "prompt" not in values:
@@ -90,7 +92,7 @@ def program_of(values: Mapping[str, Any]) -> str:
 
 
 def from_fooocus(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries by key, whether they stand there by key or by label (FooocusPlus, and Fooocus's older logs)."""
+    """Return the entries by key; FooocusPlus and older logs of Fooocus store them by label."""
     entries = {LABELS[label]: value for label, value in values.items() if label in LABELS}
     entries |= {key: value for key, value in values.items() if key not in LABELS and not LORA_KEY.fullmatch(key)}
     if not entries.get("loras"):
@@ -99,7 +101,7 @@ def from_fooocus(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_ruined(values: Mapping[str, Any]) -> dict[str, Any]:
-    """RuinedFooocus's entries under Fooocus's keys."""
+    """Return RuinedFooocus's entries under Fooocus's keys."""
     entries = {RUINED_KEYS.get(key, key): value for key, value in values.items() if key not in RUINED_WITHOUT_EFFECT}
     if "width" in values and "height" in values:
         entries["resolution"] = [values["width"], values["height"]]
@@ -107,7 +109,7 @@ def from_ruined(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _combined_loras(values: Mapping[str, Any]) -> list[str]:
-    """The entries `lora_combined_N` or `LoRA N` in the order of N."""
+    """Return the entries `lora_combined_N` or `LoRA N` in the order of N."""
     numbered = [(LORA_KEY.fullmatch(key), value) for key, value in values.items()]
     return [str(value) for _, value in sorted(((int(key[1]), value) for key, value in numbered if key), key=_number)]
 
@@ -121,10 +123,9 @@ WEIGHT_FIRST = re.compile(r"\s*([+-]?[\d.]+(?:e[+-]?\d+)?) - (.+)", re.IGNORECAS
 
 
 def loras_in(value: Any) -> Iterator[tuple[Any, Any]]:
-    """(name, weight) of each LoRA of a list or text, in any of the shapes that these programs write, unchecked.
-
+    """Yield (name, weight), unchecked, of each LoRA in a list or text in any format of these programs.
     Entries: [name, weight, hash], [enabled, name, weight], [hash, 'weight - name'], {'name': …, 'weight': …},
-    'name : weight', 'enabled : name : weight'; a text holds tags <name:weight>. A disabled LoRA is passed over.
+    'name : weight', 'enabled : name : weight'; a text holds tags <name:weight>. A disabled LoRA is skipped.
     """
     if isinstance(value, str):
         value = [list(tag) for tag in LORA_TAG.findall(value)]

@@ -1,6 +1,6 @@
-"""Values written as text: numbers, groups of numbers, lists of names; read by their grammar, never evaluated.
+"""Readers for values written as text: numbers, groups of numbers, lists of names. Text is never evaluated as code.
 
-A reader raises ValueError with what it expects, for the end of a sentence: '… should be a number from 0 to 1'.
+A reader raises ValueError with the expected value, to complete a message: '… should be a number from 0 to 1'.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ LARGEST_SIDE = 999_999
 
 
 def text(value: Any) -> str:
-    """A text as it is."""
+    """Read a text unchanged."""
     if not isinstance(value, str):
         raise ValueError("a text")
     return value
 
 
 def switch(value: Any) -> bool:
-    """True or False, also from a text."""
+    """Read True or False, also from a text."""
     found = {"true": True, "false": False}.get(str(value).strip().casefold())
     if found is None:
         raise ValueError("True or False")
@@ -41,7 +41,7 @@ def switch(value: Any) -> bool:
 
 
 def number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], float]:
-    """Reads a finite number from `low` to `high`, also from a text."""
+    """Return a reader of finite numbers from `low` to `high`, also from a text."""
 
     def read(value: Any) -> float:
         found = float(_plain(value))
@@ -53,7 +53,7 @@ def number(low: float = -math.inf, high: float = math.inf) -> Callable[[Any], fl
 
 
 def whole(low: int, high: int) -> Callable[[Any], int]:
-    """Reads a whole number from `low` to `high`, also from a text."""
+    """Return a reader of whole numbers from `low` to `high`, also from a text."""
 
     def read(value: Any) -> int:
         plain = _plain(value)
@@ -66,7 +66,7 @@ def whole(low: int, high: int) -> Callable[[Any], int]:
 
 
 def one_of(choices: Sequence[str]) -> Callable[[Any], str]:
-    """Reads one of the choices, in any spelling."""
+    """Return a reader of one of the choices, in any spelling."""
 
     def read(value: Any) -> str:
         found = meant(value, choices) if isinstance(value, str) else None
@@ -78,7 +78,7 @@ def one_of(choices: Sequence[str]) -> Callable[[Any], str]:
 
 
 def numbers(count: int) -> Callable[[Any], tuple[float, ...]]:
-    """Reads `count` numbers: a list, or a text such as `(1.5, 0.8, 0.3)`."""
+    """Return a reader of `count` numbers: a list, or a text such as `(1.5, 0.8, 0.3)`."""
 
     def read(value: Any) -> tuple[float, ...]:
         if isinstance(value, str) and GROUP.fullmatch(value.strip()):
@@ -91,7 +91,7 @@ def numbers(count: int) -> Callable[[Any], tuple[float, ...]]:
 
 
 def size(value: Any) -> tuple[int, int]:
-    """Width and height: a list of two, or a text such as `1152*896`, `1152×896 | 9:7`, `(1152, 896)`."""
+    """Read width and height: a list of two, or a text such as `1152*896`, `1152×896 | 9:7`, `(1152, 896)`."""
     found = SIZE.match(value) if isinstance(value, str) else None
     width, height = (int(side) for side in found.groups()) if found else map(whole(0, LARGEST_SIDE), numbers(2)(value))
     return width, height
@@ -114,7 +114,7 @@ def _plain(value: Any) -> int | float | str:
 
 
 def _whole(text: str) -> str:
-    """The digits of a text such as '20.0'."""
+    """Return the digits of a text such as '20.0'."""
     if (found := WHOLE.fullmatch(text.strip())) is None:
         raise ValueError
     return found[1]

@@ -1,4 +1,4 @@
-"""The texts in an image file, by the place where they stand: PNG chunks, EXIF tags, comments."""
+"""Texts in an image file: PNG chunks, EXIF tags and comments."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\x
 
 
 def texts_in(path: Path, notice: Notice = ignore) -> dict[str, str]:
-    """The texts of a png, jpeg, webp or other image file by chunk or tag name, at most 2²⁰ characters each.
+    """Read the texts of an image file by chunk or tag name, at most 2²⁰ characters each.
 
-    What is broken or too large is left out with a notice. Raises BadFile for a file that is no image.
+    Broken or longer texts are left out with a notice. Raises BadFile for a file that is not an image.
     """
     with opened(path, notice) as image:
         found = {**dict(_of_exif(image, notice)), **dict(_of_chunks(image.info))}
@@ -44,10 +44,10 @@ def texts_in(path: Path, notice: Notice = ignore) -> dict[str, str]:
 
 
 def decoded(value: Any) -> str:
-    """The text of a comment, its encoding decided by its bytes: UTF-8 or UTF-16 of either order, with or without marks.
+    """Decode a comment whose bytes are UTF-8 or UTF-16 of either byte order, with or without a mark.
 
-    A metadata text holds many ASCII characters (keys, numbers, punctuation): the encoding that accounts for the
-    largest part of the bytes by such characters is taken, and among equals the one that stays in the fewest blocks.
+    Metadata consists mostly of ASCII characters (keys, numbers, punctuation): the encoding with the largest fraction of
+    such bytes is chosen, and among equals the one with the fewest Unicode blocks.
     """
     if isinstance(value, str):
         value = value.encode("latin-1") if _is_latin(value) else value
@@ -66,8 +66,10 @@ def decoded(value: Any) -> str:
 
 
 def _of_single_bytes(body: bytes, marked: bool) -> str | None:
-    """The bytes as UTF-8, or if not `marked` as UTF-16 also as UTF-8 with a few broken ones or as Latin-1, when they
-    are mostly ASCII; else None."""
+    """Decode bytes as UTF-8; None if they are not.
+
+    Mostly ASCII bytes that are not `marked` as UTF-16 are also decoded as UTF-8 with a few errors, or as Latin-1.
+    """
     if (text := _strictly(body, "utf-8")) or marked:
         return _decoded_twice(text) or None
     patched = body.decode("utf-8", "replace")
@@ -85,7 +87,7 @@ def _decoded_twice(text: str) -> str:
 
 
 def _strictly(body: bytes, encoding: str) -> str:
-    """The decoded text; '' for bytes that the encoding doesn't allow."""
+    """Decode strictly; return '' for bytes that are invalid in the encoding."""
     try:
         return body.decode(encoding)
     except UnicodeDecodeError:
@@ -93,13 +95,13 @@ def _strictly(body: bytes, encoding: str) -> str:
 
 
 def _ascii_part(text: str, unit: int, body: bytes) -> float:
-    """The fraction of the bytes that are printable ASCII characters of `unit` bytes each."""
+    """Return the fraction of the bytes that are printable ASCII characters of `unit` bytes each."""
     count = sum(" " <= character <= "~" or character in "\n\r\t" for character in text)
     return count * unit / max(len(body), 1)
 
 
 def _blocks(text: str) -> int:
-    """The number of blocks of 256 code points in a text: bytes read in the wrong order scatter over many."""
+    """Count the blocks of 256 code points in a text: bytes read in the wrong order are scattered over many."""
     return len({ord(character) >> 8 for character in text})
 
 
@@ -108,7 +110,7 @@ def _is_latin(text: str) -> bool:
 
 
 def _of_chunks(info: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
-    """Texts of PNG chunks, and comments of JPEG and GIF. A tEXt chunk should be Latin-1, but is often UTF-8."""
+    """Yield texts of PNG chunks, and comments of JPEG and GIF. A tEXt chunk should be Latin-1, but is often UTF-8."""
     for name, value in info.items():
         if isinstance(value, iTXt):
             yield str(name), str(value)

@@ -32,12 +32,12 @@ WITHOUT_EFFECT = (
 
 
 def names(host: Host) -> list[str]:
-    """List the presets of the user's folder `presets`, then the pack's; each name once."""
+    """List the presets of the user's folder `presets`, then the pack's, without duplicates."""
     return list(dict.fromkeys([*_files(host), *_bundled()]))
 
 
 def of_preset(host: Host, name: str) -> Recipe:
-    """Return the recipe of a preset; keys that it does not set are those of the preset `default`.
+    """Return the recipe of a preset; keys that it does not set are taken from the preset `default`.
 
     Raises UnknownName, BadFile for a broken file, and BadValue naming the preset, the key and what it should be.
     """
@@ -70,7 +70,7 @@ def stamp(host: Host, name: str) -> str:
 
 
 def _files(host: Host) -> dict[str, str]:
-    """The user's preset files by the names that are shown: without `.json`."""
+    """Return the user's preset files by displayed name, without `.json`."""
     return {name[: -len(".json")]: name for name in host.names(KIND) if name.lower().endswith(".json")}
 
 
@@ -155,7 +155,7 @@ def _settings(known: Mapping[str, Any], performance: str) -> SamplingSettings:
 
 
 def _checkpoint(host: Host, name: str, previous: Any) -> str:
-    """The preset's own checkpoint; while it is missing, the first of its previous ones that is there (launch.py)."""
+    """Return the preset's checkpoint, or if it is missing the first installed one of its previous ones (launch.py)."""
     if name == POCKET_CHOICE:
         return name
     files = host.names("checkpoints")
@@ -179,9 +179,9 @@ def _model(value: Any) -> str:
 
 
 def _loras(value: Any) -> tuple[Lora, ...]:
-    """Entries [enabled, name, weight], [name, weight] of old files, or another shape that `loras_in` reads.
+    """Read entries [enabled, name, weight], [name, weight] in old files, or another format that `loras_in` reads.
 
-    Those that are off or named 'None' are left out.
+    Disabled ones and those named 'None' are left out.
     """
     wants = "a list of entries [true, file, weight]"
     if not isinstance(value, list):
@@ -196,7 +196,7 @@ def _loras(value: Any) -> tuple[Lora, ...]:
 
 
 def _aspect_ratio(value: Any) -> tuple[int, int] | None:
-    """Width and height in pixels; None for 0*0, with which FooocusPlus leaves the size as it is."""
+    """Read width and height in pixels; None for 0*0, with which FooocusPlus keeps the current size."""
     try:
         width, height = literals.size(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Reading back how an image was made: the texts of Fooocus and its descendants, and of A1111 and those like it."""
+"""Reading generation parameters from image files of Fooocus and its forks, and of A1111 and compatible programs."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ SAMPLERS_ELSEWHERE = {  # titles of other programs, without spaces and signs
 
 @dataclass(frozen=True)
 class Reading:
-    """How an image was made, as its text tells it. `scheme`: fooocus, a1111 or RuinedFooocus; `left_out`: a phrase for
-    each entry that is wrong, or that nothing here reads."""
+    """Generation parameters read from a text.
+
+    `scheme`: fooocus, a1111 or RuinedFooocus. `left_out`: a phrase for each entry that is invalid or not supported.
+    """
 
     info: PictureInfo
     scheme: str
@@ -42,14 +44,14 @@ class Reading:
     left_out: tuple[str, ...] = ()
 
     def tell(self, notice: Notice, name: str) -> None:
-        """Give one notice for all that was left out of the file `name`."""
+        """Show one notice for all entries of the file `name` that were left out."""
         if self.left_out:
             more = f" and {len(self.left_out) - FEW} more" if len(self.left_out) > FEW else ""
-            notice(f"{name}: left out of what its text says: {'; '.join(self.left_out[:FEW])}{more}")
+            notice(f"{name}: these entries of its text are left out: {'; '.join(self.left_out[:FEW])}{more}")
 
 
 def read_picture(path: Path, known: Callable[[], Styles], notice: Notice = ignore) -> Reading:
-    """Read how the image in a file was made; `known` is called for the styles that its text may hold.
+    """Read the generation parameters in an image file; `known` returns the styles that its text may contain.
 
     The text is recognised by its own keys, wherever in the file it stands. Raises BadFile, naming the file and the
     program whose metadata it holds, when no text tells it.
@@ -78,13 +80,13 @@ def _essence(reading: Reading) -> tuple[Any, ...]:
 
 
 def _rank(place: str) -> int:
-    """The order in which places are read: the usual ones first."""
+    """Return a sort key that puts the usual places first."""
     usual = [name.casefold() for name in PLACES]
     return usual.index(place.casefold()) if place.casefold() in usual else len(usual)
 
 
 def _read(text: str, may_be_plain: bool, known: Callable[[], Styles]) -> Reading | None:
-    """The reading of one text; None for a text without settings, unless a plain prompt is usual in its place."""
+    """Read one text; None for a text without settings, unless a plain prompt is usual in its place."""
     if json_schemes.object_in(text) is not None or (may_be_plain and text.lstrip()[:1] == "{"):
         return from_json(text)
     parts = parse(text)
@@ -92,25 +94,25 @@ def _read(text: str, may_be_plain: bool, known: Callable[[], Styles]) -> Reading
 
 
 def _refusal(texts: Mapping[str, str], errors: Iterable[str]) -> str:
-    """The end of the sentence for a file in which no text tells how it was made."""
+    """Complete the message about a file without readable generation parameters."""
     if "invokeai_metadata" in texts or "sd-metadata" in texts or "invokeai_graph" in texts:
-        return ": its metadata is of InvokeAI, which can't be read here"
+        return ": its metadata is from InvokeAI, which can't be read"
     if texts.get("Software") == "NovelAI":
-        return ": its metadata is of NovelAI, which can't be read here"
+        return ": its metadata is from NovelAI, which can't be read"
     if "workflow" in texts and "prompt" in texts:
-        return " does not say how it was made in the text of Fooocus or A1111: open its ComfyUI workflow in ComfyUI"
-    advice = "choose a picture that was saved with metadata by Fooocus, A1111 or this pack"
-    return next((f": {error}" for error in errors), f" does not say how it was made: {advice}")
+        return " contains a ComfyUI workflow, but no parameters of Fooocus or A1111: open it in ComfyUI"
+    advice = "choose an image that was saved with metadata by Fooocus, A1111 or this pack"
+    return next((f": {error}" for error in errors), f" contains no generation parameters: {advice}")
 
 
 def from_json(text: str) -> Reading:
-    """The reading of a JSON object of Fooocus, FooocusPlus, RuinedFooocus and those that write their keys.
+    """Read a JSON object of Fooocus, FooocusPlus, RuinedFooocus or a program that writes their keys.
 
     Raises BadFile, naming the program or the keys of any other.
     """
     values = json_schemes.object_in(text)
     if values is None:
-        raise BadFile("its text begins like JSON, but is not valid")
+        raise BadFile("its text is not valid JSON")
     scheme = json_schemes.scheme_of(values)
     entries = json_schemes.from_ruined(values) if scheme == json_schemes.RUINED else json_schemes.from_fooocus(values)
     info, wrong = _info(entries)
@@ -119,16 +121,16 @@ def from_json(text: str) -> Reading:
 
 
 def _has_effect(key: str, value: Any) -> bool:
-    """False for an entry that nothing reads although it says something."""
+    """Return False for an entry with a value that is not read."""
     return key in READERS or key in json_schemes.WITHOUT_EFFECT or value in (None, "", [], False)
 
 
 def from_a1111(text: str, known: Callable[[], Styles] = Styles) -> Reading:
-    """The reading of a parameter text of A1111, and of those like it.
+    """Read a parameter text of A1111 or a compatible program.
 
-    Fooocus's own texts give the styles back when they are among `known`; otherwise `styles` is None. Of two samplers
-    with one title the `_gpu` one is meant, as in Fooocus's performance modes. Raises BadFile for a text without any
-    sound entry.
+    Texts written by Fooocus also yield the styles if they are `known`; otherwise `styles` is None. Of two samplers with
+    the same title, the `_gpu` one is chosen, as in Fooocus's performance modes. Raises BadFile for a text without any
+    valid entry.
     """
     parts = parse(text)
     given = {key: parts.get(name) for name, key in KEYS.items()}
@@ -139,7 +141,7 @@ def from_a1111(text: str, known: Callable[[], Styles] = Styles) -> Reading:
         texts = (parts.positive, parts.negative, values["prompt"], values["negative_prompt"])
         values["styles"] = styles_in(*texts, known())
     elif parts.pairs:
-        values.setdefault("clip_skip", 2)  # A1111 reads SDXL's encoders there and does not say so
+        values.setdefault("clip_skip", 2)  # A1111's layer for SDXL, which it does not write
     info, wrong = _info(values)
     rest = [f"the line {line[:60]!r}" for line in parts.rest]
     return Reading(info, A1111, text, (*wrong, *_unread(parts.unread), *rest))
@@ -150,7 +152,7 @@ def _unread(keys: list[str]) -> tuple[str, ...]:
 
 
 def _sampling(parts: Infotext) -> dict[str, str]:
-    """Sampler and scheduler of a text: 'DPM++ 2M Karras', or the two apart; titles, or Fooocus's own names."""
+    """Read sampler and scheduler, joined ('DPM++ 2M Karras') or separate, as titles or Fooocus's names."""
     shown = parts.get("Sampler") or ""
     if not shown:
         return {}
@@ -169,7 +171,7 @@ def _sampling(parts: Infotext) -> dict[str, str]:
 
 
 def _plain(title: str) -> str:
-    """A sampler's title without case, spaces and underscores."""
+    """Return a sampler's title in lower case, without spaces and underscores."""
     return title.casefold().replace(" ", "").replace("_", "")
 
 
@@ -195,7 +197,7 @@ def _resolution(value: Any) -> tuple[int, int]:
 
 
 def _file(value: Any) -> str:
-    """A model's name, without the hash that A1111 puts behind a refiner's."""
+    """Read a model's name, without the hash that A1111 appends to a refiner's."""
     return re.sub(r" \[[0-9a-f]+\]$", "", literals.text(value))
 
 
@@ -242,9 +244,9 @@ READERS: dict[str, Callable[[Any], Any]] = {
 
 
 def _info(values: Mapping[str, Any]) -> tuple[PictureInfo, list[str]]:
-    """The info of raw values by key, and a phrase for each value that can't be read.
+    """Convert raw values by key, and describe each invalid one.
 
-    Raises BadFile when the prompt can't be read, or nothing else that says something.
+    Raises BadFile if the prompt is invalid, or if no entry has a value.
     """
     read: dict[str, Any] = {}
     wrong: dict[str, str] = {}
@@ -256,13 +258,13 @@ def _info(values: Mapping[str, Any]) -> tuple[PictureInfo, list[str]]:
         except ValueError as error:
             wrong[key] = f"{key} = {str(value)[:60]!r} should be {error}"
     if "prompt" in wrong or not any(read.values()):
-        told = "; ".join(list(wrong.values())[:FEW]) or "it has none of the entries that Fooocus or A1111 write"
-        raise BadFile(f"its text can't be read: {told}")
+        reason = "; ".join(list(wrong.values())[:FEW]) or "it has none of the entries that Fooocus or A1111 write"
+        raise BadFile(f"its text can't be read: {reason}")
     return PictureInfo(**read), list(wrong.values())
 
 
 def _loras(value: Any, wrong: dict[str, str]) -> tuple[Lora, ...]:
-    """The LoRAs that are sound; a phrase for each other one goes into `wrong`."""
+    """Read the valid LoRAs, and describe the others in `wrong`."""
     loras = []
     for name, weight in json_schemes.loras_in(value):
         try:

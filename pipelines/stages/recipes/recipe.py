@@ -1,4 +1,4 @@
-"""All settings of an image, as one value and as values for the inputs of nodes."""
+"""All settings of an image, as one object and as values for the inputs of nodes."""
 
 from __future__ import annotations
 
@@ -27,9 +27,12 @@ DEFAULT_SIZE = literals.size(DEFAULT_ASPECT_RATIO)
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of one picture. `loras` are without the performance mode's own; width and height in pixels;
-    `refiner_switch` the fraction of the steps after which the refiner takes over, `refiner_step` the step when above 0;
-    `inpaint_engine` None, v1, v2.5 or v2.6, as texts."""
+    """Settings of one image.
+
+    `loras`: without the performance mode's own. `refiner_switch`: fraction of the steps after which the refiner takes
+    over; `refiner_step`, if above 0, is the step instead. `inpaint_engine`: 'None', 'v1', 'v2.5' or 'v2.6'. Width and
+    height are in pixels.
+    """
 
     text: str = ""
     negative: str = ""
@@ -52,7 +55,7 @@ class Recipe:
 
 
 def outputs(recipe: Recipe) -> tuple[Any, ...]:
-    """The recipe as values for the inputs of nodes, in the order of the outputs of `nodes/recipe.py`."""
+    """Return the recipe as values for the inputs of nodes, in the order of the outputs of `nodes/recipe.py`."""
     mode = PERFORMANCES[recipe.settings.performance]
     size = f"{recipe.width}×{recipe.height}"
     freeu = recipe.freeu or NO_FREEU
@@ -84,16 +87,16 @@ def outputs(recipe: Recipe) -> tuple[Any, ...]:
 
 
 def host_file(host: Host, kind: str, name: str, home: Path | None = None) -> str:
-    """The file of the models folder `home` or of the host that `name` means; else the name itself, and a notice."""
+    """Return the matching file in the models folder `home` or of the host, or else the name itself, with a notice."""
     at_home = files_of(kind, home / kind) if home else []
     for files in (at_home, host.names(kind)):
         if (found := names.file_meant(name, files)) is not None:
             return found
-    host.notice(f"there is no {kind} file {name!r} here: the name is passed on unchanged")
+    host.notice(f"the {kind} file {name!r} is missing: the name is passed on unchanged")
     return name
 
 
 def is_mode_lora(performance: str, lora: Lora) -> bool:
-    """True for the LoRA that the performance mode adds by itself, in whichever folder and spelling."""
+    """Return True for the LoRA that the performance mode adds itself, in any folder and spelling."""
     own = PERFORMANCES[performance].lora
     return bool(own) and names.file_meant(lora.name, [own]) is not None

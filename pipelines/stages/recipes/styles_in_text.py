@@ -1,5 +1,4 @@
-"""The styles that a composed text holds, found by composing again (purpose of Fooocus modules/util.py:
-extract_styles_from_prompt)."""
+"""Detection of the styles in a composed text (purpose of Fooocus modules/util.py: extract_styles_from_prompt)."""
 
 from __future__ import annotations
 
@@ -10,11 +9,11 @@ from ...text.styles import Style, Styles
 
 
 def styles_in(positive: str, negative: str, text: str, negative_text: str, known: Styles) -> list[str] | None:
-    """The styles that make of `text` and `negative_text` the full texts, in order; None when none do.
+    """Find the styles, in order, that turn `text` and `negative_text` into the full texts; None if there are none.
 
-    Tries the pieces that composing would have written, from the front, so that a negative text of the user's and the
-    order of the styles come out right. What is left over at the end is the expansion; of several readings the one
-    that leaves least is taken.
+    Matches the pieces that `compose` would have written, from the front, so that the user's negative prompt and the
+    order of the styles are recovered. The remainder at the end is the expansion; of several matches, the one with the
+    shortest remainder is chosen.
     """
     line, *more = text.split("\n")
     full, against = _written([positive]), _written([negative])
@@ -39,7 +38,7 @@ Pieces = dict[str, tuple[str, str]]
 
 
 def _readings(full: str, against: str, at: int, pool: Pieces) -> Iterator[tuple[int, int, tuple[str, ...]]]:
-    """(place in `full`, place in `against`, styles whose pieces lead there), each pair of places once."""
+    """Yield (index in `full`, index in `against`, styles whose pieces lead there), each pair of indices once."""
     attempts: list[tuple[int, int, tuple[str, ...]]] = [(at, 0, ())]
     seen: set[tuple[int, int]] = set()
     while attempts:
@@ -60,5 +59,5 @@ def _pieces(style: Style, line: str) -> tuple[str, str]:
 
 
 def _written(texts: Iterable[str]) -> str:
-    """The texts as they stand in a longer row of texts, a comma after each."""
+    """Join texts as in a longer list, with a comma after each."""
     return "".join(f"{text}, " for text in texts if text)

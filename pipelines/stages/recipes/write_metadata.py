@@ -22,16 +22,16 @@ A1111_SAMPLERS = {
 }  # fmt: skip
 
 HashOf = Callable[[str, str], str | None]
-"""(kind, file name) -> the file's short hash, None when there is no such file."""
+"""(kind, file name) -> the file's short hash, or None if the file is missing."""
 
 
 @dataclass(frozen=True)
 class PictureInfo:
-    """What is known about how one picture was made. None: not known, and then not written.
+    """Generation parameters of one image; unknown ones are None and are not written.
 
-    `prompt`, `negative_prompt`: the texts after wildcards and arrays, before styles; `full_prompt`,
-    `full_negative_prompt`: all that the text encoders read. `home`: a models folder where its files lie.
-    `base_model_hash`: as it was read; who writes computes it anew.
+    `prompt`, `negative_prompt`: the texts after wildcards and arrays, before styles. `full_prompt`,
+    `full_negative_prompt`: all texts that the text encoders read. `home`: the models folder of its files.
+    `base_model_hash`: as read from a file; it is recomputed for writing.
     """
 
     prompt: str | None = None
@@ -67,7 +67,7 @@ class PictureInfo:
 
     @property
     def refined(self) -> bool:
-        """Whether a refiner took part."""
+        """True if a refiner was used."""
         return self.refiner_model not in (None, "", NO_FILE)
 
 
@@ -75,7 +75,7 @@ Row = tuple[str, str, Any]
 
 
 def rows(info: PictureInfo, scheme: str = "fooocus") -> list[Row]:
-    """(label, key, value) of everything known, in the order of Fooocus's log (async_worker.py: save_and_log)."""
+    """Return (label, key, value) of known parameters, in the order of Fooocus's log (async_worker: save_and_log)."""
     freeu = info.freeu and (info.freeu.b1, info.freeu.b2, info.freeu.s1, info.freeu.s2)
     switched = info.refined and info.overwrite_switch > 0
     swapped = info.refined and info.refiner_swap_method != "joint"
@@ -114,7 +114,7 @@ def rows(info: PictureInfo, scheme: str = "fooocus") -> list[Row]:
 
 
 def fooocus_text(info: PictureInfo, hash_of: HashOf) -> str:
-    """The scheme `fooocus`: a JSON object of the rows with file stems, hashes, LoRAs and the final texts."""
+    """Write the scheme `fooocus`: a JSON object of the rows with file stems, hashes, LoRAs and the final texts."""
     values: dict[str, Any] = {key: value for _, key, value in rows(info)}
     values["full_prompt"] = list(info.full_prompt)
     values["full_negative_prompt"] = list(info.full_negative_prompt)
@@ -134,7 +134,7 @@ def fooocus_text(info: PictureInfo, hash_of: HashOf) -> str:
 
 
 def a1111_text(info: PictureInfo, hash_of: HashOf) -> str:
-    """The scheme `a1111`: the positive texts, the negative ones, and one line of `Key: value` pairs."""
+    """Write the scheme `a1111`: the positive texts, the negative ones, and one line of `Key: value` pairs."""
     known = {key: value for _, key, value in rows(info)}
     model, refiner = info.base_model, info.refiner_model if info.refined else None
     hashes = [(lora, hash_of("loras", lora.name)) for lora in info.loras]

@@ -109,8 +109,8 @@ def without(*names: str) -> State:
     [
         ({"conv.weight": torch.zeros(3, 3)}, "a.safetensors holds no CLIP vision encoder: choose clip_vision_vit_h"),
         (without("visual."), "a.safetensors holds no CLIP vision encoder"),
-        (without("visual.conv1"), "a.safetensors is not complete"),
-        (without("resblocks.1.mlp.c_fc.bias"), "a.safetensors is not complete: the vision encoder lacks 1 weight"),
+        (without("visual.conv1"), "a.safetensors is incomplete"),
+        (without("resblocks.1.mlp.c_fc.bias"), "a.safetensors is incomplete: the vision encoder is missing 1 weight"),
         (without() | {"visual.strange": torch.zeros(3)}, "has no place for 1 weight (visual.strange)"),
         (without() | {"visual.positional_embedding": torch.zeros(4, 64)}, "it sees 3 patches, which make no square"),
     ],

@@ -206,7 +206,7 @@ def test_files_of_something_else_are_refused(unet: nn.Module, control_lora_of: M
         "holds no control network": unet.state_dict(),
         "has no place for 1 weight (strange.weight)": {**lora, "strange.weight": torch.zeros(1)},
         "Stable Diffusion 1.5 or 2": plain,
-        "lacks 1 weight (controlnet_mid_block.bias)": {
+        "is missing 1 weight (controlnet_mid_block.bias)": {
             k: v for k, v in net.items() if k != "controlnet_mid_block.bias"
         },
         "has no place for 1 weight (task_embedding)": {**net, "task_embedding": torch.zeros(6, 64)},
@@ -219,7 +219,7 @@ def test_files_of_something_else_are_refused(unet: nn.Module, control_lora_of: M
 
 def test_a_control_lora_without_its_own_layers_is_refused(unet: nn.Module, control_lora_of: Make, write: Any) -> None:
     lora = {key: value for key, value in control_lora_of(unet).items() if key != "zero_convs.2.0.weight"}
-    with pytest.raises(BadFile, match=r"lacks 1 weight \(controlnet_down_blocks.2.weight\)"):
+    with pytest.raises(BadFile, match=r"is missing 1 weight \(controlnet_down_blocks.2.weight\)"):
         on_unet(load_controlnet(write(lora), torch.float32), unet)
 
 

@@ -123,8 +123,8 @@ def changed(without: str = "", **more: Tensor) -> State:
             "a.bin is an image prompt adapter without a resampler",
         ),
         (changed(without="ip_adapter.3.to_v"), "a.bin: 1 of its 3 layers have a key or a value only (ip_adapter.3, …)"),
-        (changed(without="norm_out"), "a.bin is not complete: the adapter lacks 2 weights (resampler.norm_out.bias"),
-        (changed(without="proj_in.weight"), "a.bin is not complete: it lacks or bends 'proj_in.weight'"),
+        (changed(without="norm_out"), "a.bin is incomplete: the adapter is missing 2 weights (resampler.norm_out.bias"),
+        (changed(without="proj_in.weight"), "a.bin is incomplete: 'proj_in.weight' is missing"),
         (changed(image_proj__more=torch.zeros(3)), "a.bin does not fit: the adapter has no place for 1 weight"),
         (changed(ip_adapter__9__lora=torch.zeros(3)), "a.bin does not fit: the adapter has no place for 1 weight"),
         (

@@ -126,7 +126,7 @@ def test_one_that_is_not_there_is_told_and_left_out(place: Place, pocket: Pocket
     left_out, _ = place.encode(pocket.clip, "a circle embedding:badhand red")
     assert torch.equal(left_out, place.encode(pocket.clip, "a circle red")[0])
     assert place.said == [
-        "embeddings file 'badhand' is not there (did you mean 'badhands'?); "
+        "embeddings file 'badhand' is missing (did you mean 'badhands'?); "
         f"looked in: {POCKET / 'embeddings'}, {place.folder}; the word 'embedding:badhand' is left out"
     ]
 

@@ -78,17 +78,17 @@ def test_without_any_file_a_stand_in_says_how_to_get_them(tmp_path: Path) -> Non
     [
         (
             {"model.safetensors"},
-            r"without config\.json and positive\.txt and vocab\.json with merges\.txt or tokenizer\.json: fetch",
+            r"config\.json and positive\.txt and vocab\.json with merges\.txt or tokenizer\.json missing; fetch",
         ),
         (
             {"config.json", "positive.txt", "vocab.json", "merges.txt"},
-            r"without model\.safetensors or pytorch_model\.bin or",
+            r"model\.safetensors or pytorch_model\.bin or",
         ),
         (
             {"config.json", "positive.txt", "vocab.json", "model.safetensors"},
-            r"without vocab\.json with merges\.txt or tokenizer\.json: fetch",
+            r"vocab\.json with merges\.txt or tokenizer\.json missing; fetch",
         ),
-        ({"config.json", "vocab.json", "merges.txt", "model.safetensors"}, r"without positive\.txt: fetch"),
+        ({"config.json", "vocab.json", "merges.txt", "model.safetensors"}, r"positive\.txt missing; fetch"),
     ],
 )
 def test_a_model_in_part_is_an_error_that_names_what_lacks(tmp_path: Path, kept: set[str], lacking: str) -> None:
@@ -147,7 +147,7 @@ def test_words_that_are_no_token_are_told(tmp_path: Path) -> None:
     (copy_of_the_pockets(tmp_path) / "positive.txt").write_text("sharp\nunheardof\n", "utf-8")
     told: list[str] = []
     expand.expand(host(tmp_path, told=told), TEXT, 1)
-    assert told == ["positive.txt: 1 of 2 words are no token of the vocabulary and are never added (unheardof)"]
+    assert told == ["positive.txt: 1 of 2 words are not tokens of the vocabulary and are never added (unheardof)"]
 
 
 def test_it_can_be_stopped() -> None:

@@ -303,7 +303,7 @@ def test_folders_given_come_first(tmp_path: Path) -> None:
     )
     assert prompt.positive == ("new teal Mine",)
     for wrong in ({"styles_dir": tmp_path / "no"}, {"wildcards_dir": tmp_path / "no"}):
-        with pytest.raises(MissingFile, match=r"'.*no' is not there"):
+        with pytest.raises(MissingFile, match=r"'.*no' does not exist"):
             compose_with(host(tmp_path), "a", **wrong)
 
 

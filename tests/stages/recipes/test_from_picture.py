@@ -65,11 +65,11 @@ def test_a_file_that_is_not_there_is_handed_on_and_told(host: LocalHost, told: l
     info = PictureInfo(base_model="gone", vae="lost", refiner_model="away", loras=(Lora("off", 0.5),))
     recipe = of_info(host, info)
     assert (recipe.checkpoint, recipe.vae, recipe.refiner, recipe.loras) == ("gone", "lost", "away", info.loras)
-    assert [note.split(" here")[0] for note in told] == [
-        "there is no checkpoints file 'gone'",
-        "there is no loras file 'off'",
-        "there is no vae file 'lost'",
-        "there is no checkpoints file 'away'",
+    assert [note.split(" is missing")[0] for note in told] == [
+        "the checkpoints file 'gone'",
+        "the loras file 'off'",
+        "the vae file 'lost'",
+        "the checkpoints file 'away'",
     ]
 
 
@@ -156,5 +156,5 @@ def test_a_picture_gives_its_recipe_and_its_text(host: LocalHost, tmp_path: Path
     settings = SamplingSettings(steps=12, sampler="euler_ancestral", scheduler="normal", cfg=6.0)
     assert (recipe.settings, recipe.clip_skip, recipe.width, recipe.height) == (settings, 2, 640, 960)
     Image.new("RGB", (4, 4)).save(tmp_path / "y.png")
-    with pytest.raises(BadFile, match=r"y\.png does not say how it was made"):
+    with pytest.raises(BadFile, match=r"y\.png contains no generation parameters"):
         of_picture(host, tmp_path / "y.png")
