@@ -82,7 +82,7 @@ def test_a_foreign_file(tmp_path: Path, content: bytes, message: str) -> None:
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, zipped: bool) -> None:
     path, marker = tmp_path / "model.ckpt", tmp_path / "marker"
     torch.save({"state_dict": TENSORS, "x": Hostile(marker)}, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(BadFile, match="have to run code"):
+    with pytest.raises(BadFile, match="running code"):
         read_state(path)
     path.write_bytes(pickle.dumps(Hostile(marker)))
     with pytest.raises(BadFile):
@@ -102,7 +102,7 @@ def test_a_compressed_archive_is_refused(tmp_path: Path) -> None:
 def test_a_tensor_larger_than_what_is_stored(tmp_path: Path) -> None:
     path = tmp_path / "w.ckpt"
     torch.save({"a": torch.ones(1).expand(1 << 20, 1 << 20)}, path)
-    with pytest.raises(BadFile, match="without holding it"):
+    with pytest.raises(BadFile, match="too few values"):
         read_state(path)
 
 
@@ -113,7 +113,7 @@ def test_a_pickle_that_is_no_dictionary(tmp_path: Path) -> None:
 
 
 def test_no_file_and_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(MissingFile, match="no file"):
+    with pytest.raises(MissingFile, match="does not exist"):
         read_state(tmp_path / "w.pt")
     with pytest.raises(BadFile, match="can't be read"):
         read_state(tmp_path)
