@@ -78,7 +78,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "picture": ({"x": torch.ones(2, 3, WIDTH_L)}, r"of shape \(2, 3, 64\)"),
     "whole": ({"x": torch.ones(2, WIDTH_L, dtype=torch.int64)}, "int64 numbers"),
     "complex": ({"x": torch.ones(2, WIDTH_L, dtype=torch.complex64)}, "complex64 numbers"),
-    "sparse": ({"x": torch.ones(2, WIDTH_L).to_sparse()}, "no vectors"),
+    "sparse": ({"x": torch.ones(2, WIDTH_L).to_sparse()}, "be vectors"),
     "nan": ({"clip_l": torch.full((2, WIDTH_L), torch.nan)}, "not finite"),
     "inf": ({"string_to_param": {"*": torch.full((WIDTH_L,), torch.inf)}}, "not finite"),
     "claim": ({"x": torch.ones(1, WIDTH_L).expand(1 << 40, WIDTH_L)}, "too few values"),
