@@ -72,7 +72,7 @@ ROWS = [
     ),
     Row(
         "a folder as checkpoint",
-        LOAD + "checkpoints file 'mine.safetensors' is missing; looked in: models/checkpoints",
+        LOAD + "checkpoints file 'mine.safetensors' is a folder<…>: choose one file that ends in <…>.safetensors",
         MINE,
         wrong.checkpoint(Path.mkdir),
     ),
