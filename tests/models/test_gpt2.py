@@ -245,7 +245,7 @@ def test_a_broken_file_is_named(tmp_path: Path, name: str, spoil: Callable[[Path
         (lambda s: s.pop("transformer.ln_f.bias"), "is incomplete: the expansion model is missing 1 weight"),
         (lambda s: s.pop("transformer.wpe.weight"), "is incomplete: 'transformer.wpe"),
         (lambda s: s.update(foreign=torch.ones(2)), "has no place for 1 weight"),
-        (lambda s: s.update({"transformer.h.1.ln_1.bias": torch.ones(3)}), "wants transformer.h.1.ln_1.bias of shape"),
+        (lambda s: s.update({"transformer.h.1.ln_1.bias": torch.ones(3)}), "needs transformer.h.1.ln_1.bias of shape"),
     ],
 )
 def test_weights_that_fit_only_in_part_are_refused(

@@ -129,7 +129,7 @@ def changed(without: str = "", **more: Tensor) -> State:
         (changed(ip_adapter__9__lora=torch.zeros(3)), "a.bin does not fit: the adapter has no place for 1 weight"),
         (
             changed(ip_adapter__1__to_k_ip__weight=torch.zeros(64, 48)),
-            "a.bin does not fit: the adapter wants to_k.0.weight of shape (64, 32), the file has (64, 48)",
+            "a.bin does not fit: the adapter needs to_k.0.weight of shape (64, 32), the file has (64, 48)",
         ),
     ],
 )
