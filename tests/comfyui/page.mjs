@@ -27,7 +27,7 @@ try {
   let errors = report.before;
   page.on("pageerror", (error) => errors.push(String(error.stack || error).slice(0, 500)));
   page.on("console", (message) => {
-    const refused = /^Failed to load resource|Failed to fetch|violates the following Content Security Policy/.test(message.text());
+    const refused = /^Failed to load resource|Failed to fetch|Content Security Policy/.test(message.text());
     if (message.type() === "error" && !refused) errors.push(message.text().slice(0, 500));
   });
   await page.route("**/*", (route) => {
