@@ -57,9 +57,13 @@ def loaded_or_skipped(
         return None
 
 
-def with_pocket(names: Sequence[str], kind: str, default: str) -> list[str]:
-    """Append the pocket model's files of a kind to a list: 'pocket' for its `default`, 'pocket/NAME' for the others."""
-    return [*names, POCKET_CHOICE, *(name for name in pocket_names(kind) if name != f"{POCKET_CHOICE}/{default}")]
+def with_pocket(names: Sequence[str], kind: str, default: str, others: Sequence[str] | None = None) -> list[str]:
+    """Append the pocket model's files of a kind to a list: 'pocket' for its `default`, 'pocket/NAME' for the others.
+
+    `others`: which of the other files to offer; None offers all.
+    """
+    offered = pocket_names(kind) if others is None else [f"{POCKET_CHOICE}/{name}" for name in others]
+    return [*names, POCKET_CHOICE, *(name for name in offered if name != f"{POCKET_CHOICE}/{default}")]
 
 
 def pocket_names(kind: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..pipelines import stages
-from ..pipelines.settings import DEFAULT_CONTROL
+from ..pipelines.settings import AUTO, DEFAULT_CONTROL, DEFAULT_CPDS, POCKET_CHOICE
 from . import sockets
 from .checks import problem, with_pocket
 from .comfy import current_host
@@ -61,6 +61,11 @@ class FooocusCpds(Node):
         return (stages.control.cpds(image, width, height),)
 
 
+def detector_files() -> list[str]:
+    """The face detectors that can be chosen."""
+    return [AUTO, *current_host().names("face_detection"), POCKET_CHOICE]
+
+
 class FooocusFaceCrop(Node):
     schema = Schema(
         display_name="Fooocus Face Crop",
@@ -78,17 +83,31 @@ class FooocusFaceCrop(Node):
                 "left mouth corner and right mouth corner. Skips the detection.",
                 optional=True,
             ),
+            Input(
+                "detector_name",
+                Combo(detector_files, AUTO),
+                "File of the face detector. 'auto' takes RetinaFace if the package facexlib is installed, and YuNet "
+                "otherwise. 'pocket' is the small YuNet that comes with the pack, for the pocket model.",
+                optional=True,
+                advanced=True,
+            ),
         ),
         outputs=(Output("image", "IMAGE", "The cropped face."),),
     )
 
-    def run(self, image: Tensor, landmarks: object = None) -> tuple[Tensor]:
-        return (stages.control.cropped_faces(current_host(), image, landmarks),)
+    @classmethod
+    def VALIDATE_INPUTS(cls, detector_name: str | None = AUTO) -> bool | str:
+        if detector_name in (None, AUTO):
+            return True
+        return problem(lambda: stages.control.find_detector(current_host(), detector_name))
+
+    def run(self, image: Tensor, landmarks: object = None, detector_name: str = AUTO) -> tuple[Tensor]:
+        return (stages.control.cropped_faces(current_host(), image, landmarks, detector_name),)
 
 
 def control_files() -> list[str]:
     """The control networks that can be chosen."""
-    return with_pocket(current_host().names("controlnet"), "controlnet", DEFAULT_CONTROL)
+    return with_pocket(current_host().names("controlnet"), "controlnet", DEFAULT_CONTROL, (DEFAULT_CPDS,))
 
 
 class FooocusLoadControl(Node):

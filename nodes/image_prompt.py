@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..pipelines import stages
 from ..pipelines.settings import (
     DEFAULT_CLIP_VISION,
+    DEFAULT_FACE_PROMPT,
     DEFAULT_IMAGE_PROMPT,
     DEFAULT_IP_NEGATIVE,
     IMAGE_PROMPT_DEFAULTS,
@@ -35,7 +36,8 @@ FACE_WEIGHT, FACE_STOP_AT = IMAGE_PROMPT_DEFAULTS["FaceSwap"]
 def adapter_files() -> list[str]:
     """The IP-Adapters that can be chosen."""
     host = current_host()
-    return with_pocket([*host.names("controlnet"), *host.names("ipadapter")], "controlnet", DEFAULT_IMAGE_PROMPT)
+    names = [*host.names("controlnet"), *host.names("ipadapter")]
+    return with_pocket(names, "controlnet", DEFAULT_IMAGE_PROMPT, (DEFAULT_FACE_PROMPT,))
 
 
 def vision_files() -> list[str]:

@@ -20,7 +20,7 @@ from ..host import Host
 from ..models.handles import ControlHint, ControlNet, Hint
 from ..models.hints import face_detection
 from ..models.hints.controlnet import load_controlnet
-from ..settings import DEFAULT_CONTROL
+from ..settings import AUTO, DEFAULT_CONTROL
 from . import pictures
 from .load import find_or_pocket
 
@@ -87,17 +87,17 @@ def cpds(image: Tensor, width: int = 0, height: int = 0) -> Tensor:
     return _preprocessed(image, width, height, cpds_maths.structure)
 
 
-def cropped_faces(host: Host, image: Tensor, landmarks: object = None) -> Tensor:
+def cropped_faces(host: Host, image: Tensor, landmarks: object = None, detector_name: str = AUTO) -> Tensor:
     """The most confidently detected face of each image, upright, (B, 512, 512, 3); the image itself without a face.
 
-    `landmarks`: five points x, y for each image or for all, as numbers or as text that contains them; without them a
-    detector finds the faces. In a batch, images without a face are stretched to 512×512. Raises BadValue, and
-    MissingFile without a detector.
+    `landmarks`: five points x, y for each image or for all, as numbers or as text that contains them; without them the
+    detector of the name finds the faces. In a batch, images without a face are stretched to 512×512. Raises BadValue,
+    and MissingFile without a detector.
     """
     arrays = pictures.to_arrays(image, NAME)
     found: Sequence[face_detection.Points | None]
     if landmarks is None or (isinstance(landmarks, str) and not landmarks.strip()):
-        detect = detector(host)
+        detect = detector(host, detector_name)
         found = [next((face.points for face in detect(array)), None) for array in arrays]
     else:
         found = points_of(landmarks, len(arrays))
@@ -110,14 +110,20 @@ def cropped_faces(host: Host, image: Tensor, landmarks: object = None) -> Tensor
     return pictures.from_arrays(crops)
 
 
-def detector(host: Host) -> face_detection.Detector:
+def detector(host: Host, name: str = AUTO) -> face_detection.Detector:
     """Load the face detector that `find_detector` chooses. Raises MissingFile and BadFile."""
-    load_detector, path = find_detector(host)
+    load_detector, path = find_detector(host, name)
     return load_detector(path)
 
 
-def find_detector(host: Host) -> tuple[Callable[[Path], face_detection.Detector], Path]:
-    """Choose RetinaFace, as Fooocus does, if facexlib and its weights are installed; else YuNet. Raises MissingFile."""
+def find_detector(host: Host, name: str = AUTO) -> tuple[Callable[[Path], face_detection.Detector], Path]:
+    """Find the YuNet file of a name; 'pocket' is the pocket model's.
+
+    'auto' chooses RetinaFace, as Fooocus does, if facexlib and its weights are installed, and else the published YuNet.
+    Raises MissingFile.
+    """
+    if name != AUTO:
+        return face_detection.yunet, find_or_pocket(host, YUNET[0], name, YUNET[1])
     if face_detection.has_facexlib():
         try:
             return face_detection.retinaface, host.find(*RETINAFACE)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ...pipelines.errors import UnknownName
 from ...pipelines.settings import (
+    AUTO,
     DEFAULT_CLIP_VISION,
     DEFAULT_CONTROL,
     DEFAULT_CPDS,
@@ -92,7 +93,7 @@ def _image_prompt(
     before: Link | None,
 ) -> Link:
     if prompt.type == "FaceSwap":
-        picture = build.add("FooocusFaceCrop", f"Face{place}", image=picture)[0]
+        picture = build.add("FooocusFaceCrop", f"Face{place}", image=picture, detector_name=AUTO)[0]
     return build.add(
         "FooocusImagePrompt",
         f"Image prompt{place}",

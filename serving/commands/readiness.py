@@ -13,7 +13,7 @@ from ...pipelines import stages
 from ...pipelines.assets import needs
 from ...pipelines.errors import MissingFile, UserError
 from ...pipelines.host import Host, LocalHost
-from ...pipelines.settings import DEFAULT_VAE, MAX_LORAS, NO_FILE, PERFORMANCES
+from ...pipelines.settings import AUTO, DEFAULT_VAE, MAX_LORAS, NO_FILE, PERFORMANCES
 from ..engine.declarations import Registry
 from ..engine.graph import ApiGraph, is_link
 from ..engine.validate import validate
@@ -143,7 +143,7 @@ def _find_interposer(host: Host, inputs: Mapping[str, Any], home: Path | None) -
 
 def _find_detector(host: Host, inputs: Mapping[str, Any], home: Path | None) -> None:
     if not inputs.get("landmarks"):
-        stages.control.find_detector(host)
+        stages.control.find_detector(host, str(inputs.get("detector_name") or AUTO))
 
 
 FOUND_AT_RUN_TIME: Mapping[str, tuple[Find, ...]] = {

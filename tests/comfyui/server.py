@@ -201,6 +201,8 @@ def pocket_workflow(name: str, seed: int | None = None) -> Any:
     for node in graph.values():
         inputs = node["inputs"]
         inputs |= {key: f"pocket/{inputs[key]}" for key in FILE_INPUTS if key in inputs}
+        if "detector_name" in inputs:
+            inputs["detector_name"] = "pocket"
         if seed is not None and isinstance(inputs.get("seed"), int):
             inputs["seed"] = seed
     return graph

@@ -54,3 +54,22 @@ def test_the_default_checkpoint_is_the_default_choice_in_any_folder(tmp_path: Pa
     choices, default = offered("FooocusLoadCheckpoint", "ckpt_name", tmp_path)
     assert default == f"{subfolder}/{DEFAULT_CHECKPOINT}".lstrip("/")
     assert default in choices
+
+
+def test_control_networks_and_adapters_offer_no_files_of_each_other(tmp_path: Path) -> None:
+    control, _ = offered("FooocusLoadControl", "control_name", tmp_path)
+    adapters, _ = offered("FooocusLoadImagePrompt", "adapter_name", tmp_path)
+    assert control == ["pocket", "pocket/fooocus_xl_cpds_128.safetensors"]
+    assert adapters == ["pocket", "pocket/ip-adapter-plus-face_sdxl_vit-h.bin"]
+
+
+def test_a_face_detector_can_be_chosen(tmp_path: Path) -> None:
+    (tmp_path / "face_detection").mkdir()
+    (tmp_path / "face_detection" / "mine.onnx").touch()
+    node = NODE_CLASS_MAPPINGS["FooocusFaceCrop"]
+    with use_host(LocalHost(models=[tmp_path])):
+        choices, options = node.INPUT_TYPES()["optional"]["detector_name"]
+        assert node.VALIDATE_INPUTS(detector_name="pocket") is True
+        assert "'other.onnx'" in node.VALIDATE_INPUTS(detector_name="other.onnx")
+    assert choices == ["auto", "mine.onnx", "pocket"]
+    assert options["default"] == "auto"
