@@ -77,15 +77,37 @@ def latent_mask(mask: Tensor) -> Tensor:
     return max_pool2d(fitted, CELL).round()
 
 
-# RGB in 0…1 of a unit of each latent channel, and of zero: the factors commonly used for SDXL previews, rounded.
-RGB_OF_SDXL = ((0.18, 0.21, 0.22), (-0.13, 0.0, 0.05), (0.05, 0.06, -0.02), (-0.16, -0.12, -0.11))
-RGB_OF_ZERO = (0.55, 0.49, 0.5)
+RGB = tuple[float, float, float]
 
 
-def quick_rgb(x0: Tensor) -> Tensor:
-    """Approximate the colors of SDXL latents in the network's scale: (B, 4, h, w) -> (B, 3, h, w) in 0…1."""
-    rgb = torch.einsum("bchw,cd->bdhw", x0.float(), x0.new_tensor(RGB_OF_SDXL, dtype=torch.float32))
-    return (rgb + x0.new_tensor(RGB_OF_ZERO, dtype=torch.float32).view(1, 3, 1, 1)).clamp(0, 1)
+@dataclass(frozen=True)
+class PreviewColors:
+    """RGB in 0…1 that a unit of each latent channel, in the UNet's scale, adds to the color of the zero latent."""
+
+    channels: tuple[RGB, RGB, RGB, RGB]
+    zero: RGB
+
+
+# The factors commonly used for SDXL and SD 1.5, rounded; those of the pocket model's two VAEs are a least-squares fit
+# of decoded images (RMSE 0.035 and 0.038).
+SDXL_COLORS = PreviewColors(
+    ((0.18, 0.21, 0.22), (-0.13, 0.0, 0.05), (0.05, 0.06, -0.02), (-0.16, -0.12, -0.11)), (0.55, 0.49, 0.5)
+)
+SD15_COLORS = PreviewColors(
+    ((0.18, 0.11, 0.16), (0.16, 0.25, 0.12), (-0.14, 0.09, 0.14), (-0.11, -0.13, -0.36)), (0.5, 0.5, 0.5)
+)
+POCKET_COLORS = PreviewColors(
+    ((0.34, 0.03, 0.01), (0.03, 0.29, 0.02), (0.0, 0.03, 0.31), (-0.01, 0.0, 0.01)), (0.59, 0.48, 0.43)
+)
+POCKET_SD15_COLORS = PreviewColors(
+    ((-0.24, 0.02, 0.09), (0.1, 0.01, 0.24), (-0.22, -0.31, -0.08), (0.11, -0.02, -0.18)), (0.58, 0.47, 0.43)
+)
+
+
+def quick_rgb(x0: Tensor, colors: PreviewColors = SDXL_COLORS) -> Tensor:
+    """Estimate the image of latents (B, 4, h, w) in the UNet's scale: (B, 3, h, w) in 0…1."""
+    rgb = torch.einsum("bchw,cd->bdhw", x0.float(), x0.new_tensor(colors.channels, dtype=torch.float32))
+    return (rgb + x0.new_tensor(colors.zero, dtype=torch.float32).view(1, 3, 1, 1)).clamp(0, 1)
 
 
 def preview_uint8(decoded: Tensor) -> Tensor:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from fooocus_stages.pipelines.host import LocalHost
+from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.models import preview
 from fooocus_stages.pipelines.models.handles import Model
 from fooocus_stages.pipelines.models.weights.merging import Network
+from fooocus_stages.pipelines.stages import load, vae
+from fooocus_stages.pipelines.stages.sampling import refiner
 from fooocus_stages.pipelines.stages.sampling.preview import previewer
 from fooocus_stages.pipelines.types import Family
 from torch import nn
@@ -66,3 +69,24 @@ def test_the_network_has_the_published_parameters() -> None:
     network = preview.PreviewNetwork()
     assert sum(parameter.numel() for parameter in network.parameters()) == 52_395
     assert network(LATENT).shape == (2, 3, 12, 18)
+
+
+@pytest.mark.parametrize("color", [(0.9, 0.1, 0.1), (0.1, 0.8, 0.2), (0.15, 0.2, 0.9), (0.9, 0.85, 0.1)])
+@pytest.mark.parametrize("refined", [False, True], ids=["sdxl", "sd15"])
+def test_the_pocket_models_previews_have_the_colors_of_the_image(
+    pocket_host: LocalHost, color: tuple[float, float, float], refined: bool
+) -> None:
+    model, _, autoencoder = load.checkpoint(pocket_host, "pocket")
+    if refined:
+        second = refiner.load_refiner(pocket_host, "pocket")
+        assert second.vae is not None
+        model, autoencoder = second.model, second.vae
+    image = torch.tensor(color).expand(1, 64, 64, 3)
+    latent = vae.encode(pocket_host, autoencoder, image, None)["samples"] * (0.18215 if refined else 0.13025)
+    seen = torch.from_numpy(np.array(previewer(pocket_host, model)(latent))) / 255
+    assert (seen.mean((0, 1)) - torch.tensor(color)).abs().max() < 0.12
+
+
+def test_a_published_preview_network_is_not_used_for_the_pocket_model(tmp_path: Path) -> None:
+    saved(tmp_path, "xlvaeapp.pth")
+    assert previewer(LocalHost([tmp_path]), model(home=POCKET))(LATENT).size == (9, 6)
