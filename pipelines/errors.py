@@ -8,7 +8,16 @@ from .names import nearest
 
 
 class UserError(Exception):
-    """An error that the user can fix; shown without a traceback."""
+    """An error that the user can fix; shown without a traceback.
+
+    ComfyUI's error report opens with the module and name of the exception's class. The real module's name is a long
+    path there, so all subclasses carry the name of the pack in its place.
+    """
+
+    __module__ = "fooocus_stages"
+
+    def __init_subclass__(cls) -> None:
+        cls.__module__ = UserError.__module__
 
 
 class BadValue(UserError, ValueError):

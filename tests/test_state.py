@@ -18,9 +18,9 @@ import pytest
 ROOT = Path(fooocus_stages.__file__).parent
 ROOMS = ("nodes", "pipelines", "preprocessors", "serving", "pocket")
 CONSTANT_CACHES = {
-    "nodes.comfy:_comfy_host": "the one host of a ComfyUI process, in which kept values live",
-    "nodes.comfy:_plain_host": "the one host of a process that chooses none, in which kept values live",
-    "nodes.comfy:_whole_patcher": "a class that needs ComfyUI's to be defined",
+    "nodes.comfy.current:_comfy_host": "the one host of a ComfyUI process, in which kept values live",
+    "nodes.comfy.current:_plain_host": "the one host of a process that chooses none, in which kept values live",
+    "nodes.comfy.patchers:_layer_patcher": "a class that needs ComfyUI's to be defined",
     "pipelines.assets.catalogue:catalogue": "the pack's own list of files",
     "pipelines.assets.http:_certificates": "the system's certificates",
     "pipelines.functional.anisotropic:gaussian_taps": "13 numbers",

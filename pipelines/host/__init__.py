@@ -2,7 +2,19 @@
 
 from .kept import Kept
 from .local import LocalHost, find_device
-from .model_files import POCKET, HowToGet, files_of, find_file
+from .model_files import POCKET, HowToGet, files_of, find_file, suffixes_of
 from .protocol import Host, Preview, Role
 
-__all__ = ["POCKET", "Host", "HowToGet", "Kept", "LocalHost", "Preview", "Role", "files_of", "find_device", "find_file"]
+__all__ = [
+    "POCKET",
+    "Host",
+    "HowToGet",
+    "Kept",
+    "LocalHost",
+    "Preview",
+    "Role",
+    "files_of",
+    "find_device",
+    "find_file",
+    "suffixes_of",
+]

@@ -77,7 +77,12 @@ class LocalHost:
         """Return the folders searched for files of a kind, in order; they need not exist."""
         return sorted(folders_of_kind(kind, self.roots, self._extras), key=_in_pocket)
 
-    def load(self, role: Role, *modules: torch.nn.Module, memory: int = 0) -> torch.device:
+    def manage(self, role: Role, *modules: torch.nn.Module) -> None:
+        """Do nothing: modules are managed from their first load."""
+
+    def load(
+        self, role: Role, *modules: torch.nn.Module, memory: int = 0, patcher: object | None = None
+    ) -> torch.device:
         import torch
 
         device = self.device

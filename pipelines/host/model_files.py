@@ -24,9 +24,14 @@ SUFFIXES = {
 POCKET = Path(__file__).resolve().parents[2] / "pocket" / "models"
 
 
+def suffixes_of(kind: str) -> set[str]:
+    """Return the suffixes, in lower case, of the files of a kind."""
+    return SUFFIXES.get(kind, MODEL_SUFFIXES)
+
+
 def files_of(kind: str, folder: Path) -> list[str]:
     """List the relative names of a kind's files below a folder, sub-folders first; [] if the folder does not exist."""
-    suffixes = SUFFIXES.get(kind, MODEL_SUFFIXES)
+    suffixes = suffixes_of(kind)
     return [name for name in _all_files(folder) if Path(name).suffix.lower() in suffixes]
 
 
@@ -46,7 +51,7 @@ def find_file(kind: str, name: str, folders: Sequence[Path], hint: HowToGet | No
 
 def _instead(kind: str, name: str, known: Sequence[str], folders: Sequence[Path], hint: HowToGet | None) -> str:
     """Complete the message about a missing file: with a file of another suffix, or with the searched folders."""
-    suffixes = SUFFIXES.get(kind, MODEL_SUFFIXES)
+    suffixes = suffixes_of(kind)
     how = hint(kind, name) if hint else ""
     if other := _with_another_suffix(name, folders):
         way_out = f"choose a file that ends in {', '.join(sorted(suffixes))}"

@@ -31,8 +31,18 @@ class Host(Protocol):
         """True if generation parameters may be embedded in saved images."""
         ...
 
-    def load(self, role: Role, *modules: torch.nn.Module, memory: int = 0) -> torch.device:
-        """Move the modules to the role's device together, leaving `memory` bytes free, and return the device."""
+    def manage(self, role: Role, *modules: torch.nn.Module) -> None:
+        """Put modules under the memory management of the program, before they are first loaded."""
+        ...
+
+    def load(
+        self, role: Role, *modules: torch.nn.Module, memory: int = 0, patcher: object | None = None
+    ) -> torch.device:
+        """Load the modules together on the device of a role, with `memory` bytes left free for the work.
+
+        Where memory is short, parameters may stay elsewhere and be copied to the device by each operation that uses
+        them. `patcher` is the ModelPatcher of a module that ComfyUI manages already.
+        """
         ...
 
     def dtype(self, role: Role) -> torch.dtype:

@@ -56,6 +56,11 @@ class Model:
     switch: RefinerSwitch | None = None
     inpaint: InpaintEngine | None = None
 
+    @property
+    def patcher(self) -> object | None:
+        """ComfyUI's ModelPatcher of the UNet, by which its cache recognises a value that holds a network."""
+        return self.network.patcher
+
 
 @dataclass(frozen=True)
 class TextEncoder:
@@ -94,6 +99,11 @@ class Clip:
     home: Path | None = None
     embeddings: Mapping[str, Embedding] = field(default_factory=dict)
 
+    @property
+    def patcher(self) -> object | None:
+        """ComfyUI's ModelPatcher of the first encoder, by which its cache recognises a value that holds a network."""
+        return self.encoders[0].network.patcher if self.encoders else None
+
 
 @dataclass(frozen=True)
 class Vae:
@@ -107,6 +117,11 @@ class Vae:
     family: Family = "sdxl"
     refiner: Vae | None = None
 
+    @property
+    def patcher(self) -> object | None:
+        """ComfyUI's ModelPatcher of the network, by which its cache recognises a value that holds a network."""
+        return self.network.patcher
+
 
 @dataclass(frozen=True)
 class Refiner:
@@ -114,6 +129,11 @@ class Refiner:
 
     model: Model
     vae: Vae | None = None
+
+    @property
+    def patcher(self) -> object | None:
+        """ComfyUI's ModelPatcher of the model, by which its cache recognises a value that holds a network."""
+        return self.model.patcher
 
 
 @dataclass(frozen=True)

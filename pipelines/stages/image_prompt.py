@@ -59,6 +59,7 @@ def load(host: Host, adapter: str, vision: str, negative: str = DEFAULT_IP_NEGAT
             f"{adapter_path.name} reads a vision encoder {maps.embed} wide, {vision_path.name} is {seeing.width} wide: "
             f"choose the encoder that the adapter was trained with ({DEFAULT_CLIP_VISION})"
         )
+    host.manage("unet", maps, seeing.module)
     tokens = None if negative_path is None else load_negative(negative_path, maps)
     return ImagePromptModel(adapter_path.name, maps, seeing, tokens)
 

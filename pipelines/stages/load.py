@@ -71,6 +71,9 @@ def checkpoint(
         raise BadFile(f"{path.name} contains no VAE: choose one with vae_name")
     model = replace(loaded.model, vae_name=vae.name or DEFAULT_VAE, text_norm=final_norm(loaded.clip))
     tell(host, loaded)
+    host.manage("unet", model.network.module)
+    host.manage("text", *(encoder.network.module for encoder in loaded.clip.encoders))
+    host.manage("vae", vae.network.module)
     return model, with_clip_skip(loaded.clip, clip_skip), vae
 
 

@@ -58,7 +58,9 @@ def find(host: Host, name: str) -> Path:
 
 def load(host: Host, name: str) -> Upscaler:
     """Load an upscaler. Raises MissingFile and BadFile."""
-    return load_upscaler(find(host, name))
+    upscaler = load_upscaler(find(host, name))
+    host.manage("upscaler", upscaler)
+    return upscaler
 
 
 def sampling_of(
@@ -185,7 +187,8 @@ def upscale_steps(settings: SamplingSettings) -> int:
 def _enlarged(host: Host, upscaler: AnyUpscaler, picture: Tensor) -> Tensor:
     """One image (H, W, 3) enlarged in tiles, in smaller ones each time memory runs out."""
     module, ask, scale = _parts(upscaler)
-    device = host.load("upscaler", module)
+    patcher = None if module is upscaler else getattr(upscaler, "patcher", None)  # native ones carry theirs since 0.33
+    device = host.load("upscaler", module, patcher=patcher)
     tile = TILE
     while True:
         try:

@@ -61,6 +61,11 @@ class ImagePromptModel:
     negative: Tensor | None
     key: object = field(default_factory=object)
 
+    @property
+    def patcher(self) -> object | None:
+        """ComfyUI's ModelPatcher of the adapter, by which its cache recognises a value that holds a network."""
+        return getattr(self.adapter, "patcher", None)
+
 
 def load_adapter(path: Path, dtype: torch.dtype) -> ImageAdapter:
     """The adapter of a .bin or .safetensors file, on the CPU. Raises MissingFile, and BadFile for a file that is

@@ -53,6 +53,11 @@ class Network:
         self._merged: tuple[WeightPatch, ...] = ()
 
     @property
+    def patcher(self) -> object | None:
+        """ComfyUI's ModelPatcher of the module, or None outside ComfyUI."""
+        return getattr(self.module, "patcher", None)
+
+    @property
     def merged(self) -> tuple[WeightPatch, ...]:
         """The patches in the weights now, in their order."""
         return self._merged
@@ -99,7 +104,7 @@ class Network:
     def _original(self, name: str, parameter: nn.Parameter) -> Tensor:
         """Return the unpatched weight on the parameter's device, and keep it from now on."""
         if name in self._originals:
-            return self._originals[name].to(parameter.device)
+            return self._originals[name].to(parameter.data.device)
         self._originals[name] = parameter.data.cpu()
         return parameter.data
 
@@ -117,7 +122,7 @@ def _steps(name: str, patches: Iterable[WeightPatch]) -> list[Step]:
 
 
 def _put(parameter: nn.Parameter, value: Tensor) -> None:
-    parameter.data = value.to(parameter.device)
+    parameter.data = value.to(parameter.data.device)  # not `device`: a parameter may run elsewhere
 
 
 class _Scratch:

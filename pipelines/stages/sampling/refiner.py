@@ -70,12 +70,14 @@ def load_refiner(host: Host, name: str) -> Refiner:
     path = find(host, name)
     found = load_checkpoint(path, host.dtype("unet"), host.dtype("vae"), home=load.home_of(path), text=False)
     load.tell(host, found)
+    host.manage("unet", found.model.network.module)
     if found.model.family != "sd15":
         return Refiner(found.model)
     if found.vae is None:
         raise BadFile(
             f"{found.model.name} contains no VAE, and an SD 1.5 refiner needs its own: choose a whole checkpoint"
         )
+    host.manage("vae", found.vae.network.module)
     return Refiner(found.model, found.vae)
 
 

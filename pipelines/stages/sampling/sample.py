@@ -202,7 +202,7 @@ def through_latents(job: Job) -> Tensor:
         first = replace(job, levels=sigmas.cut(job.levels, last=at, full_denoise=True))
         clean = run_sampler(first, recorder, random, callback)
     if interposer is not None:
-        interposer.to(job.host.load("vae", interposer))
+        job.host.load("vae", interposer)
         clean = interposers.convert(interposer, clean).to(clean)
     second.loaded()
     levels = sigmas.cut(plan.schedule(second.model, job.settings, job.denoise), start=at) * REFINER_SIGMAS

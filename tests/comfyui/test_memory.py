@@ -1,0 +1,141 @@
+"""Our networks under the memory manager of a real ComfyUI, with its figures made small."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .inside import needs_comfyui, run_inside
+
+pytestmark = needs_comfyui
+
+SMALL_CARD = """
+# A device with `room` bytes, as the memory manager sees it; the arithmetic is the CPU's.
+card, room = torch.device("cpu", 0), 10**12
+FLOOR = 128 * 2**20  # bytes that 0.3.64 gives to any network, which is more than these have
+
+def used():
+    return sum(loaded.model_loaded_memory() for loaded in management.current_loaded_models)
+
+def free(dev=None, torch_free_too=False):
+    return (room - used(), room - used()) if torch_free_too else room - used()
+
+management.get_torch_device = management.text_encoder_device = management.vae_device = lambda: card
+management.is_device_cpu = lambda device: False
+management.get_free_memory = free
+management.minimum_inference_memory = management.extra_reserved_memory = lambda: 0
+management.MIN_WEIGHT_MEMORY_RATIO = 0.0
+management.max = lambda *values: max(value for value in values if value != FLOOR)
+management.soft_empty_cache = lambda force=False: None
+management.lowvram_available = True
+management.vram_state = management.VRAMState.NORMAL_VRAM
+
+load_pack()
+streaming = pack_module("nodes.comfy.streaming")
+copies, most = 0, 0
+on_target = streaming._on_target
+
+def watched(value):
+    global copies, most
+    copies += isinstance(value, streaming.Streamed)
+    most = max(most, used())
+    return on_target(value)
+
+streaming._on_target = watched
+graph = workflow("text-to-image-lightning", seed=5)
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "flags"),
+    [("NORMAL_VRAM", ()), ("LOW_VRAM", ()), ("NO_VRAM", ()), ("NORMAL_VRAM", ("--disable-smart-memory",))],
+)
+def test_networks_load_by_layer_where_memory_is_short_and_draw_the_same(
+    tmp_path: Path, state: str, flags: tuple[str, ...]
+) -> None:
+    code = (
+        f"state = management.VRAMState.{state}"
+        + """
+done, last = results(graph)
+whole = digest(done[last][0])
+copies_of_whole = copies
+largest = max(loaded.model_memory() for loaded in management.current_loaded_models)
+management.unload_all_models()
+left = used()
+del done
+management.vram_state, room = state, largest // 2
+halved = drawn(graph)
+by_layer, room = copies, 10**12
+management.vram_state = management.VRAMState.NORMAL_VRAM
+again = drawn(graph)
+answer({"whole": whole, "halved": halved, "again": again, "copies_of_whole": copies_of_whole, "left": left,
+        "copies": by_layer, "copies_again": copies - by_layer, "most": most, "largest": largest})
+"""
+    )
+    found = run_inside(tmp_path, SMALL_CARD + code, *flags)
+    assert found["whole"] == found["halved"] == found["again"]
+    assert found["copies_of_whole"] == found["copies_again"] == found["left"] == 0
+    assert found["copies"] > 100
+    assert found["most"] <= found["largest"] // 2
+
+
+def test_a_dropped_model_is_freed_without_a_garbage_collection(tmp_path: Path) -> None:
+    code = """
+load_pack()
+graph = workflow("image-prompt")
+drawn(graph)
+gc.collect()
+gc.disable()
+done, _ = results(graph)
+held = [weakref.ref(m) for patcher in management.loaded_models() for m in patcher.model.modules()]
+loaded = len(management.current_loaded_models)
+del done
+alive = sorted({type(m()).__name__ for m in held if m() is not None})
+answer({"held": len(held), "loaded": loaded, "alive": alive, "left": len(management.current_loaded_models)})
+"""
+    found = run_inside(tmp_path, code)
+    assert found["held"] > 100
+    assert found["loaded"] >= 3
+    assert found["alive"] == []
+    assert found["left"] == 0
+
+
+def test_the_cache_sees_the_patchers_of_our_handles(tmp_path: Path) -> None:
+    code = """
+load_pack()
+loaded, last = results(workflow("text-to-image-lightning"), "FooocusLoadCheckpoint")
+seen = [isinstance(getattr(value, "patcher", None), comfy.model_patcher.ModelPatcher) for value in loaded[last]]
+others = {}
+for name, files in {"FooocusLoadUpscaler": ["upscaler_name"], "FooocusLoadRefiner": ["refiner_name"],
+                    "FooocusLoadImagePrompt": ["adapter_name", "clip_vision_name", "negative_name"]}.items():
+    cls = nodes.NODE_CLASS_MAPPINGS[name]
+    (value, *_) = cls().run(**dict.fromkeys(files, "pocket"))
+    others[name] = isinstance(value.patcher, comfy.model_patcher.ModelPatcher)
+answer({"seen": seen, "others": others})
+"""
+    found = run_inside(tmp_path, code)
+    assert found["seen"] == [True, True, True]
+    assert all(found["others"].values()), found
+
+
+def test_a_native_upscale_model_is_loaded_through_its_own_patcher(tmp_path: Path) -> None:
+    code = """
+load_pack()
+from spandrel.architectures.ESRGAN import ESRGANArch
+from spandrel.architectures.ESRGAN.__arch.RRDB import RRDBNet
+torch.manual_seed(0)
+native = ESRGANArch().load(RRDBNet(num_filters=8, num_blocks=1, scale=2).state_dict()).eval()
+device = management.get_torch_device()
+native.patcher = comfy.model_patcher.ModelPatcher(native.model, device, management.unet_offload_device())
+with torch.inference_mode():
+    image = torch.rand(1, 16, 16, 3)
+    (large,) = nodes.NODE_CLASS_MAPPINGS["FooocusUpscaleImage"]().run(image=image, upscaler=native, factor=0.0)
+records = [loaded.model is native.patcher for loaded in management.current_loaded_models]
+own = "patcher" in vars(native.model)
+answer({"size": list(large.shape), "records": records, "own": own})
+"""
+    found = run_inside(tmp_path, code)
+    assert found["size"] == [1, 32, 32, 3]
+    assert found["records"] == [True]
+    assert not found["own"]
