@@ -61,7 +61,9 @@ def load(host: Host, adapter: str, vision: str, negative: str = DEFAULT_IP_NEGAT
         )
     host.manage("unet", maps, seeing.module)
     tokens = None if negative_path is None else load_negative(negative_path, maps)
-    return ImagePromptModel(adapter_path.name, maps, seeing, tokens)
+    files = [path for path in (adapter_path, vision_path, negative_path) if path is not None]
+    key = (*(file_state(path) for path in files), host.dtype("unet"))
+    return ImagePromptModel(adapter_path.name, maps, seeing, tokens, key)
 
 
 def prompt(

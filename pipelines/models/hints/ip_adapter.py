@@ -6,7 +6,7 @@ Fooocus extras/ip_adapter.py.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -53,13 +53,13 @@ class ImageAdapter(nn.Module):
 @dataclass(frozen=True, eq=False)
 class ImagePromptModel:
     """An adapter of the file `name`, its vision encoder, and Fooocus's tokens (1, n, D) for the negative side, None
-    without their file. `key` identifies the adapter among others without holding it in memory."""
+    without their file. `key` identifies what the files hold without keeping it in memory."""
 
     name: str
     adapter: ImageAdapter
     vision: ClipVision
     negative: Tensor | None
-    key: object = field(default_factory=object)
+    key: Hashable = field(default_factory=object)
 
     @property
     def patcher(self) -> object | None:
