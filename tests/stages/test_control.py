@@ -180,7 +180,7 @@ def red_points(picture: np.ndarray) -> list[Face]:
 
 
 def test_the_face_that_is_found_is_cut_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control, "detector", lambda host: red_points)
+    monkeypatch.setattr(control, "detector", lambda host, name: red_points)
     notices: list[str] = []
     host = LocalHost(device="cpu", on_notice=notices.append)
     face, nobody = np.zeros((200, 200, 3), np.uint8), np.full((200, 200, 3), 7, np.uint8)
