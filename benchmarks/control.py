@@ -68,7 +68,7 @@ def plain_levels(values: Picture, low: float, high: float) -> Picture:
 
 
 def maps(side: int, rounds: int) -> list[tuple[str, object]]:
-    """What the plain steps take over what the pack's take, by the processor's clock."""
+    """Processor time of the plain steps divided by that of the pack's."""
     coarse = np.random.RandomState(0).randint(0, 256, (side // 16, side // 16, 3)).astype(np.uint8)
     picture = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
     rows: list[tuple[str, object]] = []

@@ -1,4 +1,4 @@
-"""What pictures as prompts add to the UNet at each step, and what is done once for a run.
+"""The cost of image prompts: what they add to the UNet at each step, and what is done once for a run.
 
     python benchmarks/image_prompt.py [--sizes pocket middle] [--side 256] [--rounds 15] [--device cpu]
 

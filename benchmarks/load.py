@@ -41,7 +41,7 @@ def load(path: Path, dtype: torch.dtype) -> Checkpoint:
 
 
 def bytes_of(loaded: Checkpoint) -> int:
-    """What the weights of the networks take."""
+    """The size of the networks' weights."""
     assert loaded.clip is not None
     assert loaded.vae is not None
     networks = [loaded.model.network, loaded.vae.network, *(encoder.network for encoder in loaded.clip.encoders)]

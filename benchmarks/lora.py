@@ -86,7 +86,7 @@ def one_pass(weights: list[Tensor]) -> None:
 
 
 def products(weights: list[Tensor], rank: int) -> None:
-    """What five files of that rank add, in one product per weight, from factors that are ready."""
+    """The changes of five files of that rank, in one product per weight, from factors in memory."""
     largest = max(weights, key=Tensor.numel)
     room = torch.zeros(largest.numel())
     ups, downs = torch.randn(max(map(len, weights)), FILES * rank), torch.randn(FILES * rank, widest(weights))

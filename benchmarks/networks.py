@@ -25,7 +25,7 @@ TILE = 2**20  # random numbers that all weights are laid out with
 
 @dataclass(frozen=True)
 class Size:
-    """How wide and deep the networks are: the UNet by level, the two text encoders, the VAE."""
+    """Widths and depths of the networks: the UNet by level, the two text encoders, the VAE."""
 
     channels: tuple[int, int, int]
     layers: int
@@ -110,7 +110,7 @@ def laid_out(tile: Tensor, name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def conditioning(size: str, seed: int) -> list[list[Any]]:
-    """What an encode node would give for one text: 77 tokens and a pooled vector of no meaning."""
+    """A conditioning as an encode node gives it for one text: 77 random tokens and a random pooled vector."""
     generator = torch.Generator().manual_seed(seed)
     tokens = torch.randn(1, 77, SIZES[size].context, generator=generator)
     pooled = torch.randn(1, SIZES[size].text_widths[1], generator=generator)

@@ -1,4 +1,4 @@
-"""What composing the texts of pictures costs, beside composing a plain line.
+"""The cost of composing the texts of images, beside composing a plain line.
 
     python benchmarks/prompt.py [--pictures 32] [--rounds 7]
 
@@ -28,7 +28,7 @@ WORDS = {kind: [f"{kind} number {i}" for i in range(1000)] for kind in ("colour"
 
 
 def cases() -> dict[str, dict[str, Any]]:
-    """What is composed, each as arguments of `compose`."""
+    """The composed prompts, each as arguments of `compose`."""
     known = Styles(bundled_styles())
     styles = [name for name in known if name not in PSEUDO_STYLES][:3]
     loras = [Lora(f"{i}.safetensors", 0.5) for i in range(5)]

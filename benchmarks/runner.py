@@ -1,4 +1,4 @@
-"""What the runner adds to each node: a chain of nodes that do nothing, run as a graph and called by hand.
+"""The time that the runner adds to each node: a chain of nodes that do nothing, run as a graph and called by hand.
 
     python benchmarks/runner.py [--nodes 300] [--rounds 7]
 
@@ -51,7 +51,7 @@ def chain(length: int) -> dict[str, Any]:
 
 
 def by_hand(length: int) -> int:
-    """What the chain computes."""
+    """The result of the chain."""
     number = 0
     for _ in range(length):
         (number,) = Pass().run(number, 1)

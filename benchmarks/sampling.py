@@ -1,4 +1,4 @@
-"""What Fooocus's sampling costs beside the network calls in it, and beside diffusers' own SDXL loop.
+"""The cost of Fooocus's sampling beside the network calls in it, and beside diffusers' own SDXL loop.
 
     python benchmarks/sampling.py [--sizes nano pocket] [--steps 10] [--rounds 5] [--side 512] [--compile]
 

@@ -1,4 +1,4 @@
-"""How long each command takes to begin: the whole process, beside that of Python doing nothing.
+"""The start-up time of each command: the whole process, beside that of Python doing nothing.
 
     python benchmarks/startup.py [--rounds 7] [--with-runs]
 
@@ -30,7 +30,7 @@ TORCH = [sys.executable, "-c", "import torch, diffusers, transformers"]
 
 
 def seconds(command: list[str]) -> tuple[float, float]:
-    """How long a process lived, and how much of a processor it took."""
+    """The wall time and the processor time of a process."""
     before, start = os.times(), time.perf_counter()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wall, after = time.perf_counter() - start, os.times()

@@ -50,7 +50,7 @@ class Stopwatch:
         return start.elapsed_time(end) / 1000
 
     def seconds(self, work: Work) -> float:
-        """How long the work took."""
+        """The duration of the work."""
         start = self.mark()
         work()
         return self.between(start, self.mark())
@@ -63,7 +63,7 @@ def in_turn(numerator: Work, denominator: Work, rounds: int, watch: Stopwatch) -
 
 
 def machine(device: torch.device | None = None) -> str:
-    """What the figures were taken on."""
+    """The machine and libraries that the figures were taken on."""
     gpu = f", {torch.cuda.get_device_name()}" if device is not None and device.type == "cuda" else ""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (

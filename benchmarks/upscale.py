@@ -50,7 +50,7 @@ def plain_loop(upscaler: Upscaler, image: Tensor) -> Tensor:
 
 
 def works(side: int, blocks: int) -> dict[str, Callable[[], object]]:
-    """What is measured, by name; decoding makes a picture of the same size as enlarging."""
+    """The measured work by name; decoding makes an image of the same size as enlarging."""
     upscaler, image = network(blocks), torch.rand(1, side, side, 3)
     autoencoder = load.checkpoint(HOST, "pocket")[2]
     latent = {"samples": torch.randn(1, 4, side // 2, side // 2)}

@@ -102,7 +102,7 @@ def way_out(error: Exception) -> str:
 
 
 def _encoded(save: Callable[[IO[bytes]], None]) -> memoryview:
-    """What `save` writes. Given a real file, Pillow takes a write that was cut short for a whole one."""
+    """The bytes that `save` writes. Given a real file, Pillow takes a write that was cut short for a whole one."""
     buffer = io.BytesIO()
     save(buffer)
     return buffer.getbuffer()

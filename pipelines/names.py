@@ -107,4 +107,4 @@ def _folders_in_common(file: str, name: str) -> int:
 
 
 SPELLINGS = (_as_it_is, slashed, folded)
-"""How two names are compared, in this order: exactly, with one kind of slashes and accents, in any letter case."""
+"""Comparisons of two names, in this order: exactly, with one kind of slashes and accents, in any letter case."""

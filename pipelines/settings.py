@@ -89,7 +89,7 @@ class Performance:
 
     @property
     def distilled(self) -> bool:
-        """Whether the mode runs without guidance on a distilled LoRA."""
+        """True for a mode that runs without guidance on a distilled LoRA."""
         return bool(self.lora)
 
 
@@ -104,7 +104,7 @@ PERFORMANCES = {
 
 @dataclass(frozen=True)
 class InpaintMode:
-    """What an inpaint mode sets; `outpaints`: whether the picture may grow (Fooocus webui.py: inpaint_mode_change)."""
+    """The settings of an inpaint mode; `outpaints`: the image may grow (Fooocus webui.py: inpaint_mode_change)."""
 
     engine: str = DEFAULT_ENGINE
     strength: float = 1.0

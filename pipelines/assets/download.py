@@ -34,7 +34,7 @@ Told = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Remote:
-    """What a server reports about a file: size and sha256 if known, and a `mark` that changes with the content."""
+    """A server's report about a file: size and sha256 if known, and a `mark` that changes with the content."""
 
     url: str
     headers: Mapping[str, str]

@@ -30,7 +30,7 @@ CHOICES: dict[str, tuple[Prediction, bool]] = dict(
 
 @dataclass(frozen=True)
 class Predicts:
-    """What a network predicts, and whether its noise levels reach zero terminal SNR (Lin et al. 2023).
+    """The quantity that a network predicts, and `zero_snr`: its noise levels reach zero terminal SNR (Lin et al. 2023).
 
     `notices` tells a user what was found in the file, without its name.
     """
@@ -41,7 +41,7 @@ class Predicts:
 
 
 def predicts(weights: Weights, choice: str = AUTO) -> Predicts:
-    """What the network of an open checkpoint predicts; a `choice` other than 'auto' overrides the file.
+    """The prediction of the network in an open checkpoint; a `choice` other than 'auto' overrides the file.
 
     Raises UnknownName for a choice that does not exist.
     """

@@ -40,7 +40,7 @@ AnyUpscaler: TypeAlias = Upscaler | UpscaleModel
 
 @dataclass(frozen=True)
 class Sampling:
-    """What sampling the enlarged image takes."""
+    """The inputs for sampling the enlarged image."""
 
     model: Model
     vae: Vae

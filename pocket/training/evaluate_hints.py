@@ -28,7 +28,7 @@ COLOURS = frozenset({"colour", "background"})
 
 @dataclass
 class HintScore:
-    """How often images match their scenes, and how well their edges match their own hint and another one."""
+    """The fraction of images that match their scenes, and how well their edges match their own hint and another one."""
 
     score: Score = field(default_factory=Score)
     shapes: int = 0

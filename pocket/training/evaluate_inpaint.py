@@ -29,7 +29,7 @@ EDGE = 4  # width in pixels of the hole's rim that is compared with the surround
 
 @dataclass
 class InpaintScore:
-    """How often images match their prompts, and how well the holes match their surroundings."""
+    """The fraction of images that match their prompts, and how well the holes match their surroundings."""
 
     score: Score = field(default_factory=Score)
     grounds: int = 0

@@ -26,7 +26,7 @@ FIELDS = ("background", "colour", "position")
 
 @dataclass
 class Score:
-    """How many images have each field right."""
+    """The number of images that have each field right."""
 
     total: int = 0
     right: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FIELDS, 0))

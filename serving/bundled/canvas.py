@@ -205,13 +205,13 @@ def declared_inputs(node: Any) -> list[tuple[str, tuple[Any, dict[str, Any]]]]:
 
 
 def is_widget(declared: tuple[Any, dict[str, Any]]) -> bool:
-    """Whether an input has a widget on the canvas."""
+    """True for an input that has a widget on the canvas."""
     kind, options = declared
     return (isinstance(kind, list) or kind in WIDGET_TYPES) and not options.get("forceInput")
 
 
 def has_seed_control(name: str, declared: tuple[Any, dict[str, Any]]) -> bool:
-    """Whether the page adds a control-after-generate value behind an input's own."""
+    """True where the page adds a control-after-generate value behind an input's own."""
     return declared[0] == "INT" and (name in ("seed", "noise_seed") or bool(declared[1].get("control_after_generate")))
 
 
@@ -280,14 +280,14 @@ def model_files(node: Mapping[str, Any], download_of: DownloadOf) -> list[dict[s
 
 
 def _origin(class_type: str, version: str) -> dict[str, str]:
-    """Which pack the page's manager should look in for a node."""
+    """The pack that the page's manager should look in for a node."""
     return (
         {"cnr_id": "fooocus-stages", "ver": version} if class_type.startswith("Fooocus") else {"cnr_id": "comfy-core"}
     )
 
 
 def paints_a_mask(graph: ApiGraph) -> bool:
-    """Whether the mask of a picture that is loaded, painted in ComfyUI's mask editor, is used."""
+    """True for a graph that uses the mask of a loaded image, as painted in ComfyUI's mask editor."""
     inputs = (value for node in graph.values() for value in node["inputs"].values())
     return any(is_link(value) and graph[value[0]]["class_type"] == "LoadImage" and value[1] == 1 for value in inputs)
 

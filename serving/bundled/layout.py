@@ -172,7 +172,7 @@ def behind(wire: Wire, places: Mapping[str, Place], boxes: Mapping[str, Box]) ->
 
 
 def ends(wire: Wire, places: Mapping[str, Place]) -> tuple[Place, Place]:
-    """Where a wire begins and ends."""
+    """The two ends of a wire."""
     (x, y), (target_x, target_y) = places[wire.source], places[wire.target]
     return (
         (x + NODE_WIDTH, y + FIRST_SLOT + SLOT_HEIGHT * wire.slot),
@@ -193,6 +193,6 @@ def curve(start: Place, end: Place) -> list[tuple[float, float]]:
 
 
 def inside(point: tuple[float, float], place: Place, height: int) -> bool:
-    """Whether a point lies in a node, its title included."""
+    """True for a point in a node, its title included."""
     (x, y), (left, top) = point, place
     return left < x < left + NODE_WIDTH and top - TITLE_HEIGHT < y < top + height

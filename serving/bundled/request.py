@@ -51,7 +51,7 @@ class TextToImage:
 
 @dataclass(frozen=True)
 class InpaintOptions:
-    """What replaces that which an inpaint mode sets."""
+    """Overrides of what an inpaint mode sets."""
 
     engine: str = DEFAULT_ENGINE
     strength: float = 1.0

@@ -31,7 +31,7 @@ class Input:
 
     @property
     def lazy(self) -> bool:
-        """Whether the linked node runs only if this one requests it."""
+        """True if the linked node runs only when this one requests it."""
         return bool(self.options.get("lazy"))
 
 
@@ -72,27 +72,27 @@ class Declaration:
 
     @property
     def takes_lists(self) -> bool:
-        """Whether a single call receives every input as a list."""
+        """True if a single call receives every input as a list."""
         return bool(getattr(self.cls, "INPUT_IS_LIST", False))
 
     @property
     def list_outputs(self) -> Sequence[bool]:
-        """Whether each output is a list of values."""
+        """For each output, True if it is a list of values."""
         return getattr(self.cls, "OUTPUT_IS_LIST", ()) or ()
 
     @property
     def is_output(self) -> bool:
-        """Whether it is an output node, which a run of the whole workflow executes."""
+        """True for an output node, which a run of the whole workflow executes."""
         return getattr(self.cls, "OUTPUT_NODE", False) is True
 
     @property
     def is_async(self) -> bool:
-        """Whether its function is a coroutine function, so that other nodes can run while it awaits."""
+        """True if its function is a coroutine function, so that other nodes can run while it awaits."""
         return inspect.iscoroutinefunction(getattr(self.cls, self.cls.FUNCTION, None))
 
     @property
     def keeps_identity(self) -> bool:
-        """Whether equal nodes must not share one result."""
+        """True if equal nodes must not share one result."""
         return bool(getattr(self.cls, "NOT_IDEMPOTENT", False)) or "UNIQUE_ID" in self.hidden.values()
 
 

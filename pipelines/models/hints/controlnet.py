@@ -187,7 +187,7 @@ def _check_whole(path: Path, shapes: Shapes) -> None:
 
 
 def _network(given: Mapping[str, nn.Parameter], name: str) -> nn.Module:
-    """A ControlNetModel with the given weights, shared and not copied. Raises BadFile when one of its own lacks."""
+    """A ControlNetModel with the given weights, shared and not copied. Raises BadFile when a weight is missing."""
     shapes = {key: tuple(value.shape) for key, value in given.items()}
     config = explained(Path(name), controlnet_config, shapes)
     network = cast(nn.Module, build(lambda: cast(Any, ControlNetModel)(**config)))

@@ -88,7 +88,7 @@ def yunet(path: Path) -> Detector:
 
 
 def _in_a_copy(network: Any, bgr: Picture, share: float) -> list[Face]:
-    """The faces that YuNet sees in a copy of that share of the picture's size, placed in the picture."""
+    """The faces that YuNet finds in a copy of the image scaled by that factor, in coordinates of the image."""
     height, width = (max(1, round(side * share)) for side in bgr.shape[:2])
     network.setInputSize((width, height))
     _, rows = network.detect(cv2.resize(bgr, (width, height), interpolation=cv2.INTER_AREA))

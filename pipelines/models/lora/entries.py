@@ -46,7 +46,7 @@ class Entries:
         self._parts: dict[str, tuple[str, Any]] = {}
 
     def add(self, part: str, key: str, value: Any) -> None:
-        """A part that is there already stays under the whole key, and is left in the end."""
+        """A second entry for the same part stays under its whole key and counts as left out."""
         self._parts[key if part in self._parts else part] = (key, value)
 
     def has(self, *parts: str) -> bool:
