@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from ..pipelines import stages
 from ..pipelines.errors import MissingFile, did_you_mean
 from ..pipelines.host import POCKET
-from ..pipelines.names import meant
+from ..pipelines.names import match_name
 from ..pipelines.picture_files import frames, opened
 from .comfy import current_host
 
@@ -157,7 +157,7 @@ def find_picture(name: str) -> Path:
 
 
 def _spelled(start: Path, name: str) -> Path:
-    """Return the path below `start` that matches `name` in any spelling (`names.meant`); a missing part is kept."""
+    """Return the path below `start` that matches `name` in any spelling, see `names`; a missing part is kept."""
     path = start / name
     if path.exists():
         return path
@@ -165,7 +165,7 @@ def _spelled(start: Path, name: str) -> Path:
     here = Path(path.anchor)
     for part in path.relative_to(path.anchor).parts:
         exists = (here / part).exists() or not here.is_dir()
-        here /= part if exists else meant(part, (entry.name for entry in here.iterdir())) or part
+        here /= part if exists else match_name(part, (entry.name for entry in here.iterdir())) or part
     return here
 
 

@@ -19,9 +19,12 @@ def slashed(name: str) -> str:
 
 
 def folded(name: str) -> str:
-    """The key under which all spellings of a name are equal; letter case is folded as Unicode's caseless matching."""
+    """The key under which all spellings of a name are equal; letter case is folded as Unicode's caseless matching.
+
+    Upper case comes first, because some letters (ı, ſ, ς) have a capital in common with others.
+    """
     decomposed = unicodedata.normalize("NFD", slashed(name))
-    return unicodedata.normalize("NFC", decomposed.casefold()).strip()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", decomposed.upper()).casefold()).strip()
 
 
 def base(name: str) -> str:
@@ -39,7 +42,7 @@ def same(one: str, other: str) -> bool:
     return folded(one) == folded(other)
 
 
-def meant(name: str, known: Iterable[str]) -> str | None:
+def match_name(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` spells, an exact match first; None when there is none."""
     listed = list(known)
     for spelling in SPELLINGS:
@@ -48,7 +51,7 @@ def meant(name: str, known: Iterable[str]) -> str | None:
     return None
 
 
-def file_meant(name: str, files: Sequence[str]) -> str | None:
+def match_file(name: str, files: Sequence[str]) -> str | None:
     """The listed file that `name` means: its whole path, with or without suffix, else its file name or its stem.
 
     An exact spelling goes before another one, and among files of one name the one with the most folders in common.

@@ -9,7 +9,7 @@ import pytest
 from fooocus_stages.pipelines import names
 from fooocus_stages.pipelines.errors import MissingFile, UnknownName
 from fooocus_stages.pipelines.host import LocalHost
-from fooocus_stages.pipelines.names import base, file_below, file_meant, folded, meant, nearest, stem
+from fooocus_stages.pipelines.names import base, file_below, folded, match_file, match_name, nearest, stem
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,8 +28,8 @@ def spellings(name: str) -> list[str]:
 def test_every_spelling_is_the_same_name(name: str) -> None:
     for other in spellings(name):
         assert folded(other) == folded(name)
-        assert meant(other, ["another", name]) == name
-        assert file_meant(other, ["another.pt", f"{name}.pt"]) == f"{name}.pt"
+        assert match_name(other, ["another", name]) == name
+        assert match_file(other, ["another.pt", f"{name}.pt"]) == f"{name}.pt"
         assert file_below(other, ["another.pt", f"deep/{name}.pt"]) == f"deep/{name}.pt"
 
 
@@ -55,12 +55,12 @@ def test_no_suggestion_looks_like_the_name(name: str, known: list[str]) -> None:
     ],
 )
 def test_the_file_that_a_name_means(name: str, file: str | None) -> None:
-    assert file_meant(name, FILES) == file
+    assert match_file(name, FILES) == file
 
 
 def test_an_exact_spelling_goes_first() -> None:
-    assert meant("Ink", ["ink", "Ink"]) == "Ink"
-    assert file_meant("INK", ["ink.pt", "INK.pt"]) == "INK.pt"
+    assert match_name("Ink", ["ink", "Ink"]) == "Ink"
+    assert match_file("INK", ["ink.pt", "INK.pt"]) == "INK.pt"
 
 
 def test_a_path_below_keeps_its_folders() -> None:
@@ -76,8 +76,8 @@ def test_parts_of_a_path(name: str, last: str, front: str) -> None:
 
 
 def test_a_choice_in_any_spelling() -> None:
-    assert names.meant("RED", ("red", "blue")) == "red"
-    assert names.meant("rad", ("red", "blue")) is None
+    assert names.match_name("RED", ("red", "blue")) == "red"
+    assert names.match_name("rad", ("red", "blue")) is None
     assert "unknown colour 'rad' (did you mean 'red'" in str(UnknownName("colour", "rad", ("red", "blue")))
     assert names.same("a\\B", "A/b")
 
@@ -108,5 +108,5 @@ def test_a_file_of_an_unreadable_kind_is_there(tmp_path: Path, asked: str) -> No
     path.touch()
     with pytest.raises(MissingFile) as caught:
         LocalHost([tmp_path]).find("checkpoints", asked)
-    assert f"is there as a .gguf file, which can't be read: {str(path)!r}" in str(caught.value)
+    assert f"is a .gguf file, which can't be read: {str(path)!r}" in str(caught.value)
     assert ".safetensors" in str(caught.value)

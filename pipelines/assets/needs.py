@@ -30,14 +30,14 @@ class Found:
         return self.path.stat().st_size if self.path and self.path.is_file() else self.asset.size
 
 
-def meant(host: Host, names: Iterable[str], workflows: Mapping[str, str] | None = None) -> list[Asset]:
+def resolve(host: Host, names: Iterable[str], workflows: Mapping[str, str] | None = None) -> list[Asset]:
     """Return the files that names stand for, each once.
 
     A name is a mode, a group, a preset (also as 'preset:NAME'), a single file, or a key of `workflows`, which map to
     their modes. Raises UnknownName.
     """
     known = workflows or {}
-    return list(dict.fromkeys(a for name in names for a in _meant(host, known.get(name, name), tuple(known))))
+    return list(dict.fromkeys(a for name in names for a in _resolve(host, known.get(name, name), tuple(known))))
 
 
 def needed_by(asset: Asset) -> list[str]:
@@ -129,7 +129,7 @@ def how_to_get(kind: str, name: str, folders: str = "") -> str:
     return f"run `{fetch_command([asset], folders)}`" if asset else ""
 
 
-def _meant(host: Host, name: str, workflows: Sequence[str]) -> Sequence[Asset]:
+def _resolve(host: Host, name: str, workflows: Sequence[str]) -> Sequence[Asset]:
     if name.startswith(PRESET):
         return _of_preset(host, name.removeprefix(PRESET))
     from ..stages.recipes import presets

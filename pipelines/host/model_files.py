@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..errors import MissingFile, did_you_mean
-from ..names import base, file_meant, folded, meant, stem
+from ..names import base, folded, match_file, match_name, stem
 
 HowToGet = Callable[[str, str], str]
 """(kind, name) of a missing file -> advice on how to get it; '' if there is none."""
@@ -36,7 +36,7 @@ def files_of(kind: str, folder: Path) -> list[str]:
 
 
 def find_file(kind: str, name: str, folders: Sequence[Path], hint: HowToGet | None = None) -> Path:
-    """Return the first file that matches `name` as a path, file name or stem, in any spelling (`names.file_meant`).
+    """Return the first file that matches `name` as a path, file name or stem, in any spelling (`names.match_file`).
 
     Raises MissingFile, naming a file with another suffix or else the nearest names and the folders, and the hint.
     """
@@ -44,7 +44,7 @@ def find_file(kind: str, name: str, folders: Sequence[Path], hint: HowToGet | No
         raise MissingFile(f"no {kind} file is named: choose one")
     listed = [(folder, files_of(kind, folder)) for folder in folders]
     known = [file for _, files in listed for file in files]
-    if (found := file_meant(name, known)) is not None:
+    if (found := match_file(name, known)) is not None:
         return next(folder / found for folder, files in listed if found in files)
     raise MissingFile(f"{kind} file {name!r} {_instead(kind, name, known, folders, hint)}")
 
@@ -70,7 +70,7 @@ def _instead(kind: str, name: str, known: Sequence[str], folders: Sequence[Path]
 def _folder_called(name: str, folders: Sequence[Path]) -> Path | None:
     """A folder of that name, such as a model in diffusers' layout, in the folders of a kind."""
     inside = [one for folder in folders if folder.is_dir() for one in folder.iterdir() if one.is_dir()]
-    found = meant(base(name), [one.name for one in inside])
+    found = match_name(base(name), [one.name for one in inside])
     return next((one for one in inside if one.name == found), None)
 
 

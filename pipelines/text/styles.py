@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import BadFile, UnknownName
-from ..names import meant
+from ..names import match_name
 
 PLACEHOLDER = "{prompt}"
 STOCK_FILES = (
@@ -81,7 +81,7 @@ class Styles(Mapping[str, Style]):
     def named(self, name: str) -> Style:
         """Return a style by the name in its file or the one Fooocus shows, in any spelling. Raises UnknownName."""
         for spelling in (name, normal_name(name)):
-            if (found := meant(spelling, self)) is not None:
+            if (found := match_name(spelling, self)) is not None:
                 return self[found]
         raise UnknownName("style", name, self, HOW_TO_GET)
 

@@ -105,7 +105,7 @@ def where_assets(options: argparse.Namespace, console: Console) -> int:
 def assets_named(host: FoldersHost, names: Sequence[str]) -> list[Asset]:
     """Return the files that names stand for; a bundled workflow stands for its mode."""
     modes = {about.name: about.mode for about in bundled() if about.mode}
-    return needs.meant(host, names, modes)
+    return needs.resolve(host, names, modes)
 
 
 def _folders(options: argparse.Namespace) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...pipelines.errors import UserError, did_you_mean
-from ...pipelines.names import meant
+from ...pipelines.names import match_name
 from .declarations import Input
 
 CONVERTERS: dict[str, Callable[[Any], Any]] = {"INT": int, "FLOAT": float, "STRING": str, "BOOLEAN": bool}
@@ -26,13 +26,13 @@ class InvalidInput(UserError):
 def convert(info: Input, value: Any) -> Any:
     """Convert a value to the declared type with int(), float(), str() or bool(); {"__value__": v} stands for v.
 
-    A choice that is spelled in another way (`pipelines.names.meant`) becomes the listed one. Raises InvalidInput.
+    A choice that is spelled in another way (`pipelines.names.match_name`) becomes the listed one. Raises InvalidInput.
     """
     if isinstance(value, dict) and "__value__" in value:
         value = value["__value__"]
     converter = CONVERTERS.get(info.type) if isinstance(info.type, str) else None
     if converter is None:
-        spelled = meant(value, filter(_is_text, info.choices or ())) if isinstance(value, str) else None
+        spelled = match_name(value, filter(_is_text, info.choices or ())) if isinstance(value, str) else None
         return value if spelled is None else spelled
     try:
         return converter(value)

@@ -43,21 +43,21 @@ def put(folder: Path, *names: str) -> None:
     ],
 )
 def test_a_preset_means_the_files_that_it_names(host: LocalHost, name: str, files: set[str]) -> None:
-    meant = needs.meant(host, [name])
+    meant = needs.resolve(host, [name])
     assert {asset.name for asset in meant if asset.kind in ("checkpoints", "loras", "vae")} == files
     assert {"styles", "hub"} < {asset.kind for asset in meant}
 
 
 def test_every_bundled_preset_can_be_asked_for(host: LocalHost) -> None:
     for name in presets.names(host):
-        assert [a for a in needs.meant(host, [f"preset:{name}"]) if a.kind == "checkpoints"], name
+        assert [a for a in needs.resolve(host, [f"preset:{name}"]) if a.kind == "checkpoints"], name
 
 
 def test_names_are_taken_together_and_workflows_by_their_modes(host: LocalHost) -> None:
-    meant = needs.meant(host, ["mine", "upscale", "lcm-lora", "U05"], {"mine": "U05"})
+    meant = needs.resolve(host, ["mine", "upscale", "lcm-lora", "U05"], {"mine": "U05"})
     assert [asset.id for asset in meant] == ["upscaler", "lcm-lora"]
     with pytest.raises(UnknownName, match=r"unknown workflow, mode, group, preset or file 'min' \(did you mean 'mine'"):
-        needs.meant(host, ["min"], {"mine": "U05"})
+        needs.resolve(host, ["min"], {"mine": "U05"})
 
 
 def test_files_are_found_under_their_other_names_and_folders(host: LocalHost, tmp_path: Path) -> None:

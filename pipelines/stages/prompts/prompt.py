@@ -12,7 +12,7 @@ from pathlib import Path
 from ...errors import BadFile, BadValue, MissingFile, did_you_mean
 from ...files import file_state
 from ...host import Host, files_of
-from ...names import base, file_meant, meant, same, stem
+from ...names import base, match_file, match_name, same, stem
 from ...settings import EXPANSION_STYLE, MAX_LORAS, MAX_SEED, NO_FILE, NO_STYLE, RANDOM_STYLE
 from ...text.expansion import Expander, safe_str, stand_in_expander
 from ...text.styles import HOW_TO_GET, Style, Styles, bundled_styles, load_order, read_style_file
@@ -199,7 +199,7 @@ def take_lora_tags(
     """
     required = [lora for lora in loras if lora.required]
     wired = [lora for lora in loras if not lora.required and lora.name != NO_FILE]
-    wired_files = {file_meant(lora.name, available) or lora.name for lora in wired}
+    wired_files = {match_file(lora.name, available) or lora.name for lora in wired}
     required_names = [lora.name for lora in required]
     others = [file for file in available if not any(same(base(file), base(name)) for name in required_names)]
 
@@ -207,8 +207,8 @@ def take_lora_tags(
     pieces = line.split(",")
     for i, piece in enumerate(pieces):
         for tag in LORA_TAG.finditer(piece):
-            file = file_meant(tag[1], others)
-            if file is None and file_meant(tag[1], required_names) is None:
+            file = match_file(tag[1], others)
+            if file is None and match_file(tag[1], required_names) is None:
                 notice(
                     f"no LoRA file is called {tag[1]!r}{did_you_mean(tag[1], map(stem, others))}: its tag is removed"
                 )
@@ -312,7 +312,7 @@ def _apply_styles(styles: Sequence[Style], line: str) -> tuple[list[str], list[s
 def _real_names(names: Iterable[str | None]) -> list[str]:
     """The names of styles, the pseudo styles among them as they are spelled here; '' and 'None' are left out."""
     given = [name.strip() for name in names if name]
-    return [meant(name, PSEUDO_STYLES) or name for name in given if name and not same(name, NO_STYLE)]
+    return [match_name(name, PSEUDO_STYLES) or name for name in given if name and not same(name, NO_STYLE)]
 
 
 def _notice_stand_ins(host: Host, known: Styles, names: Iterable[str]) -> None:

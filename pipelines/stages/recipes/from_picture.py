@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...files import file_hash
 from ...host import Host
-from ...names import base, meant
+from ...names import base, match_name
 from ...settings import DEFAULT_CHECKPOINT, DEFAULT_VAE, NO_FILE, PERFORMANCES, POCKET_CHOICE, SAMPLERS, SCHEDULERS
 from ...text.styles import Styles
 from ...types import SWAP_METHODS, SamplingSettings
@@ -108,7 +108,7 @@ def _settings(host: Host, info: PictureInfo, performance: str) -> SamplingSettin
 
 
 def _listed(host: Host, what: str, name: str | None, choices: tuple[str, ...], default: str) -> str:
-    found = None if name is None else meant(name, choices)
+    found = None if name is None else match_name(name, choices)
     if found is None and name is not None:
         host.notice(f"the image's {what} {name!r} is unknown: {default!r} is used instead")
     return default if found is None else found

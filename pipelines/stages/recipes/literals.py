@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ...names import meant
+from ...names import match_name
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ def one_of(choices: Sequence[str]) -> Callable[[Any], str]:
     """Return a reader of one of the choices, in any spelling."""
 
     def read(value: Any) -> str:
-        found = meant(value, choices) if isinstance(value, str) else None
+        found = match_name(value, choices) if isinstance(value, str) else None
         if found is None:
             raise ValueError
         return found

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import BadFile, BadValue, UnknownName, UserError
 from ...host import Host
-from ...names import file_meant, meant, same
+from ...names import match_file, match_name, same
 from ...settings import DEFAULT_VAE, NO_FILE, PERFORMANCES, POCKET_CHOICE, SAMPLERS, SCHEDULERS
 from ...types import Lora, SamplingSettings
 from ..prompts.prompt import check_styles
@@ -54,12 +54,12 @@ def of_preset(host: Host, name: str) -> Recipe:
 def read(host: Host, name: str) -> Mapping[str, Any]:
     """Return the values of a preset by key, unchecked."""
     files = _files(host)
-    own, bundled = meant(name, files), meant(name, _bundled())
+    own, bundled = match_name(name, files), match_name(name, _bundled())
     if own is not None:
         return _read_file(host.find(KIND, files[own]))
     if bundled is not None:
         return _bundled()[bundled]
-    if (file := file_meant(name, list(files.values()))) is not None:
+    if (file := match_file(name, list(files.values()))) is not None:
         return _read_file(host.find(KIND, file))
     raise UnknownName("preset", name, names(host), "presets of your own are JSON files in the folder 'presets'")
 
@@ -159,10 +159,10 @@ def _checkpoint(host: Host, name: str, previous: Any) -> str:
     if name == POCKET_CHOICE:
         return name
     files = host.names("checkpoints")
-    own = file_meant(name, files)
+    own = match_file(name, files)
     older = previous if own is None and isinstance(previous, list) else []
     for earlier in filter(_is_text, older):
-        if (found := file_meant(earlier, files)) is not None:
+        if (found := match_file(earlier, files)) is not None:
             host.notice(f"the checkpoint {name!r} is missing: the preset's earlier one, {earlier!r}, is used instead")
             return found
     return host_file(host, "checkpoints", name)

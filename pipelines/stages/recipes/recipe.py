@@ -90,7 +90,7 @@ def host_file(host: Host, kind: str, name: str, home: Path | None = None) -> str
     """Return the matching file in the models folder `home` or of the host, or else the name itself, with a notice."""
     at_home = files_of(kind, home / kind) if home else []
     for files in (at_home, host.names(kind)):
-        if (found := names.file_meant(name, files)) is not None:
+        if (found := names.match_file(name, files)) is not None:
             return found
     host.notice(f"the {kind} file {name!r} is missing: the name is passed on unchanged")
     return name
@@ -99,4 +99,4 @@ def host_file(host: Host, kind: str, name: str, home: Path | None = None) -> str
 def is_mode_lora(performance: str, lora: Lora) -> bool:
     """Return True for the LoRA that the performance mode adds itself, in any folder and spelling."""
     own = PERFORMANCES[performance].lora
-    return bool(own) and names.file_meant(lora.name, [own]) is not None
+    return bool(own) and names.match_file(lora.name, [own]) is not None
