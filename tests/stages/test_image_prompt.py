@@ -318,7 +318,7 @@ def test_weights_that_are_no_numbers_are_named(folder: Path, host: LocalHost) ->
     broken["image_proj"]["proj_in.weight"].fill_(torch.nan)
     torch.save(broken, folder / "controlnet" / "broken.bin")
     model = image_prompt.load(host, "broken.bin", DEFAULT_CLIP_VISION)
-    with pytest.raises(BadFile, match=r"broken\.bin is damaged, its weight resampler\.proj_in\.weight"):
+    with pytest.raises(BadFile, match=r"broken\.bin is damaged.* resampler\.proj_in\.weight"):
         image_prompt.prompt(host, model, picture())
 
 
