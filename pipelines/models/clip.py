@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from .weights.files import Weights
 from .weights.filling import build, explained, fill, to_dtype
 from .weights.key_names import Part, clip_key, openclip_to_transformers
 from .weights.merging import Network
+from .weights.networks import TextModule
 
 _NOT_WEIGHTS = ("position_ids", "logit_scale", "attn_mask")
 Section = list[WeightedToken]
@@ -163,7 +164,7 @@ def _forward(
     ids = torch.tensor([[token for token, _ in section] for section in sections])
     module = encoder.network.module
     with new.placed(_token_table(module), ids) as known_ids:
-        out = cast(Any, module)(input_ids=known_ids.to(device), output_hidden_states=True)
+        out = cast(TextModule, module)(input_ids=known_ids.to(device), output_hidden_states=True)
     states = out.hidden_states
     hidden = states[-skip] if skip < len(states) else out.last_hidden_state
     ends = (ids == new.first - 1).int().argmax(dim=-1)
@@ -174,7 +175,7 @@ def _forward(
 
 
 def _token_table(module: nn.Module) -> nn.Embedding:
-    return cast(nn.Embedding, cast(Any, module).get_input_embeddings())
+    return cast(nn.Embedding, cast(TextModule, module).get_input_embeddings())
 
 
 def _load_encoder(weights: Weights, parts: Mapping[str, Part], tokenizer: ClipTokenizer, pooled: bool) -> TextEncoder:

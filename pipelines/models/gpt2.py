@@ -22,6 +22,7 @@ from ..text.expansion import ExpansionFiles, read_words, safe_str, tidy_spaces, 
 from .weights.files import Weights, open_weights
 from .weights.filling import build, explained, fill, to_dtype
 from .weights.key_names import Part
+from .weights.networks import LanguageModule
 
 END, COMMA, SPACE = "<|endoftext|>", ",", "Ġ"
 BANNED = -8192.0
@@ -99,10 +100,11 @@ def sample(
     check: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Append `count` sampled tokens to ids (1, n): (1, n + count). Scores keep the network's dtype."""
-    fresh, past = ids, None
+    fresh: Tensor = ids
+    past: object = None
     for _ in range(count):
         check()
-        out = cast(Any, module)(input_ids=fresh, past_key_values=past, use_cache=True)
+        out = cast(LanguageModule, module)(input_ids=fresh, past_key_values=past, use_cache=True)
         scores = out.logits[:, -1, :]
         scores = keep_best(scores + bias_of_unused(bias.to(scores), ids, comma), TOP_K)
         fresh, past = torch.multinomial(scores.softmax(-1), 1, generator=generator), out.past_key_values
@@ -216,7 +218,7 @@ def _restore_masks(module: nn.Module) -> None:
 
 
 def _positions(module: nn.Module) -> int:
-    return int(cast(Any, module).config.n_positions)
+    return cast(LanguageModule, module).config.n_positions
 
 
 def _without_surrogates(text: str) -> str:

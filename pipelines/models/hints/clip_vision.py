@@ -16,6 +16,7 @@ from ...errors import BadFile
 from ..weights.files import Weights, open_weights
 from ..weights.filling import build, explained, fill, raise_for_names, to_dtype
 from ..weights.key_names import Part, openclip_to_transformers
+from ..weights.networks import VisionModule
 
 VIT_H = "clip_vision_vit_h"
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -75,8 +76,8 @@ def normalised(pixels: Tensor) -> Tensor:
 def hidden_states(vision: ClipVision, x: Tensor) -> Tensor:
     """Hidden states of the second to last layer, (B, 1 + patches, width), of normalised images (B, 3, size, size)."""
     parameter = next(vision.module.parameters())
-    out = cast(Any, vision.module)(pixel_values=x.to(parameter), output_hidden_states=True)
-    return cast(Tensor, out.hidden_states[-2])
+    out = cast(VisionModule, vision.module)(pixel_values=x.to(parameter), output_hidden_states=True)
+    return out.hidden_states[-2]
 
 
 def vision_parts(weights: Weights) -> dict[str, Part]:

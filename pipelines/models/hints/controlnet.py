@@ -19,6 +19,7 @@ from ..weights import key_names
 from ..weights.configs import HEAD_WIDTH, TIME_WIDTH, Shapes
 from ..weights.files import Weights, open_weights
 from ..weights.filling import build, counted, explained, raise_for_names
+from ..weights.networks import UNetModule
 from ..weights.tensors import Tensors
 from .control_lora import DOWN, UP, change, layers_changed, put
 
@@ -220,7 +221,7 @@ def _fits(weight: Tensor | None, up: Tensor, down: Tensor) -> bool:
 
 def _misfits_of_whole(own: Mapping[str, Tensor], unet: nn.Module) -> list[str]:
     """In what a ControlNet's sizes differ from the UNet's, in words."""
-    config = cast(Any, unet).config
+    config = cast(UNetModule, unet).config
     mine = controlnet_config({name: tuple(value.shape) for name, value in own.items()})
     pairs = {
         "its channels": (mine["block_out_channels"], tuple(config.block_out_channels)),

@@ -20,6 +20,7 @@ from ..lora.matching import patches, source_of
 from ..lora.refusals import named
 from ..weights.files import read_state
 from ..weights.merging import WeightPatch
+from ..weights.networks import UNetModule
 
 HEAD_INPUTS, HEAD_KERNEL = 5, 3  # the mask and four channels of latents; its side
 
@@ -32,7 +33,12 @@ def load_head(path: Path, model: Model) -> Tensor:
     head = read_state(path).get("head")
     if not isinstance(head, Tensor):
         raise BadFile(f"{path.name} holds no inpaint head (an entry 'head'): download fooocus_inpaint_head.pth again")
-    wanted = (cast(Any, model.network.module).config.block_out_channels[0], HEAD_INPUTS, HEAD_KERNEL, HEAD_KERNEL)
+    wanted = (
+        cast(UNetModule, model.network.module).config.block_out_channels[0],
+        HEAD_INPUTS,
+        HEAD_KERNEL,
+        HEAD_KERNEL,
+    )
     if head.shape != wanted:
         raise BadFile(
             f"{path.name} is of the shape {tuple(head.shape)} and {model.name or 'the model'} takes {wanted}: "
@@ -81,7 +87,7 @@ def head_attached(unet: nn.Module, feature: Tensor | None) -> Iterator[None]:
     if feature is None:
         yield
         return
-    first = cast(Any, unet).conv_in
+    first = cast(UNetModule, unet).conv_in
     rows = feature.to(first.weight)
 
     def add(_: nn.Module, __: Any, output: Tensor) -> Tensor:

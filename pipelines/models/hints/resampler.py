@@ -5,8 +5,8 @@ Parameters are named as in the published files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Iterable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +49,7 @@ class Resampler(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         x = self.proj_in(hidden)
         latents = self.latents.expand(len(x), -1, -1)
-        for attention, feed_forward in cast(Any, self.layers):
+        for attention, feed_forward in cast(Iterable[tuple[nn.Module, nn.Module]], self.layers):
             latents = latents + attention(x, latents)
             latents = latents + feed_forward(latents)
         return cast(Tensor, self.norm_out(self.proj_out(latents)))
