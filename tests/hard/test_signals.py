@@ -27,7 +27,7 @@ PHASES = {  # where in the pack, and at which call
     "reading the workflow": (PACK + "serving.commands.run", "read_workflow", 1),
     "checking it": (PACK + "serving.engine.validate", "_reached", 1),
     "building a network": (PACK + "pipelines.models.checkpoint", "fill", 1),
-    "reading a weight": (PACK + "pipelines.models.weights.filling", "_alone", 100),
+    "reading a weight": (PACK + "pipelines.models.weights.filling", "_own_storage", 100),
     "composing the prompt": (PACK + "pipelines.stages.prompts.prompt", "compose_with", 1),
     "reading a LoRA": (PACK + "pipelines.models.lora.matching", "read_state", 1),
     "merging a LoRA": (PACK + "pipelines.models.weights.merging", "_add", 5),
