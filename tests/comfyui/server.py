@@ -92,7 +92,10 @@ class Comfy:
         address = f"{self.url}/ws?clientId={client_id}"
         async with aiohttp.ClientSession() as http, http.ws_connect(address, max_msg_size=0) as messages:
             body = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id}
-            await asyncio.to_thread(self.ask, "/prompt", body)
+            try:
+                await asyncio.to_thread(self.ask, "/prompt", body)
+            except urllib.error.HTTPError as refused:
+                raise AssertionError(refused.read().decode("utf-8")) from refused
             async for message in messages:
                 if message.type is aiohttp.WSMsgType.BINARY:
                     run.previews += 1
@@ -200,9 +203,11 @@ def pocket_workflow(name: str, seed: int | None = None) -> Any:
     graph = json.loads((PACK / "workflows/api" / f"{name}.json").read_text("utf-8"))
     for node in graph.values():
         inputs = node["inputs"]
-        inputs |= {key: f"pocket/{inputs[key]}" for key in FILE_INPUTS if key in inputs}
+        inputs |= {key: f"pocket/{inputs[key]}" for key in FILE_INPUTS if isinstance(inputs.get(key), str)}
         if "detector_name" in inputs:
             inputs["detector_name"] = "pocket"
+        if isinstance(inputs.get("ckpt_name"), list):  # linked to a preset, which names a checkpoint of its own
+            inputs["ckpt_name"] = "pocket"
         if seed is not None and isinstance(inputs.get("seed"), int):
             inputs["seed"] = seed
     return graph

@@ -71,12 +71,9 @@ def test_a_workflow_draws_and_then_comes_from_the_cache(comfy: Comfy, name: str)
 
 
 def _assert_drawn(comfy: Comfy, run: Run) -> None:
-    images = comfy.images(run)
-    assert images
-    for image in images:
-        colors = image.convert("RGB").getcolors(image.width * image.height)
-        assert colors is not None
-        assert len(colors) >= FEWEST_COLORS, f"{image.size} with {len(colors)} colors"
+    """The images open, and one is more than an even area; a preview of a fill or a crop may be one."""
+    colors = [image.convert("RGB").getcolors(image.width * image.height) or [] for image in comfy.images(run)]
+    assert max(map(len, colors), default=0) >= FEWEST_COLORS
 
 
 def _assert_followed(run: Run, sampler: str) -> None:
