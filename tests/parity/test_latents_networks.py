@@ -25,7 +25,7 @@ def test_vae(case: Case) -> None:
 def test_preview(case: Case, tmp_path: Path) -> None:
     file = tmp_path / "xlvaeapp.pth"
     torch.save({key.removeprefix("vae_approx."): tensor for key, tensor in weights("nano-vae-approx").items()}, file)
-    ours = preview.picture(preview.load_preview(file), case.inputs("x0"))
+    ours = preview.preview_image(preview.load_preview(file), case.inputs("x0"))
     assert_same_picture(ours, case.output("image"))
 
 

@@ -93,7 +93,7 @@ def test_a_file_cut_short_or_missing(tiny: Checkpoint, tmp_path: Path, write_inp
     write_inpaint_engine(tmp_path, tiny.model.network.module)
     path = tmp_path / "inpaint" / PATCH
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(BadFile, match="cut short"):
+    with pytest.raises(BadFile, match="truncated"):
         inpaint_patch.load_patch(path, tiny.model)
     with pytest.raises(MissingFile):
         inpaint_patch.load_patch(tmp_path / "none.patch", tiny.model)
