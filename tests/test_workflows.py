@@ -162,8 +162,9 @@ AS_THEY_ARE = [
 def test_it_runs_with_the_pocket_model(name: str, pocket_host: LocalHost) -> None:
     results = Runner(REGISTRY).run(read(f"api/{name}.json"))
     (shown,) = results.ui.values()
-    (saved,) = shown["images"]
-    check_picture(pocket_host.folder("output") / saved["subfolder"] / saved["filename"], name)
+    assert len(shown["images"]) == (4 if name.endswith("four-images") else 1)
+    for saved in shown["images"]:
+        check_picture(pocket_host.folder("output") / saved["subfolder"] / saved["filename"], name)
 
 
 @pytest.mark.parametrize("block", building_blocks.BUILDING_BLOCKS, ids=lambda block: block.name)

@@ -69,6 +69,6 @@ def test_a_vae_of_comfyui_works_in_its_own_tiles_and_tells_what_it_cannot_do() -
     assert told == []
     vae.decode(host, plain, samples, tiled=True)
     vae.encode(host, plain, picture(), seed=5, tiled=True)
-    whole, seed = told
+    whole, seed = dict.fromkeys(told)
     assert "whole" in whole
     assert "seed has no effect" in seed

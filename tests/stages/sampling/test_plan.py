@@ -60,8 +60,8 @@ def test_the_step_override_counts_when_positive(overwrite: int, steps: int) -> N
 
 
 def test_an_unknown_mode_is_named_with_its_neighbours() -> None:
-    with pytest.raises(UnknownName, match=r"unknown performance 'speed' \(did you mean 'Speed'"):
-        plan.performance("speed", USERS, ())
+    with pytest.raises(UnknownName, match=r"unknown performance 'Sped' \(did you mean 'Speed'"):
+        plan.performance("Sped", USERS, ())
 
 
 @pytest.mark.parametrize("ratio", ASPECT_RATIOS)
