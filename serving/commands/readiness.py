@@ -125,7 +125,8 @@ def _find_vocabulary(host: Host, inputs: Mapping[str, Any], home: Path | None) -
 
 
 def _find_loras(host: Host, inputs: Mapping[str, Any], home: Path | None) -> None:
-    names = [inputs.get(key) for key in ("lora_name", *(f"lora_{i}" for i in range(1, MAX_LORAS + 1)))]
+    slots = () if inputs.get("skip_missing") is True else ("lora_name", *(f"lora_{i}" for i in range(1, MAX_LORAS + 1)))
+    names = [inputs.get(key) for key in slots]
     names.append(PERFORMANCES[mode].lora if (mode := str(inputs.get("performance"))) in PERFORMANCES else "")
     for name in names:
         if isinstance(name, str) and name not in ("", NO_FILE):
