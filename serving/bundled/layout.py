@@ -56,7 +56,7 @@ Move = Callable[[Stacks], Stacks]
 
 def arrange(boxes: Mapping[str, Box], wires: Sequence[Wire], roles: Sequence[str]) -> dict[str, Place]:
     """A place for every node. `roles`: all roles, in the order to begin with."""
-    best = begun(boxes, wires, roles)
+    best = initial_arrangement(boxes, wires, roles)
     cost = cost_of(packed(best, boxes), boxes, wires)
     improved = True
     while improved:
@@ -69,7 +69,7 @@ def arrange(boxes: Mapping[str, Box], wires: Sequence[Wire], roles: Sequence[str
     return packed(best, boxes)
 
 
-def begun(boxes: Mapping[str, Box], wires: Sequence[Wire], roles: Sequence[str]) -> Stacks:
+def initial_arrangement(boxes: Mapping[str, Box], wires: Sequence[Wire], roles: Sequence[str]) -> Stacks:
     """The arrangement to begin with: every column's nodes in the order of their roles."""
     columns = columns_of(boxes, wires)
     order = sorted(boxes, key=lambda node: roles.index(boxes[node].role))

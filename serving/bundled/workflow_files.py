@@ -43,8 +43,8 @@ def read_workflow(name: str, folder: Path = BUNDLED) -> dict[str, Any]:
         path = folder / "api" / f"{name.removesuffix('.json')}.json"
     if not path.is_file():
         names = [about.name for about in bundled(folder)]
-        begun = [known for known in names if known.startswith(name)]
-        near = f" (there are {', '.join(map(repr, begun))})" if begun else did_you_mean(name, names)
+        longer = [known for known in names if known.startswith(name)]
+        near = f" (there are {', '.join(map(repr, longer))})" if longer else did_you_mean(name, names)
         raise MissingFile(
             f"workflow {name!r} is neither a file nor bundled{near}; 'fooocus-stages workflows' lists the bundled ones"
         )
