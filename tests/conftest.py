@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,21 @@ def pocket_host(tmp_path: Path) -> Iterator[LocalHost]:
     )
     with use_host(host):
         yield host
+
+
+@pytest.fixture(scope="session")
+def in_float64() -> Callable[[nn.Module], AbstractContextManager[None]]:
+    """A context in which the weights of a network are in float64; float32 holds them exactly afterwards."""
+    return _in_float64
+
+
+@contextmanager
+def _in_float64(module: nn.Module) -> Iterator[None]:
+    module.double()
+    try:
+        yield
+    finally:
+        module.float()
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import cache
 
 import pytest
@@ -20,6 +20,7 @@ from .reference_inputs import tensor
 from .test_text_to_image import settings_of, sides_of, start_of
 
 HOST = LocalHost(device="cpu")
+InFloat64 = Callable[[nn.Module], AbstractContextManager[None]]
 Pairs = tuple[tuple[torch.Tensor, torch.Tensor], ...]
 
 
@@ -57,7 +58,7 @@ def test_a_batch_with_a_picture_each_is_what_each_is_alone(case: Case) -> None:
 @pytest.mark.parametrize(("weight", "stop", "together"), [(1.2, 0.8, True), (1.1, 0.8, False)])
 @each_case("image_prompt", lambda case: case == cases("image_prompt")[0])
 def test_a_batch_differs_from_each_alone_by_rounding_only(
-    case: Case, weight: float, stop: float, together: bool
+    case: Case, weight: float, stop: float, together: bool, in_float64: InFloat64
 ) -> None:
     """In float64: with strong image prompts the network amplifies float32's rounding, so that in float32 a batch and
     each alone differ by up to 8e-3, and each alone by 2e-2 from its result in float64."""
@@ -76,16 +77,6 @@ def test_a_batch_differs_from_each_alone_by_rounding_only(
         for i, picture in enumerate((hint.positive, strong)):
             alone = run(case, prompt(picture), seed=case.params["seed"] + i)
             assert float((pair[i] - alone[0]).abs().max()) <= 1e-6
-
-
-@contextmanager
-def in_float64(module: nn.Module) -> Iterator[None]:
-    """The weights in float64 while the context lasts; float32 holds them exactly afterwards."""
-    module.double()
-    try:
-        yield
-    finally:
-        module.float()
 
 
 @cache
