@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...nodes import recipe
 from ...nodes.comfy import use_host
 from ...pipelines import stages
 from ...pipelines.assets import needs
@@ -15,7 +16,7 @@ from ...pipelines.errors import MissingFile, UserError
 from ...pipelines.host import Host, LocalHost
 from ...pipelines.settings import AUTO, DEFAULT_VAE, MAX_LORAS, NO_FILE, PERFORMANCES
 from ..engine.declarations import Registry
-from ..engine.graph import ApiGraph, is_link
+from ..engine.graph import ApiGraph, Node, is_link
 from ..engine.validate import validate
 
 Find = Callable[[Host, Mapping[str, Any], Path | None], object]
@@ -87,18 +88,58 @@ class Checker:
 
     def _problems(self, graph: ApiGraph, host: SearchingHost) -> Iterator[str]:
         with use_host(host):
+            recipes: dict[str, tuple[Any, ...]] = {}
+            for node_id, node in graph.items():
+                if node.get("class_type") in RECIPES:
+                    try:
+                        recipes[node_id] = self._recipe(node)
+                    except UserError as error:
+                        yield f"node {node_id} ({node['class_type']}): {error}"
+            yield from self._problems_of(with_values(graph, recipes), recipes, host)
+
+    def _recipe(self, node: Node) -> tuple[Any, ...]:
+        """Run a node that chooses the settings of other nodes, and return its outputs."""
+        outputs: tuple[Any, ...] = self._registry[node["class_type"]].cls().run(**_constants(node))
+        return outputs
+
+    def _problems_of(
+        self, graph: ApiGraph, recipes: Mapping[str, tuple[Any, ...]], host: SearchingHost
+    ) -> Iterator[str]:
+        try:
+            validate(graph, self._registry)
+        except UserError as error:
+            yield str(error)
+        home = _home(graph, host)
+        try:
+            for lora in (lora for outputs in recipes.values() for lora in outputs[RECIPE_LORAS]):
+                stages.load.find_lora(host, lora.name, home)
+        except UserError as error:
+            yield str(error)
+        for node in graph.values():
             try:
-                validate(graph, self._registry)
-            except UserError as error:
+                for find in FOUND_AT_RUN_TIME.get(str(node.get("class_type")), ()):
+                    find(host, _constants(node), home)
+            except (UserError, ImportError) as error:  # OpenCV may be missing
                 yield str(error)
-            home = _home(graph, host)
-            for node in graph.values():
-                constants = {name: v for name, v in node.get("inputs", {}).items() if not is_link(v)}
-                try:
-                    for find in FOUND_AT_RUN_TIME.get(str(node.get("class_type")), ()):
-                        find(host, constants, home)
-                except (UserError, ImportError) as error:  # OpenCV may be missing
-                    yield str(error)
+
+
+def with_values(graph: ApiGraph, outputs: Mapping[str, Sequence[Any]]) -> ApiGraph:
+    """Return a graph whose links to known outputs are replaced by their values, where a workflow can hold these."""
+
+    def value(given: Any) -> Any:
+        if not is_link(given) or given[0] not in outputs or not 0 <= given[1] < len(outputs[given[0]]):
+            return given
+        known = outputs[given[0]][int(given[1])]
+        return known if isinstance(known, str | int | float) else given
+
+    def resolved(node: Node) -> Node:
+        return {**node, "inputs": {name: value(given) for name, given in node.get("inputs", {}).items()}}
+
+    return {node_id: resolved(node) for node_id, node in graph.items()}
+
+
+def _constants(node: Node) -> dict[str, Any]:
+    return {name: value for name, value in node.get("inputs", {}).items() if not is_link(value)}
 
 
 def _home(graph: ApiGraph, host: Host) -> Path | None:
@@ -146,6 +187,11 @@ def _find_detector(host: Host, inputs: Mapping[str, Any], home: Path | None) -> 
     if not inputs.get("landmarks"):
         stages.control.find_detector(host, str(inputs.get("detector_name") or AUTO))
 
+
+RECIPES = ("FooocusPreset", "FooocusReadInfo")
+"""The nodes that choose the files of others: they are run, since they only read settings."""
+
+RECIPE_LORAS = recipe.NAMES.index("loras")
 
 FOUND_AT_RUN_TIME: Mapping[str, tuple[Find, ...]] = {
     "FooocusLoadCheckpoint": (_find_vocabulary,),

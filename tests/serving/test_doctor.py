@@ -19,6 +19,8 @@ from fooocus_stages.serving.bundled.workflow_files import bundled, read_workflow
 from fooocus_stages.serving.commands import doctor
 from fooocus_stages.serving.commands.common import REGISTRY
 from fooocus_stages.serving.commands.readiness import Checker, Readiness
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 TEXT_TO_IMAGE = [about.name for about in bundled() if about.mode in ("B01", "B02", "B03", "B04", "B08", "B09")]
 
@@ -75,7 +77,7 @@ def test_what_is_missing_is_named_with_the_command_that_fetches_it(
     }
 
 
-NEED_NO_FILES = ("mask-tools", "metadata", "preset")  # the last two name theirs only when they run
+NEED_NO_FILES = ("mask-tools", "metadata")  # the image with metadata was made with the pocket model
 
 
 def test_without_files_few_workflows_can_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -208,6 +210,77 @@ def test_an_extra_of_a_workflow_is_not_missing(
     assert readiness(models, workflow).missing == Readiness().missing
     assert cli.main(["run", workflow, "--models", str(models), "--device", "cpu", "-o", str(tmp_path / "out")]) == 0
     assert Path(file).name in capsys.readouterr().err
+
+
+PRESETS = {
+    "default": {
+        "default_model": "juggernautXL_v8Rundiffusion.safetensors",
+        "default_loras": [[True, "circles.safetensors", 0.5]],
+        "default_vae": "fine.safetensors",
+        "default_performance": "Lightning",
+    },
+    "other": {"default_model": "mine.safetensors"},
+}
+
+
+@pytest.fixture
+def presets(models: Path) -> Path:
+    """The models folder, with presets that name a checkpoint, a LoRA, a VAE and a mode with a LoRA of its own."""
+    (models / "presets").mkdir()
+    for name, preset in PRESETS.items():
+        (models / "presets" / f"{name}.json").write_text(json.dumps(preset))
+    for name in ("loras/circles", "vae/fine", "checkpoints/mine"):
+        (models / name).parent.mkdir(exist_ok=True)
+        (models / f"{name}.safetensors").touch()
+    return models
+
+
+def preset_workflow(models: Path, preset: str) -> Readiness:
+    graph = read_workflow("building-block-preset")
+    graph["1"]["inputs"]["preset"] = preset
+    return Checker(LocalHost(models=[models], device="cpu"), REGISTRY).check(graph)
+
+
+@pytest.mark.parametrize(
+    ("preset", "file"),
+    [
+        ("default", "checkpoints/juggernautXL_v8Rundiffusion.safetensors"),
+        ("default", "loras/circles.safetensors"),
+        ("default", "loras/sdxl_lightning_4step_lora.safetensors"),
+        ("default", "vae/fine.safetensors"),
+        ("other", "checkpoints/mine.safetensors"),
+    ],
+)
+def test_the_files_that_a_preset_chooses_are_asked_for(presets: Path, preset: str, file: str) -> None:
+    assert preset_workflow(presets, preset) == Readiness()
+    (presets / file).unlink()
+    found = preset_workflow(presets, preset)
+    assert [f"{kind}/{name}" for kind, name in found.missing] == [file]
+
+
+def test_a_broken_preset_is_the_problem_of_its_node(presets: Path) -> None:
+    (presets / "presets" / "other.json").write_text(json.dumps({"default_performance": "Slow"}))
+    problem, *_ = preset_workflow(presets, "other").problems
+    assert all(words in problem for words in ("node 1 (FooocusPreset)", "default_performance", "'Slow'"))
+
+
+@pytest.mark.parametrize(("checkpoint", "ready"), [("pocket", True), ("gone", False)])
+def test_the_files_that_an_image_names_are_asked_for(tmp_path: Path, checkpoint: str, ready: bool) -> None:
+    graph = read_workflow("building-block-metadata")
+    if not ready:
+        image = Image.new("RGB", (64, 64))
+        metadata = PngInfo()
+        metadata.add_text("parameters", f"a circle\nSteps: 4, Seed: 1, Size: 64x64, Model: {checkpoint}")
+        image.save(tmp_path / "made.png", pnginfo=metadata)
+        graph["1"]["inputs"]["image"] = str(tmp_path / "made.png")
+    found = Checker(LocalHost(models=[tmp_path], device="cpu"), REGISTRY).check(graph)
+    assert found.missing == (() if ready else (("checkpoints", checkpoint),))
+    assert bool(found.problems) != ready
+
+
+def test_an_image_of_the_pocket_model_is_made_again_from_an_empty_models_folder(tmp_path: Path) -> None:
+    words = ["--models", str(tmp_path), "--device", "cpu", "-o", str(tmp_path / "out")]
+    assert cli.main(["run", "building-block-metadata", *words]) == 0
 
 
 def test_files_of_other_workflows_are_not_asked_for(models: Path) -> None:
