@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..functional.image_attention import ImagePrompts
+from ..functional.regions import Area
 from ..types import FreeU
 from .handles import ControlNet
 from .weights.merging import WeightPatch
@@ -46,6 +47,9 @@ class NetworkInputs:
 
 Residuals = Callable[[NetworkInputs], list[Tensor]]
 """Tensors to add inside the network, for its inputs: one for each skip connection, then one for the middle block."""
+
+AreaResiduals = Callable[[NetworkInputs, Area], list[Tensor]]
+"""Residuals of a control network for inputs that are an area of the latents, and for the control image there."""
 
 
 class DenoisingNetwork(Protocol):
@@ -83,20 +87,22 @@ class DenoisingNetwork(Protocol):
         conditions: Sequence[Condition],
         residuals: Residuals | None = None,
         images: ImagePrompts | None = None,
+        inpaint: Tensor | None = None,
     ) -> list[Tensor]:
         """Return the output for each condition, (B, 4, h, w) float32, in their order.
 
         `x` (B, 4, h, w) are latents already divided by √(σ² + σ_d²). `images` has the rows of all conditions.
+        `inpaint` (B or 1, C, h, w) is the output of the inpaint head.
         """
         ...
 
     def attached(
-        self, patches: tuple[WeightPatch, ...] = (), freeu: FreeU | None = None, inpaint: Tensor | None = None
+        self, patches: tuple[WeightPatch, ...] = (), freeu: FreeU | None = None
     ) -> AbstractContextManager[None]:
-        """Attach weight patches, FreeU and the inpaint head's output (B or 1, C, h, w) while the context lasts."""
+        """Attach weight patches and FreeU while the context lasts."""
         ...
 
-    def controlled_by(self, control: ControlNet, image: Tensor, name: str) -> Residuals:
+    def controlled_by(self, control: ControlNet, image: Tensor, name: str) -> AreaResiduals:
         """Return the residuals of a control network that reads `image` (1 or B, 3, 8h, 8w).
 
         Raises BadValue when the control network was made for another model; `name` is this model's name.

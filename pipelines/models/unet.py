@@ -17,7 +17,7 @@ from ..functional.latents import batchable, tiled_tokens
 from ..types import FreeU
 from .handles import ControlNet
 from .hints import attention, controlnet, inpaint_patch
-from .protocols import Condition, NetworkInputs, Residuals
+from .protocols import AreaResiduals, Condition, NetworkInputs, Residuals
 from .weights.merging import Network, WeightPatch
 
 
@@ -121,6 +121,7 @@ class UNet:
         conditions: Sequence[Condition],
         residuals: Residuals | None = None,
         images: ImagePrompts | None = None,
+        inpaint: Tensor | None = None,
     ) -> list[Tensor]:
         """Return the output for each condition, (B, 4, h, w) float32, in their order.
 
@@ -131,11 +132,16 @@ class UNet:
             return [
                 output
                 for i, condition in enumerate(conditions)
-                for output in self.predict(x, timestep, [condition], residuals, images and images.of_sides([i]))
+                for output in self.predict(
+                    x, timestep, [condition], residuals, images and images.of_sides([i]), inpaint
+                )
             ]
         inputs = self._inputs(x, timestep, conditions)
         added = _residual_arguments(residuals(inputs)) if residuals else {}
-        with attention.image_prompts_attached(self._module, images):
+        with (
+            attention.image_prompts_attached(self._module, images),
+            inpaint_patch.head_attached(self._module, inpaint),
+        ):
             output = cast(Forward, self._module)(
                 inputs.x,
                 inputs.timesteps,
@@ -147,23 +153,17 @@ class UNet:
         return list(output.float().chunk(len(conditions)))
 
     @contextmanager
-    def attached(
-        self, patches: tuple[WeightPatch, ...] = (), freeu: FreeU | None = None, inpaint: Tensor | None = None
-    ) -> Iterator[None]:
-        """Attach weight patches, FreeU and the inpaint head's output while the context lasts."""
-        with (
-            self._network.patched(patches),
-            inpaint_patch.head_attached(self._module, inpaint),
-            freeu_attached(self._decoder, freeu),
-        ):
+    def attached(self, patches: tuple[WeightPatch, ...] = (), freeu: FreeU | None = None) -> Iterator[None]:
+        """Attach weight patches and FreeU while the context lasts."""
+        with self._network.patched(patches), freeu_attached(self._decoder, freeu):
             yield
 
     @torch.no_grad()
-    def controlled_by(self, control: ControlNet, image: Tensor, name: str) -> Residuals:
+    def controlled_by(self, control: ControlNet, image: Tensor, name: str) -> AreaResiduals:
         """Return the residuals of a control network that reads `image` (1 or B, 3, 8h, 8w)."""
         branch = controlnet.on_unet(control, self._module, name)
         embedding = controlnet.embedded(branch, image.to(next(branch.parameters())))
-        return lambda inputs: controlnet.residuals(branch, embedding, inputs)
+        return lambda inputs, area: controlnet.residuals(branch, area.crop(embedding), inputs)
 
     def _inputs(self, x: Tensor, timestep: float, conditions: Sequence[Condition]) -> NetworkInputs:
         """The inputs of one forward pass for all conditions."""

@@ -14,12 +14,15 @@ SIGMAS = (14.0, 5.0, 1.0, 0.2)
 ROWS, COLUMNS = 24, 40
 
 
-def formula(x: Any, tokens: Any, sigma: float) -> Any:
-    """A denoiser whose result depends on the prompt, the place inside what it sees, and the neighbours."""
+def formula(x: Any, tokens: Any, sigma: float, beside: Any) -> Any:
+    """A denoiser whose result depends on the prompt, the place inside what it sees, the neighbours, and on `beside`.
+
+    `beside` (1, 4, h, w) has the size of the latents, as the input of an inpaint model has.
+    """
     rows = torch.linspace(0, 1, x.shape[-2])[:, None]
     columns = torch.linspace(0, 1, x.shape[-1])[None, :]
     text = tokens.mean(dim=(1, 2)).view(-1, 1, 1, 1)
-    return torch.tanh(x / (1 + sigma) + text * (1 + rows - columns) + 0.1 * x.roll(1, -1))
+    return torch.tanh(x / (1 + sigma) + text * (1 + rows - columns) + 0.1 * x.roll(1, -1) + 0.3 * beside)
 
 
 def masks() -> dict[str, Any]:
@@ -105,16 +108,18 @@ def main(comfyui: str, out: str) -> None:
             return 0
 
         def extra_conds(self, **options: Any) -> dict[str, Any]:
-            return {"c_crossattn": comfy.conds.CONDCrossAttn(options["cross_attn"])}
+            text = comfy.conds.CONDCrossAttn(options["cross_attn"])
+            return {"c_crossattn": text, "c_concat": comfy.conds.CONDNoiseShape(beside)}
 
-        def apply_model(self, x: Any, timestep: Any, c_crossattn: Any, transformer_options: Any) -> Any:
-            return formula(x, c_crossattn, float(timestep[0]))
+        def apply_model(self, x: Any, timestep: Any, c_crossattn: Any, c_concat: Any, transformer_options: Any) -> Any:
+            return formula(x, c_crossattn, float(timestep[0]), c_concat)
 
     draw = torch.Generator().manual_seed(3)
     base = [
         [torch.randn(1, 6, 8, generator=draw), {"pooled_output": torch.randn(1, 5, generator=draw)}] for _ in range(4)
     ]
     x = torch.randn(2, 4, ROWS, COLUMNS, generator=draw)
+    beside = torch.randn(1, 4, ROWS, COLUMNS, generator=draw)
     model, results = Formula(), {}
 
     def defaults(first: list[Any], second: list[Any]) -> list[Any]:
@@ -130,7 +135,7 @@ def main(comfyui: str, out: str) -> None:
             for sigma in SIGMAS
         ]
         results[name] = {"positive": positive, "negative": negative, "predictions": predictions}
-    torch.save({"x": x, "cases": results}, out)
+    torch.save({"x": x, "beside": beside, "cases": results}, out)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from fooocus_stages.pipelines.functional.model_sampling import discrete
+from fooocus_stages.pipelines.functional.regions import Area
 from fooocus_stages.pipelines.models.handles import Model
 from fooocus_stages.pipelines.stages.sampling import conditioning, entries
 from fooocus_stages.pipelines.types import SamplingSettings
@@ -59,8 +60,10 @@ def test_predictions_equal_those_of_comfyui(reference: Any) -> None:
         sides = entries.matched(read)
         for sigma, expected in zip(SIGMAS, case["predictions"], strict=True):
 
-            def evaluate(seen: Tensor, acting: Sequence[tuple[int, Any]], sigma: float = sigma) -> list[Tensor]:
-                return [formula(seen, entry.tokens, sigma) for _, entry in acting]
+            def evaluate(
+                seen: Tensor, area: Area, acting: Sequence[tuple[int, Any]], sigma: float = sigma
+            ) -> list[Tensor]:
+                return [formula(seen, entry.tokens, sigma, area.crop(reference["beside"])) for _, entry in acting]
 
             for side, theirs in zip(entries.estimates(sides, x, sigma, evaluate), expected, strict=True):
                 worst = float((side - theirs).abs().max())

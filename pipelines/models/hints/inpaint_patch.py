@@ -87,13 +87,11 @@ def head_attached(unet: nn.Module, feature: Tensor | None) -> Iterator[None]:
     if feature is None:
         yield
         return
-    first = cast(UNetModule, unet).conv_in
-    rows = feature.to(first.weight)
 
     def add(_: nn.Module, __: Any, output: Tensor) -> Tensor:
-        return output + rows.repeat(len(output) // len(rows), 1, 1, 1)
+        return output + feature.to(output).repeat(len(output) // len(feature), 1, 1, 1)
 
-    hook = first.register_forward_hook(add)
+    hook = cast(UNetModule, unet).conv_in.register_forward_hook(add)
     try:
         yield
     finally:

@@ -12,15 +12,16 @@ from ...errors import BadValue
 from ...functional.control import centre_fitted, layer_factors, total
 from ...functional.latents import CELL, over_white
 from ...functional.model_sampling import ModelSampling
+from ...functional.regions import Area
 from ...models.handles import ControlHint, Hint
-from ...models.protocols import DenoisingNetwork, NetworkInputs, Residuals
+from ...models.protocols import AreaResiduals, DenoisingNetwork, NetworkInputs, Residuals
 
 
 @dataclass(frozen=True)
 class ActiveRange:
     """A control network's residuals, added while `last` ≤ σ ≤ `first` and scaled by weight and softness."""
 
-    residuals: Residuals
+    residuals: AreaResiduals
     first: float
     last: float
     weight: float
@@ -30,9 +31,9 @@ class ActiveRange:
         """True when the hint acts at noise level σ."""
         return self.last <= sigma <= self.first
 
-    def scaled(self, inputs: NetworkInputs) -> list[Tensor]:
-        """Return the scaled residuals of each skip, and last of the middle block."""
-        added = self.residuals(inputs)
+    def scaled(self, inputs: NetworkInputs, area: Area) -> list[Tensor]:
+        """Return the scaled residuals in an area of each skip, and last of the middle block."""
+        added = self.residuals(inputs, area)
         return [a * f for a, f in zip(added, layer_factors(len(added), self.weight, self.softness), strict=True)]
 
 
@@ -76,9 +77,9 @@ def fitted_image(image: Tensor, shape: torch.Size) -> Tensor:
     return centre_fitted(over_white(image).movedim(-1, 1), shape[-2] * CELL, shape[-1] * CELL)
 
 
-def residuals_at(sigma: float, hints: Sequence[ActiveRange]) -> Residuals | None:
-    """Return the sum of the residuals of all hints that act at σ, or None when none does."""
+def residuals_at(sigma: float, hints: Sequence[ActiveRange], area: Area) -> Residuals | None:
+    """Return the sum of the residuals in an area of all hints that act at σ, or None when none does."""
     active = [hint for hint in hints if hint.is_active(sigma)]
     if not active:
         return None
-    return lambda inputs: total([hint.scaled(inputs) for hint in active], inputs.x.dtype)
+    return lambda inputs: total([hint.scaled(inputs, area) for hint in active], inputs.x.dtype)

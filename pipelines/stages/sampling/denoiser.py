@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...functional import guidance, latents, sigmas
 from ...functional.model_sampling import ModelSampling
+from ...functional.regions import Area
 from ...functional.stepping import Callback, Denoise
 from ...host import Host
 from ...models.handles import Hint, Model
@@ -36,9 +37,9 @@ def load(host: Host, model: Model, shape: torch.Size, hints: Sequence[Hint] = ()
     return host.load("unet", model.network.module, *control_hints.modules_of(hints), memory=memory)
 
 
-def attached(model: Model, inpaint: Tensor | None = None) -> AbstractContextManager[None]:
-    """Attach the model's patches and FreeU, and the output of its inpaint head, while the context lasts."""
-    return network_of(model).attached(patches_of(model), model.freeu, inpaint)
+def attached(model: Model) -> AbstractContextManager[None]:
+    """Attach the model's patches and FreeU while the context lasts."""
+    return network_of(model).attached(patches_of(model), model.freeu)
 
 
 def patches_of(model: Model) -> tuple[WeightPatch, ...]:
@@ -67,13 +68,14 @@ def guided(
     shape: torch.Size,
     device: torch.device,
     hints: Sequence[Hint] = (),
+    inpaint: Tensor | None = None,
 ) -> Denoise:
     """Return `denoise(x, sigma)`: the network on both sides with their timed sizes, then Fooocus's guidance.
 
-    Guidance scale 1 runs the positive side only. An entry with an area is predicted on its crop of x; with control
-    images or an inpaint engine, which have the size of the latents, on the whole of it. Call it while `attached` is
-    open: control-LoRAs share the network's patched weights. Raises BadValue for conditioning or hints that do not fit
-    the model.
+    Guidance scale 1 runs the positive side only. An entry with an area is predicted on its crop of x, and sees the
+    same crop of the control images and of `inpaint` (1 or B, C, h, w), the output of the inpaint head. Call it while
+    `attached` is open: control-LoRAs share the network's patched weights. Raises BadValue for conditioning or hints
+    that do not fit the model.
     """
     network, sampling = network_of(model), model_sampling(model, settings)
     dtype = network.dtype
@@ -83,7 +85,7 @@ def guided(
         sides = matched([*sides, reader.entries(negative, "negative")])
     controls = control_hints.attach(network, model.name, hints, sampling, shape)
     prompts_at = image_hints.prompts_by_progress(network, model.name, hints, len(sides), shape[0], device)
-    sees_whole = bool(controls) or model.inpaint is not None
+    inpaint = None if inpaint is None else inpaint.to(device)
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
         host.check_interrupted()
@@ -91,17 +93,18 @@ def guided(
         p = guidance.progress(t, dtype)
         images = prompts_at(p)
 
-        def evaluate(x: Tensor, entries: Sequence[tuple[int, Entry]]) -> list[Tensor]:
+        def evaluate(x: Tensor, area: Area, entries: Sequence[tuple[int, Entry]]) -> list[Tensor]:
             outputs = network.predict(
                 sampling.scaled_input(x, sigma),
                 t,
                 [entry.at(t, settings.adm_end) for _, entry in entries],
-                control_hints.residuals_at(sigma, controls),
+                control_hints.residuals_at(sigma, controls, area),
                 images and images.of_sides([side for side, _ in entries]),
+                None if inpaint is None else area.crop(inpaint),
             )
             return [sampling.denoised(x, output, sigma) for output in outputs]
 
-        predictions = estimates(sides, x, sigma, evaluate, sees_whole)
+        predictions = estimates(sides, x, sigma, evaluate)
         unconditional = predictions[1] if len(predictions) > 1 else None
         return guidance.combine(
             x, predictions[0], unconditional, settings.cfg, settings.sharpness, settings.adaptive_cfg, p

@@ -48,8 +48,8 @@ class Entry:
         return Condition(self.tokens, self.pooled, self.sizes.at(timestep, adm_end))
 
 
-Evaluate = Callable[[Tensor, Sequence[tuple[int, Entry]]], list[Tensor]]
-"""x (B, C, h, w), side and entry of each condition -> the denoised prediction for each, like x."""
+Evaluate = Callable[[Tensor, Area, Sequence[tuple[int, Entry]]], list[Tensor]]
+"""The crop of x (B, C, h, w), its area, side and entry of each condition -> the denoised prediction for each."""
 
 
 def matched(sides: Sequence[list[Entry]]) -> list[list[Entry]]:
@@ -77,19 +77,16 @@ def _counterpart(entry: Entry, others: Sequence[Entry]) -> Entry | None:
     return None if same else smallest
 
 
-def estimates(
-    sides: Sequence[Sequence[Entry]], x: Tensor, sigma: float, evaluate: Evaluate, whole: bool = False
-) -> list[Tensor]:
+def estimates(sides: Sequence[Sequence[Entry]], x: Tensor, sigma: float, evaluate: Evaluate) -> list[Tensor]:
     """Return one denoised prediction for each side at noise level σ, like x (B, C, h, w), blended from its entries.
 
-    The network sees the area of an entry alone; with `whole`, it sees the whole latent, for networks with attachments
-    of the latent's size. Where no entry of a side applies, its prediction is 0.
+    The network sees the area of an entry alone. Where no entry of a side applies, its prediction is 0.
     """
     if all(len(side) == 1 and side[0].is_plain for side in sides):
-        return evaluate(x, [(i, side[0]) for i, side in enumerate(sides)])
+        return evaluate(x, sides[0][0].area, [(i, side[0]) for i, side in enumerate(sides)])
     acting = [acting_at(side, x, sigma) for side in sides]
     all_acting = [(i, entry) for i, side in enumerate(acting) for entry, _ in side]
-    predictions = evaluated(all_acting, x, evaluate, whole)
+    predictions = evaluated(all_acting, x, evaluate)
     blended = []
     for side in acting:
         parts = [(entry.area, weight, predictions.pop(0)) for entry, weight in side]
@@ -111,16 +108,15 @@ def acting_at(side: Sequence[Entry], x: Tensor, sigma: float) -> list[tuple[Entr
     return [*acting, *((replace(entry, area=whole), rest) for entry in defaults)]
 
 
-def evaluated(entries: Sequence[tuple[int, Entry]], x: Tensor, evaluate: Evaluate, whole: bool) -> list[Tensor]:
+def evaluated(entries: Sequence[tuple[int, Entry]], x: Tensor, evaluate: Evaluate) -> list[Tensor]:
     """Return the prediction of each entry in its area, evaluating those of one area two at a time."""
     results: dict[int, Tensor] = {}
-    everything = Area(x.shape[-2], x.shape[-1])
     groups: dict[Area, list[int]] = {}
     for i, (_, entry) in enumerate(entries):
-        groups.setdefault(everything if whole else entry.area, []).append(i)
+        groups.setdefault(entry.area, []).append(i)
     for area, group in groups.items():
         seen = area.crop(x)
         for start in range(0, len(group), PAIR):
             pair = group[start : start + PAIR]
-            results |= zip(pair, evaluate(seen, [entries[i] for i in pair]), strict=True)
-    return [entry.area.crop(results[i]) if whole else results[i] for i, (_, entry) in enumerate(entries)]
+            results |= zip(pair, evaluate(seen, area, [entries[i] for i in pair]), strict=True)
+    return [results[i] for i in range(len(entries))]

@@ -116,8 +116,7 @@ class Job:
 
     def attached(self) -> AbstractContextManager[None]:
         """Attach everything that the model adds to its network while the context lasts."""
-        form = denoiser.latent_format(self.model, self.settings)
-        return denoiser.attached(self.model, self.known.head_output(self.model, form) if self.known else None)
+        return denoiser.attached(self.model)
 
     def for_refiner(self) -> Job:
         """Return the run with the refiner in place of the model, its conditioning, and no hints."""
@@ -244,9 +243,9 @@ class NoiseRecorder:
 
 def denoiser_of(job: Job, device: torch.device) -> Denoise:
     """Return the guided denoiser of the job's model."""
-    return denoiser.guided(
-        job.host, job.model, job.positive, job.negative, job.settings, job.raw.shape, device, job.control
-    )
+    sides, form = (job.positive, job.negative), denoiser.latent_format(job.model, job.settings)
+    inpaint = job.known.head_output(job.model, form) if job.known else None
+    return denoiser.guided(job.host, job.model, *sides, job.settings, job.raw.shape, device, job.control, inpaint)
 
 
 def run_sampler(job: Job, denoise: Denoise, random: RunNoise, callback: Callback) -> Tensor:

@@ -14,7 +14,7 @@ from fooocus_stages.pipelines.models.handles import Hint
 from fooocus_stages.pipelines.settings import DEFAULT_CONTROL
 from fooocus_stages.pipelines.stages import control
 from fooocus_stages.pipelines.stages.prompts import encode
-from fooocus_stages.pipelines.stages.sampling import conditioning, plan, refiner, sample
+from fooocus_stages.pipelines.stages.sampling import conditioning, denoiser, plan, refiner, sample
 from fooocus_stages.pipelines.types import Conditioning, Prompt, SamplingSettings
 from torch import Tensor
 
@@ -107,6 +107,40 @@ def test_areas_take_control_images(pocket: Pocket) -> None:
     picture[:, 32:96, 32:96] = 1
     hints = control.hint(control.load(HOST, DEFAULT_CONTROL), control.pyra_canny(picture), 1.0, stop_at=1.0)
     assert not torch.equal(drawn(pocket, positive, control=hints), drawn(pocket, positive))
+
+
+def predicted_in_the_left_half(pocket: Pocket, control: tuple[Hint, ...] = (), inpaint: Tensor | None = None) -> Tensor:
+    """The prediction (1, 4, 16, 16) of an entry in the left half of random latents."""
+    x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
+    positive, settings = given(pocket.positive, area=LEFT), replace(SETTINGS, cfg=1.0)
+    with denoiser.attached(pocket.model):
+        denoise = denoiser.guided(
+            HOST, pocket.model, positive, [], settings, x.shape, x.device, control, inpaint=inpaint
+        )
+        return denoise(x, 5.0)
+
+
+def test_an_area_sees_the_control_image_of_its_place_alone(pocket: Pocket) -> None:
+    """The control network reads less than 32 pixels around a cell: what is farther away has no effect."""
+    everywhere, net = torch.rand(1, 128, 128, 3), control.load(HOST, DEFAULT_CONTROL)
+    inside, outside = everywhere.clone(), everywhere.clone()
+    inside[:, :, :64], outside[:, :, 96:] = 0, 0
+
+    def predicted(image: Tensor) -> Tensor:
+        return predicted_in_the_left_half(pocket, control.hint(net, image, 1.0, stop_at=1.0))
+
+    assert torch.equal(predicted(outside), predicted(everywhere))
+    assert not torch.equal(predicted(inside), predicted(everywhere))
+
+
+def test_an_area_sees_the_inpaint_head_of_its_place_alone(pocket: Pocket) -> None:
+    channels = pocket.model.network.module.conv_in.out_channels
+    everywhere = torch.rand(1, channels, 16, 16)
+    inside, outside = everywhere.clone(), everywhere.clone()
+    inside[..., :8], outside[..., 8:] = 0, 0
+    plain = predicted_in_the_left_half(pocket, inpaint=everywhere)
+    assert torch.equal(predicted_in_the_left_half(pocket, inpaint=outside), plain)
+    assert not torch.equal(predicted_in_the_left_half(pocket, inpaint=inside), plain)
 
 
 def test_a_refiner_keeps_the_areas(pocket: Pocket) -> None:
