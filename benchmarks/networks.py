@@ -102,7 +102,7 @@ def model(size: str, device: torch.device, dtype: torch.dtype) -> Model:
 
 
 def laid_out(tile: Tensor, name: str, shape: tuple[int, ...]) -> Tensor:
-    """Values under which nothing grows or dies: ones for the gains of norms, zeros for biases, else ±1/√fan-in."""
+    """Values under which nothing grows or dies: ones for the gains of norms, zeros for biases, else ±1/sqrt(fan-in)."""
     if len(shape) < 2:
         return torch.full(shape, 0.0 if name.endswith("bias") else 1.0)
     count = math.prod(shape)

@@ -191,7 +191,7 @@ def pixels(picture: Image.Image) -> torch.Tensor:
 
 
 def transparency(frame: Image.Image) -> torch.Tensor:
-    """Return 1 − alpha (H, W); 64×64 zeros for an image without alpha."""
+    """Return 1 - alpha (H, W); 64×64 zeros for an image without alpha."""
     import torch
 
     if "A" in frame.getbands():

@@ -21,7 +21,8 @@ def slashed(name: str) -> str:
 def folded(name: str) -> str:
     """The key under which all spellings of a name are equal; letter case is folded as Unicode's caseless matching.
 
-    Upper case comes first, because some letters (ı, ſ, ς) have a capital in common with others.
+    Upper case comes first, because some letters (the dotless i, the long s, the final sigma) have a capital in
+    common with others.
     """
     decomposed = unicodedata.normalize("NFD", slashed(name))
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", decomposed.upper()).casefold()).strip()

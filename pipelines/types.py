@@ -56,7 +56,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """Sampling settings. The ADM factors scale the image size that SDXL is conditioned on while t > 999·(1 − adm_end).
+    """Sampling settings. The ADM factors scale the image size that SDXL is conditioned on while t > 999·(1 - adm_end).
 
     `as_fooocus` samples the schedulers `turbo` and `align_your_steps` as `normal`, as Fooocus does.
     """

@@ -62,7 +62,7 @@ def box_blur(picture: Picture, radius: int, axis: int) -> Picture:
 
 
 def weights(radius: int) -> tuple[int, int]:
-    """Pillow's weights of each pixel in the window and of the two outside it, in units of 2⁻²⁴."""
+    """Pillow's weights of each pixel in the window and of the two outside it, in units of 2**-24."""
     width = 2 * radius + 1
     weight = int(np.float32(ONE) / np.float32(width))
     return weight, (ONE - width * weight) // 2

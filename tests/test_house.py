@@ -43,6 +43,19 @@ def as_numbers(version: str) -> list[int]:
     return [int(part) for part in re.findall(r"\d+", version)]
 
 
+def test_source_files_have_no_characters_beyond_those_of_windows_1252() -> None:
+    """On Windows, tools that read or print source without naming an encoding use that code page."""
+    beyond = {
+        f"{path.relative_to(ROOT)}:{number}: {character!r}"
+        for path in ROOT.rglob("*.py")
+        if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        for character in line
+        if not character.encode("cp1252", errors="ignore")
+    }
+    assert not beyond, sorted(beyond)
+
+
 def test_every_package_of_the_pack_is_named() -> None:
     folders = {
         ".".join(["fooocus_stages", *path.parent.relative_to(ROOT).parts])

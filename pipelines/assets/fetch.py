@@ -50,7 +50,7 @@ def fetch(
     at_once: int = AT_ONCE,
     folders: str = "",
 ) -> dict[str, Path]:
-    """Download files, `at_once` (≥ 1) at a time, and return their paths by id. `folders`: as in `fetch_command`.
+    """Download files, `at_once` (>= 1) at a time, and return their paths by id. `folders`: as in `fetch_command`.
 
     A file that fails does not stop the others. Raises BadValue if the disk has too little space, and MissingFile with
     counts, names, reasons and the command that resumes. KeyboardInterrupt keeps the received data for the next call.

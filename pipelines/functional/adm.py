@@ -13,7 +13,7 @@ Ids = tuple[float, ...]
 
 
 class SizeIds(NamedTuple):
-    """The ids while t > 999·(1 − end), and those after."""
+    """The ids while t > 999·(1 - end), and those after."""
 
     emphasised: Ids
     consistent: Ids

@@ -15,7 +15,7 @@ SIGMA_COLOUR = 3.0
 
 @cache
 def gaussian_taps() -> tuple[float, ...]:
-    """Return the 13 normalised taps of a Gaussian of σ = 3."""
+    """Return the 13 normalised taps of a Gaussian of sigma = 3."""
     taps = (torch.arange(-RADIUS, RADIUS + 1) / SIGMA_SPACE).square().mul(-0.5).exp()
     return tuple((taps / taps.sum()).tolist())
 
@@ -28,9 +28,9 @@ def taps_on(device: torch.device) -> Tensor:
 
 
 def joint_bilateral_blur(e: Tensor, guide: Tensor) -> Tensor:
-    """Blur `e` where `guide` is smooth: F(e)(q) = Σ_o w·e(q + o) / Σ_o w. Both and the result are (B, C, H, W).
+    """Blur `e` where `guide` is smooth: F(e)(q) = sum_o w·e(q + o) / sum_o w. Both and the result are (B, C, H, W).
 
-    w = gauss(o)·exp(−½ (Σ_c |g(q + o) − g(q)|)² / 3²), with g the guide normalised per image and edges reflected.
+    w = gauss(o)·exp(-½ (sum_c |g(q + o) - g(q)|)² / 3²), with g the guide normalised per image and edges reflected.
     Latents with a side below 7 cells, at which Fooocus stops, repeat their edge cells instead.
 
     The window is processed row by row as views: 13 passes, and memory for 13 images. One pass per offset would be 169

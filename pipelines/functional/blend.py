@@ -13,12 +13,12 @@ from .stepping import Denoise
 
 
 def with_known_region(x: Tensor, sigma: float, known: Tensor, mask: Tensor, noise: Tensor) -> Tensor:
-    """Return the network's input x·m + (z_0 + σ·n)·(1 − m); `noise` is new in every evaluation."""
+    """Return the network's input x·m + (z_0 + sigma·n)·(1 - m); `noise` is new in every evaluation."""
     return x * mask + (known + sigma * noise) * (1 - mask)
 
 
 def keep_known_region(denoised: Tensor, known: Tensor, mask: Tensor) -> Tensor:
-    """Return the sampler's estimate D·m + z_0·(1 − m)."""
+    """Return the sampler's estimate D·m + z_0·(1 - m)."""
     return denoised * mask + known * (1 - mask)
 
 

@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 def layer_factors(layers: int, weight: float, softness: float) -> list[float]:
     """Return the factor of each output of a control network, the shallowest first, the middle block last.
 
-    weight·(1 − softness·(1 − i/(n − 1))): the middle block is never softened (Fooocus modules/patch.py:
+    weight·(1 - softness·(1 - i/(n - 1))): the middle block is never softened (Fooocus modules/patch.py:
     patched_cldm_forward). `softness` 0…1.
     """
     last = max(layers - 1, 1)

@@ -19,7 +19,7 @@ def gains(channels: int, base: int, b1: float, b2: float, s1: float, s2: float) 
 
 
 def backbone(h: Tensor, b: float) -> Tensor:
-    """Multiply the first C/2 channels of h (B, C, H, W) by (b − 1)·M + 1, M the channel mean scaled to 0…1."""
+    """Multiply the first C/2 channels of h (B, C, H, W) by (b - 1)·M + 1, M the channel mean scaled to 0…1."""
     mean = h.mean(dim=1, keepdim=True)
     low, high = mean.amin(dim=(2, 3), keepdim=True), mean.amax(dim=(2, 3), keepdim=True)
     half = h.shape[1] // 2

@@ -11,7 +11,7 @@ from .anisotropic import joint_bilateral_blur
 
 
 def progress(timestep: float, dtype: torch.dtype = torch.float32) -> float:
-    """Return p = 1 − t/999, 0 at the start of a run and 1 at its end; computed in the network's dtype as in Fooocus."""
+    """Return p = 1 - t/999, 0 at the start of a run and 1 at its end; computed in the network's dtype as in Fooocus."""
     return float(1.0 - torch.tensor(timestep, dtype=dtype) / 999.0)
 
 
@@ -21,7 +21,7 @@ def without_negative(cfg: float) -> bool:
 
 
 def sharpened(e_positive: Tensor, positive: Tensor, sharpness: float, p: float) -> Tensor:
-    """Return α·F(e⁺; P) + (1 − α)·e⁺ with α = 0.001·sharpness·p: noise blurred where the estimate is smooth."""
+    """Return a·F(e_pos; P) + (1 - a)·e_pos with a = 0.001·sharpness·p: noise blurred where the estimate is smooth."""
     alpha = 0.001 * sharpness * p
     if alpha == 0:
         return e_positive
@@ -29,7 +29,7 @@ def sharpened(e_positive: Tensor, positive: Tensor, sharpness: float, p: float) 
 
 
 def adaptive_cfg(e_positive: Tensor, e_negative: Tensor, cfg: float, mimic: float, p: float) -> Tensor:
-    """Return e⁻ + c·(e⁺ − e⁻) with c = cfg; above `mimic`, c = p·cfg + (1 − p)·mimic, which grows over the run.
+    """Return e_neg + c·(e_pos - e_neg) with c = cfg; above `mimic`, c = p·cfg + (1 - p)·mimic, growing over the run.
 
     Fooocus's "CFG mimicking from TSNR".
     """
@@ -46,9 +46,9 @@ def combine(
     mimic: float,
     p: float,
 ) -> Tensor:
-    """Return the guided estimate D = x − e, from P = `positive` and U = `negative` (B, C, h, w) at the noisy x.
+    """Return the guided estimate D = x - e, from P = `positive` and U = `negative` (B, C, h, w) at the noisy x.
 
-    e⁺ = x − P and e⁻ = x − U are not divided by σ. `mimic` is Fooocus's adaptive CFG, `p` its `progress`.
+    e_pos = x - P and e_neg = x - U are not divided by sigma. `mimic` is Fooocus's adaptive CFG, `p` its `progress`.
     At cfg 1 it returns P, and `negative` may be None.
     """
     if without_negative(cfg):
@@ -60,5 +60,5 @@ def combine(
 
 
 def guided_eps(x: Tensor, denoised: Tensor, sigma: float) -> Tensor:
-    """Return the guided noise ε = (x − D)/σ; refiner method `vae` starts its second run from its channel mean."""
+    """Return the guided noise eps = (x - D)/sigma; refiner method `vae` starts its second run from its channel mean."""
     return (x - denoised) / sigma

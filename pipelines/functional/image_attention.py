@@ -54,7 +54,7 @@ class ImagePrompts:
 
 
 def weighted(key: Tensor, value: Tensor, weight: float) -> KeyValue:
-    """Weight the k and v (…, n, C) of an image: k·w and (v − v̄) + v̄·w, with w = weight·C/1280 and v̄ the mean over n.
+    """Weight k and v (…, n, C) of an image: k·w and (v - m) + m·w, w = weight·C/1280 and m the mean of v over n.
 
     Weight 0 differs from no image: keys of 0 still take part in the softmax.
     """
@@ -70,7 +70,7 @@ def joined(images: Sequence[KeyValue]) -> KeyValue:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
-    """Multi-head attention softmax(q·kᵀ/√d)·v: (B, m, C) and (B, n, C) to (B, m, C)."""
+    """Multi-head attention softmax(q·k^T/sqrt(d))·v: (B, m, C) and (B, n, C) to (B, m, C)."""
     q, k, v = (x.view(len(x), -1, heads, x.shape[-1] // heads).transpose(1, 2) for x in (query, key, value))
     return scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 

@@ -15,7 +15,7 @@ CELL = 8  # pixels per latent cell
 
 @dataclass(frozen=True)
 class LatentFormat:
-    """Scale of a network's latents: (z − mean)·factor/std per channel of raw VAE latents z."""
+    """Scale of a network's latents: (z - mean)·factor/std per channel of raw VAE latents z."""
 
     factor: float
     mean: tuple[float, ...] = (0.0,)
@@ -71,7 +71,7 @@ def grey_out(pixels: Tensor, mask: Tensor) -> Tensor:
 
 
 def latent_mask(mask: Tensor) -> Tensor:
-    """Convert a mask (B, H, W), 1 = repaint, to latent cells (B, 1, ⌊H/8⌋, ⌊W/8⌋). One pixel marks its cell."""
+    """Convert a mask (B, H, W), 1 = repaint, to latent cells (B, 1, H // 8, W // 8). One pixel marks its cell."""
     height, width = mask.shape[-2] // CELL, mask.shape[-1] // CELL
     fitted = interpolate(mask.round()[:, None], size=(height * CELL, width * CELL), mode="bilinear").round()
     return max_pool2d(fitted, CELL).round()
@@ -111,7 +111,7 @@ def quick_rgb(x0: Tensor, colors: PreviewColors = SDXL_COLORS) -> Tensor:
 
 
 def preview_uint8(decoded: Tensor) -> Tensor:
-    """Convert one output of the preview network, (3, H, W) of about −1…1, to uint8 (H, W, 3)."""
+    """Convert one output of the preview network, (3, H, W) of about -1…1, to uint8 (H, W, 3)."""
     return (decoded.float() * 127.5 + 127.5).clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
 
 

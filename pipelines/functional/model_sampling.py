@@ -1,7 +1,7 @@
 """Noise parameterisation of a network: noise levels, timesteps, prediction type (Fooocus model_sampling.py).
 
-σ and t are Python floats and tables are on the CPU, so nothing waits for a device. The conversion between σ and t is
-in float32 as in Fooocus: at t = 499.5, a timestep of `sgm_uniform`, its rounding decides the nearest timestep.
+sigma and t are Python floats and tables are on the CPU, so nothing waits for a device. The conversion between sigma and
+t is in float32 as in Fooocus: at t = 499.5, a timestep of `sgm_uniform`, its rounding decides the nearest timestep.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from torch import Tensor
 Prediction = Literal["eps", "v", "edm", "lcm"]
 
 TIMESTEPS = 1000
-TIE = 1e-6  # in ln σ; neighbours in the table are 3e-3 or more apart
-ALPHA_OF_ZERO_SNR = 4.8973451890853435e-08  # in place of ᾱ = 0, whose σ is infinite; the value in common use
-BEFORE_ALL = 999999999.9  # σ above every schedule
+TIE = 1e-6  # in ln sigma; neighbours in the table are 3e-3 or more apart
+ALPHA_OF_ZERO_SNR = 4.8973451890853435e-08  # for alpha_bar = 0, whose sigma is infinite; the value in common use
+BEFORE_ALL = 999999999.9  # sigma above every schedule
 
 
 @cache
 def alphas_cumprod() -> Tensor:
-    """Return ᾱ of the "scaled linear" β schedule of SDXL and SD 1.5: (1000,) float64, 0.99915 … 0.00466.
+    """Return alpha_bar of the "scaled linear" beta schedule of SDXL and SD 1.5: (1000,) float64, 0.99915 … 0.00466.
 
     Computed in float64, because a float32 product is off by 1e-6.
     """
@@ -35,14 +35,14 @@ def alphas_cumprod() -> Tensor:
 
 @cache
 def sigma_table() -> Tensor:
-    """Return σ_k = √((1 − ᾱ_k) / ᾱ_k): (1000,) float32, 0.02917 … 14.61464."""
+    """Return sigma_k = sqrt((1 - alpha_bar_k) / alpha_bar_k): (1000,) float32, 0.02917 … 14.61464."""
     alphas = alphas_cumprod()
     return ((1 - alphas) / alphas).sqrt().float()
 
 
 @cache
 def zero_snr_table() -> Tensor:
-    """Return σ after shifting and scaling √ᾱ so that its last value is 0: (1000,) float32, 0.02917 … 4518.757.
+    """Return sigma with sqrt(alpha_bar) shifted and scaled to end in 0: (1000,) float32, 0.02917 … 4518.757.
 
     Lin et al. 2023, arXiv 2305.08891, algorithm 1.
     """
@@ -75,7 +75,7 @@ class ModelSampling:
         return float(self.table[-1])
 
     def timestep(self, sigma: float) -> float:
-        """Return the table's timestep nearest in ln σ; midway between two, the one with the even index.
+        """Return the table's timestep nearest in ln sigma; midway between two, the one with the even index.
 
         Distances within TIE count as equal, because processors round the float32 logarithm of a midpoint differently.
         """
@@ -85,13 +85,13 @@ class ModelSampling:
         return float(index * self.stride + self.first)
 
     def sigmas_at(self, timesteps: Tensor) -> Tensor:
-        """Return float32 σ at timesteps of any shape, log-linear within the table and clamped to its ends."""
+        """Return float32 sigma at timesteps of any shape, log-linear within the table and clamped to its ends."""
         index = ((timesteps.float() - self.first) / self.stride).clamp(0, len(self.table) - 1)
         low, high, weight = index.floor().long(), index.ceil().long(), index.frac()
         return ((1 - weight) * self.log_table[low] + weight * self.log_table[high]).exp()
 
     def percent_to_sigma(self, percent: float) -> float:
-        """Return σ after a fraction of the timesteps: above every schedule for 0, no noise for 1."""
+        """Return sigma after a fraction of the timesteps: above every schedule for 0, no noise for 1."""
         if percent <= 0:
             return BEFORE_ALL
         if percent >= 1:
@@ -99,16 +99,16 @@ class ModelSampling:
         return float(self.sigmas_at(torch.tensor((1 - percent) * (TIMESTEPS - 1))))
 
     def scaled_input(self, x: Tensor, sigma: float) -> Tensor:
-        """Return the network's input x / √(σ² + σ_d²)."""
+        """Return the network's input x / sqrt(sigma² + sigma_d²)."""
         return x / math.sqrt(sigma**2 + self.sigma_data**2)
 
     def denoised(self, x: Tensor, output: Tensor, sigma: float) -> Tensor:
         """Return the estimate D from the network's output at x (not scaled), both (B, C, h, w); computed in float32.
 
-        eps  x − σ·o
-        v    x·σ_d²/(σ² + σ_d²) − o·σ·σ_d/√(σ² + σ_d²)
+        eps  x - sigma·o
+        v    x·sigma_d²/(sigma² + sigma_d²) - o·sigma·sigma_d/sqrt(sigma² + sigma_d²)
         edm  the same with plus
-        lcm  c_out·(x − σ·o) + c_skip·x  with τ = 10·t, c_skip = ¼/(τ² + ¼), c_out = τ/√(τ² + ¼)
+        lcm  c_out·(x - sigma·o) + c_skip·x  with tau = 10·t, c_skip = ¼/(tau² + ¼), c_out = tau/sqrt(tau² + ¼)
         """
         output = output.float()
         if self.prediction == "eps":
@@ -123,7 +123,7 @@ class ModelSampling:
 
 @dataclass(frozen=True, eq=False)
 class ContinuousSampling(ModelSampling):
-    """A network conditioned on t = ¼ ln σ for any σ of its range (EDM, Karras et al. 2022)."""
+    """A network conditioned on t = ¼ ln sigma for any sigma of its range (EDM, Karras et al. 2022)."""
 
     def timestep(self, sigma: float) -> float:
         return 0.25 * math.log(sigma) if sigma > 0 else -math.inf
@@ -153,6 +153,6 @@ def distilled(prediction: Prediction) -> ModelSampling:
 
 @cache
 def playground() -> ModelSampling:
-    """Return Playground v2.5's EDM over σ 0.002 … 120 with σ_d = ½ (scheduler `edm_playground_v2.5`)."""
+    """Return Playground v2.5's EDM over sigma 0.002 … 120 with sigma_d = ½ (scheduler `edm_playground_v2.5`)."""
     table = torch.linspace(math.log(0.002), math.log(120), TIMESTEPS).exp()
     return ContinuousSampling(table, "edm", sigma_data=0.5)

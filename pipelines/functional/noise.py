@@ -11,7 +11,7 @@ import torchsde
 from torch import Tensor
 
 MAX_SEED = 2**63 - 1
-TREE_DIGITS = 6  # digits to which a Brownian tree resolves σ
+TREE_DIGITS = 6  # digits to which a Brownian tree resolves sigma
 TREE_POOL = 24  # words of entropy that seed a node; they determine the numbers
 TREE_CACHE = 100  # increments; a step needs about fifty
 
@@ -86,8 +86,8 @@ def brownian_tree(
 class BrownianNoise:
     """Increments of one Brownian path per image, which add up to the same noise however a range is divided.
 
-    N(a, b) = −(W(a) − W(b)) / √(a − b) for a > b. Fooocus sorts the ends and keeps the sign of the increasing interval,
-    hence the minus. Outside `low` … `high` the path is constant and adds no noise.
+    N(a, b) = -(W(a) - W(b)) / sqrt(a - b) for a > b. Fooocus sorts the ends and keeps the sign of the increasing
+    interval, hence the minus. Outside `low` … `high` the path is constant and adds no noise.
     (Fooocus patch.py BrownianTreeNoiseSamplerPatched; the trees are on the device of the run.)
     """
 
@@ -99,7 +99,7 @@ class BrownianNoise:
         high: float,
         device: torch.device | str = "cpu",
     ) -> None:
-        # torchsde rounds σ, warns beyond its ends, and does not return for two σ that round to the same value.
+        # torchsde rounds sigma, warns beyond its ends, and does not return for two sigma that round to the same value.
         self._low, self._high = round(low, TREE_DIGITS), round(high, TREE_DIGITS)
         self._trees = [brownian_tree(seed, (1, *shape), low, high, device) for seed in seeds]
 

@@ -99,7 +99,7 @@ def _ramps(length: int, start: int, total: int) -> Tensor:
 
 
 def remaining(x: Tensor, parts: Iterable[tuple[Area, Tensor]]) -> Tensor:
-    """Return max(0, 1 − Σ weights) of areas and weights (n, 1, h, w), like x (B, C, h, w): what they leave over."""
+    """Return max(0, 1 - sum of the weights) of areas and weights (n, 1, h, w), like x (B, C, h, w)."""
     rest = torch.ones_like(x)
     for area, weight in parts:
         area.crop(rest).sub_(weight)
@@ -107,7 +107,7 @@ def remaining(x: Tensor, parts: Iterable[tuple[Area, Tensor]]) -> Tensor:
 
 
 def blended(x: Tensor, parts: Iterable[tuple[Area, Tensor, Tensor]]) -> Tensor:
-    """Return Σ w·p / Σ w, like x (B, C, h, w), of areas, weights w (n, 1, h, w) and predictions p in each area.
+    """Return sum(w·p) / sum(w), like x (B, C, h, w), of areas, weights w (n, 1, h, w) and predictions p in each area.
 
     It is 0 where no prediction applies.
     """

@@ -23,7 +23,7 @@ class Sampler:
     """A sampler and its properties.
 
     noise     source of its noise: `noise.GeneratorNoise` or `noise.BrownianNoise`
-    discards  True when its schedule leaves out the last σ before 0 (`sigmas.schedule`)
+    discards  True when its schedule leaves out the last sigma before 0 (`sigmas.schedule`)
     vp        True when it runs in variance-preserving coordinates
     reads_t   True when it needs the network's timesteps
     """
@@ -73,7 +73,7 @@ def sample(
     step_noise: Noise | None = None,
     callback: Callback = ignore,
 ) -> Tensor:
-    """Run a sampler from latents with noise at σ_0 to the end of the schedule; returns latents (B, C, h, w).
+    """Run a sampler from latents with noise at sigma_0 to the end of the schedule; returns latents (B, C, h, w).
 
     `noise` (unit normal) and `latents`, in the network's scale, are (B, C, h, w) float32. Zero latents start from noise
     alone; zero noise continues from latents that are already noisy. `sigmas` comes from `sigmas.schedule` and
@@ -95,9 +95,9 @@ def sample(
 
 
 def start(noise: Tensor, latents: Tensor, sigmas: Tensor, sampling: ModelSampling, vp: bool = False) -> Tensor:
-    """Return x at σ_0: latents + scale·noise.
+    """Return x at sigma_0: latents + scale·noise.
 
-    In VP coordinates α_0·latents + m·noise, with m = 1 at full denoise, else s_0.
+    In VP coordinates alpha_0·latents + m·noise, with m = 1 at full denoise, else s_0.
     """
     if not vp:
         return latents + starting_scale(sigmas, sampling) * noise

@@ -1,6 +1,6 @@
-"""DPM-Solver (Lu et al. 2022, arXiv 2206.00927), fast and adaptive: single steps in t = −ln σ.
+"""DPM-Solver (Lu et al. 2022, arXiv 2206.00927), fast and adaptive: single steps in t = -ln sigma.
 
-Both read only the ends of the schedule and stop at its last positive σ, so that much noise stays in the result.
+Both read only the ends of the schedule and stop at its last positive sigma, so that much noise stays in the result.
 Scalars are 0-dim float32 tensors on the CPU: the adaptive step size follows their rounding.
 """
 
@@ -94,7 +94,7 @@ def _ends(sigmas: Sequence[float]) -> tuple[Tensor, Tensor]:
 
 
 def _eps(denoise: Denoise, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ε = (x − D)/σ and D at σ = e^−t."""
+    """Return eps = (x - D)/sigma and D at sigma = e^-t."""
     sigma = float((-t).exp())
     denoised = denoise(x, sigma)
     return (x - denoised) / sigma, denoised
@@ -118,7 +118,7 @@ def _third(denoise: Denoise, x: Tensor, eps: Tensor, t: Tensor, t_next: Tensor) 
 
 
 def _second_and_third(denoise: Denoise, x: Tensor, eps: Tensor, t: Tensor, t_next: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the results of DPM-Solver-2 (r1 = ⅓) and DPM-Solver-3 (r2 = ⅔), which share two evaluations."""
+    """Return the results of DPM-Solver-2 (r1 = 1/3) and DPM-Solver-3 (r2 = 2/3), which share two evaluations."""
     r1, r2 = 1 / 3, 2 / 3
     h = t_next - t
     sigma_next = (-t_next).exp()
@@ -137,6 +137,6 @@ def _second_and_third(denoise: Denoise, x: Tensor, eps: Tensor, t: Tensor, t_nex
 
 
 def _eps_at(denoise: Denoise, x: Tensor, eps: Tensor, t: Tensor, h: Tensor, r: float) -> Tensor:
-    """Return ε at t + r·h, reached by a step of order 1."""
+    """Return eps at t + r·h, reached by a step of order 1."""
     s = t + r * h
     return _eps(denoise, x - (-s).exp() * (r * h).expm1() * eps, s)[0]

@@ -1,4 +1,4 @@
-"""DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095): samplers in terms of the estimate D and of λ = −ln σ.
+"""DPM-Solver++ (Lu et al. 2022, arXiv 2211.01095): samplers in terms of the estimate D and of lambda = -ln sigma.
 
 `eta` scales the noise of the stochastic ones (0 is deterministic, 1 the full SDE) and `s_noise` its standard deviation,
 as in k-diffusion.
@@ -67,7 +67,7 @@ def dpmpp_sde(
 
 
 def _through_float32(a: float, b: float) -> tuple[float, float, float]:
-    """Return (a, √(ab), b), computed from t = −ln σ in float32 as Fooocus does.
+    """Return (a, sqrt(ab), b), computed from t = -ln sigma in float32 as Fooocus does.
 
     A Brownian path is rough: an error in the seventh digit of the midpoint changes the third digit of the noise.
     """
@@ -112,7 +112,7 @@ def dpmpp_2m_sde(
     eta: float = 1.0,
     s_noise: float = 1.0,
 ) -> Tensor:
-    """SDE-DPM-Solver++(2M), midpoint form; g = h + η·h is the step of the SDE in λ."""
+    """SDE-DPM-Solver++(2M), midpoint form; g = h + eta·h is the step of the SDE in lambda."""
     previous: Tensor | None = None
     h_previous = 0.0
     for i, a, b in steps(sigmas):
@@ -142,7 +142,7 @@ def dpmpp_3m_sde(
     eta: float = 1.0,
     s_noise: float = 1.0,
 ) -> Tensor:
-    """SDE-DPM-Solver++(3M); g = h + η·h is the step of the SDE in λ, φ2 and φ3 its exponential integrator's factors."""
+    """SDE-DPM-Solver++(3M); g = h + eta·h is the SDE's step in lambda, phi2 and phi3 are its integrator's factors."""
     history: list[tuple[float, Tensor]] = []  # (h, D) of the earlier steps, newest first
     for i, a, b in steps(sigmas):
         denoised = denoise(x, a)

@@ -1,4 +1,4 @@
-"""Samplers that follow the slope d = (x − D) / σ: Euler, Heun, DPM2, LMS, and DDPM, LCM and TCD.
+"""Samplers that follow the slope d = (x - D) / sigma: Euler, Heun, DPM2, LMS, and DDPM, LCM and TCD.
 
 `stepping` describes their arguments; `eta` and `s_noise` scale the noise of ancestral steps, as in k-diffusion.
 """
@@ -92,7 +92,7 @@ def heunpp2(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, 
 
 
 def dpm_2(denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback) -> Tensor:
-    """The midpoint method with the midpoint in ln σ, as in DPM-Solver-2. Lu et al. 2022, algorithm 1."""
+    """The midpoint method with the midpoint in ln sigma, as in DPM-Solver-2. Lu et al. 2022, algorithm 1."""
     for i, a, b in steps(sigmas):
         denoised = denoise(x, a)
         callback(i, len(sigmas) - 1, denoised, x)
@@ -191,7 +191,7 @@ def tcd(
     sampling: ModelSampling,
     gamma: float = 0.3,
 ) -> Tensor:
-    """Trajectory consistency sampling: a step to the timestep s = ⌊(1 − γ)·t(σ')⌋, then noise up to σ'.
+    """Trajectory consistency sampling: a step to the timestep s = floor((1 - gamma)·t(sigma')), then noise to sigma'.
 
     Zheng et al. 2024, algorithm 2. The callback receives the latents at s, not the estimate. On schedules of other
     tables the variance of the last step can be slightly negative, where Fooocus returns NaN; here it becomes 0.

@@ -24,7 +24,7 @@ def restart(
     *,
     s_noise: float = 1.0,
 ) -> Tensor:
-    """Heun's method with restarts from σ ≈ 0.1 back to σ ≈ 2 by fresh noise, algorithm 1.
+    """Heun's method with restarts from sigma about 0.1 back to sigma about 2 by fresh noise, algorithm 1.
 
     Runs of 20 steps or more use some of them for restarts, and a Karras schedule between the ends of the given one;
     shorter runs are plain Heun. The number of steps stays the same. `s_noise` scales the noise. Raises ValueError for a

@@ -1,7 +1,7 @@
 """UniPC (Zhao et al. 2023, arXiv 2302.04867), multistep, data prediction, in variance-preserving coordinates.
 
-α = 1/√(1 + τ²), s = τ/√(1 + τ²), λ = ln α − ln s, x_vp = α·x. Scalars are float32 tensors on the CPU, formed from ln α
-as Fooocus forms them: at τ = 0.001 their cancellation moves the result by 6e-5.
+alpha = 1/sqrt(1 + tau²), s = tau/sqrt(1 + tau²), lambda = ln alpha - ln s, x_vp = alpha·x. Scalars are float32 tensors
+on the CPU, formed from ln alpha as Fooocus forms them: at tau = 0.001 their cancellation moves the result by 6e-5.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor
 from .noise import Noise
 from .stepping import Callback, Denoise
 
-LAST_TAU = 0.001  # replaces a final σ of 0, where λ would be infinite
+LAST_TAU = 0.001  # replaces a final sigma of 0, where lambda would be infinite
 
 
 def vp_scales(sigmas: Sequence[float]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return τ, α, s and λ of a schedule, each (n + 1,) float32."""
+    """Return tau, alpha, s and lambda of a schedule, each (n + 1,) float32."""
     tau = torch.tensor([*sigmas[:-1], sigmas[-1] or LAST_TAU])
     log_alpha = 0.5 * (1 / (tau * tau + 1)).log()
     variance = 1 - (2 * log_alpha).exp()
@@ -30,7 +30,7 @@ def vp_scales(sigmas: Sequence[float]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def uni_pc(
     denoise: Denoise, x: Tensor, sigmas: Sequence[float], noise: Noise, callback: Callback, *, bh2: bool = False
 ) -> Tensor:
-    """UniPC of order 3 with B(h) = hh, or e^hh − 1 for `bh2`; algorithms 1 and 2, hh = −h.
+    """UniPC of order 3 with B(h) = hh, or e^hh - 1 for `bh2`; algorithms 1 and 2, hh = -h.
 
     Takes x in VP coordinates and returns it in those of the schedule. The corrector's evaluation is the next step's
     first, so n steps cost n evaluations. A schedule of one step only converts the coordinates.
@@ -73,12 +73,12 @@ uni_pc_bh2 = functools.partial(uni_pc, bh2=True)
 
 
 def _data_prediction(denoise: Denoise, x: Tensor, i: int, *, tau: Tensor, alpha: Tensor, s: Tensor) -> Tensor:
-    """Return the clean latents D(x/α, τ) for x in VP coordinates."""
+    """Return the clean latents D(x/alpha, tau) for x in VP coordinates."""
     return denoise(x / alpha[i], float(tau[i]))
 
 
 def _conditions(ratios: Tensor, hh: Tensor, b_of_h: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the order conditions R ρ = b of equation 8: R_k = r^(k−1), b_k = k!·q_k / B(h), q_1 = φ/hh − 1."""
+    """Return the order conditions R rho = b of equation 8: R_k = r^(k-1), b_k = k!·q_k / B(h), q_1 = phi/hh - 1."""
     order = len(ratios)
     matrix = torch.stack([ratios**k for k in range(order)])
     q = hh.expm1() / hh - 1
@@ -90,7 +90,7 @@ def _conditions(ratios: Tensor, hh: Tensor, b_of_h: Tensor) -> tuple[Tensor, Ten
 
 
 def _solve(matrix: Tensor, right: Tensor) -> list[float]:
-    """Return ρ, one weight for each difference; a single one is ½ by definition."""
+    """Return rho, one weight for each difference; a single one is ½ by definition."""
     if len(right) < 2:
         return [0.5] * len(right)
     solution: list[float] = torch.linalg.solve(matrix, right).tolist()

@@ -1,6 +1,6 @@
 """Schedules: the noise levels of a run (Fooocus samplers.py, sample_hijack.py, default_pipeline.py).
 
-A schedule is a decreasing float32 tensor on the CPU that normally ends in 0; step i goes from σ_i to σ_{i+1}.
+A schedule is a decreasing float32 tensor on the CPU that normally ends in 0; step i goes from sigma_i to sigma_{i+1}.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ READ_AS_NORMAL = ("turbo", "align_your_steps")
 
 
 def karras(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Tensor:
-    """Evenly spaced in σ^(1/ρ), then 0: (steps + 1,). Karras et al. 2022, equation 5."""
+    """Evenly spaced in sigma^(1/rho), then 0: (steps + 1,). Karras et al. 2022, equation 5."""
     ramp = torch.linspace(0, 1, steps)
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
     return _then_zero((high + ramp * (low - high)) ** rho)
 
 
 def exponential(steps: int, sigma_min: float, sigma_max: float) -> Tensor:
-    """Evenly spaced in ln σ, then 0: (steps + 1,)."""
+    """Evenly spaced in ln sigma, then 0: (steps + 1,)."""
     return _then_zero(torch.linspace(math.log(sigma_max), math.log(sigma_min), steps).exp())
 
 
@@ -59,7 +59,7 @@ def simple(steps: int, sampling: ModelSampling) -> Tensor:
 
 
 def ddim_uniform(steps: int, sampling: ModelSampling) -> Tensor:
-    """Table entries 1, 1 + s, 1 + 2s … with s = ⌊n/steps⌋, reversed, then 0: often longer than steps + 1."""
+    """Table entries 1, 1 + s, 1 + 2s … with s = floor(n/steps), reversed, then 0: often longer than steps + 1."""
     return _then_zero(sampling.table[1 :: max(1, len(sampling.table) // steps)].flip(0))
 
 
@@ -133,10 +133,10 @@ def schedule(
 
     `generator` comes from `effective`; `discard_penultimate` from the sampler (`samplers.SAMPLERS`); `sdxl` chooses the
     table of `align_your_steps`. A denoise strength below 1 shortens the range, never the number of steps.
-    Raises ValueError for steps below 1 or denoise outside 0 < denoise ≤ 1.
+    Raises ValueError for steps below 1 or denoise outside 0 < denoise <= 1.
     """
     if steps < 1 or not 0 < denoise <= 1:
-        raise ValueError(f"expected steps ≥ 1 and 0 < denoise ≤ 1, got steps {steps} and denoise {denoise}")
+        raise ValueError(f"expected steps >= 1 and 0 < denoise <= 1, got steps {steps} and denoise {denoise}")
     total = steps if denoise > 0.9999 else int(steps / denoise)
     sigmas = _GENERATORS[generator](total + discard_penultimate, sampling, sdxl)
     if discard_penultimate:
@@ -163,7 +163,7 @@ def cut(sigmas: Tensor, start: int = 0, last: int | None = None, full_denoise: b
 def brownian_range(
     scheduler: str, steps: int, denoise: float = 1.0, sdxl: bool = True, zero_snr: bool = False
 ) -> tuple[float, float]:
-    """Return the smallest positive and the largest σ of a run, the range of its Brownian tree.
+    """Return the smallest positive and the largest sigma of a run, the range of its Brownian tree.
 
     Fooocus reads them before it changes the network's parameterisation, from the plain table even for `lcm`, `tcd` and
     `edm_playground_v2.5`, and from the true lists of `turbo` and `align_your_steps`.
@@ -180,6 +180,6 @@ def max_denoise(sigmas: Tensor, sampling: ModelSampling) -> bool:
 
 
 def starting_scale(sigmas: Tensor, sampling: ModelSampling) -> float:
-    """Return the factor of the initial noise: √(1 + σ_0²) at full denoise, σ_0 otherwise."""
+    """Return the factor of the initial noise: sqrt(1 + sigma_0²) at full denoise, sigma_0 otherwise."""
     first = float(sigmas[0])
     return math.sqrt(1 + first**2) if max_denoise(sigmas, sampling) else first

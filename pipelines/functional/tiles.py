@@ -101,7 +101,7 @@ def _evaluated(
 def tiled_decode(latents: Tensor, decoder: TileFunction, tiles_at_once: int = 1) -> Tensor:
     """Decode raw latents (B, 4, h, w) to images (B, 3, 8h, 8w) in 0…1: the mean of three passes in tiles of 64² cells.
 
-    `decoder` returns values of about −1…1, as the VAE does.
+    `decoder` returns values of about -1…1, as the VAE does.
     """
 
     def shifted(tiles: Tensor) -> Tensor:

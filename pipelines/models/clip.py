@@ -114,7 +114,7 @@ def encoder_width(encoder: TextEncoder) -> int:
 
 
 def reweight(hidden: Tensor, empty: Tensor, weights: Tensor) -> Tensor:
-    """Apply emphasis to one section: (z − e)·w + e, scaled so that the mean of z does not change.
+    """Apply emphasis to one section: (z - e)·w + e, scaled so that the mean of z does not change.
 
     `hidden` z and `empty` e (77, D), `weights` w (77,).
     """

@@ -24,7 +24,7 @@ from .weights.filling import build, explained, fill, to_dtype
 from .weights.key_names import Part
 from .weights.networks import LanguageModule
 
-END, COMMA, SPACE = "<|endoftext|>", ",", "Ġ"
+END, COMMA, SPACE = "<|endoftext|>", ",", "\u0120"
 BANNED = -8192.0
 TOP_K = 100
 SEEDS = 2**32
@@ -38,7 +38,7 @@ _LAYER = re.compile(r"transformer\.h\.(\d+)\.")
 
 @dataclass(frozen=True)
 class ExpansionModel:
-    """The network, its tokenizer, and the bias (V,) on its scores: 0 for words that may be added, −8192 for others.
+    """The network, its tokenizer, and the bias (V,) on its scores: 0 for words that may be added, -8192 for others.
 
     `comma` is the comma's id, `words` the length of the word list, and `unknown` are its words that are not tokens of
     the vocabulary and therefore never added.
@@ -121,7 +121,7 @@ def bias_of_unused(bias: Tensor, used: Tensor, comma: int) -> Tensor:
 
 
 def keep_best(scores: Tensor, k: int) -> Tensor:
-    """Set scores (1, V) below the k-th largest to −∞; ties with it are kept."""
+    """Set scores (1, V) below the k-th largest to -infinity; ties with it are kept."""
     worst = scores.topk(min(k, scores.shape[-1])).values[:, -1:]
     return scores.masked_fill(scores < worst, float("-inf"))
 

@@ -23,7 +23,7 @@ MARGIN = 11
 
 
 class PreviewNetwork(nn.Module):
-    """Decodes latents (B, 4, h, w) in the UNet's scale to images (B, 3, 2h, 2w) of about −1…1."""
+    """Decodes latents (B, 4, h, w) in the UNet's scale to images (B, 3, 2h, 2w) of about -1…1."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -91,8 +91,8 @@ class DenoisingNetwork(Protocol):
     ) -> list[Tensor]:
         """Return the output for each condition, (B, 4, h, w) float32, in their order.
 
-        `x` (B, 4, h, w) are latents already divided by √(σ² + σ_d²). `images` has the rows of all conditions.
-        `inpaint` (B or 1, C, h, w) is the output of the inpaint head.
+        `x` (B, 4, h, w) are latents already divided by sqrt(sigma² + sigma_d²). `images` has the rows of all
+        conditions. `inpaint` (B or 1, C, h, w) is the output of the inpaint head.
         """
         ...
 

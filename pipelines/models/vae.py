@@ -83,7 +83,7 @@ def _encode_tiled(vae: Vae, pixels: Tensor, seed: int | None) -> Tensor:
 
 
 def _encode_whole(vae: Vae, pixels: Tensor, noise: torch.Generator | None) -> Tensor:
-    """Encode pixels (B, 3, H, W) in −1…1 to latents, with the same noise for each image."""
+    """Encode pixels (B, 3, H, W) in -1…1 to latents, with the same noise for each image."""
     module: Any = vae.network.module
     posterior = module.encode(pixels.to(_parameter(vae))).latent_dist
     mean = cast(Tensor, posterior.mean).float()
@@ -94,7 +94,7 @@ def _encode_whole(vae: Vae, pixels: Tensor, noise: torch.Generator | None) -> Te
 
 
 def _decode_whole(vae: Vae, latents: Tensor) -> Tensor:
-    """Decode latents to pixels (B, 3, H, W) of about −1…1, float32."""
+    """Decode latents to pixels (B, 3, H, W) of about -1…1, float32."""
     module: Any = vae.network.module
     return cast(Tensor, module.decode(latents.to(_parameter(vae)), return_dict=False)[0]).float()
 

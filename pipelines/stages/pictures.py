@@ -64,7 +64,7 @@ def checked_mask(mask: Tensor) -> Tensor:
 
 
 def mask_to_arrays(mask: Tensor) -> Masks:
-    """A mask as uint8 (B, H, W): rounded, because ComfyUI's masks are 1 − alpha and not exact."""
+    """A mask as uint8 (B, H, W): rounded, because ComfyUI's masks are 1 - alpha and not exact."""
     values: Masks = (checked_mask(mask) * 255).round().to(torch.uint8).numpy()
     return values
 
@@ -77,7 +77,7 @@ def mask_from_arrays(arrays: Iterable[NDArray[np.uint8]]) -> Tensor:
 def as_float32(values: Tensor) -> Tensor:
     """Values in 0…1 as float32 on the CPU.
 
-    k/255 is not exact in half precision, where truncation would turn the byte k into k − 1: a value that is the
+    k/255 is not exact in half precision, where truncation would turn the byte k into k - 1: a value that is the
     nearest to k/255 in its dtype becomes k/255.
     """
     exact = values.detach().cpu().float()

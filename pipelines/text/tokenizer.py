@@ -114,7 +114,7 @@ def clean(text: str) -> str:
     for character in text:
         if character in "\t\n\r" or unicodedata.category(character) == "Zs":
             kept.append(" ")
-        elif character == "�" or unicodedata.category(character).startswith("C"):
+        elif character == "\ufffd" or unicodedata.category(character).startswith("C"):
             continue
         elif any(first <= ord(character) <= last for first, last in CJK):
             kept.append(f" {character} ")

@@ -16,7 +16,7 @@ CELL = 32
 
 
 def number(value: int) -> bytes:
-    """Encode an integer ≥ 0 as a protobuf varint."""
+    """Encode an integer >= 0 as a protobuf varint."""
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)

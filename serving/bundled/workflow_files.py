@@ -10,7 +10,7 @@ from typing import Any
 from ...pipelines.errors import BadFile, BadGraph, MissingFile, did_you_mean
 
 BUNDLED = Path(__file__).resolve().parents[2] / "workflows"
-EXPORT = "export it in ComfyUI with Workflow → Export (API)"
+EXPORT = "export it in ComfyUI with Workflow > Export (API)"
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,7 @@ class _Run:
             raise kind(real, self.graph.get_node(real)["class_type"], sentence, self.results) from error
 
     def _raise_cycle(self, node_id: str) -> None:
-        raise CircularExpansion("nodes wait for one another: " + " → ".join(self.schedule.cycle()))
+        raise CircularExpansion("nodes wait for one another: " + " -> ".join(self.schedule.cycle()))
 
     def _start(self, node_id: str) -> None:
         if node_id in self.expanding:

@@ -133,7 +133,7 @@ def _cycle(graph: ApiGraph, targets: Sequence[str]) -> list[Problem]:
             if source in path:
                 ids = list(path)
                 cycle = [*ids[ids.index(source) :], source]
-                names = " → ".join(f"{node_id} ({graph[node_id]['class_type']})" for node_id in reversed(cycle))
+                names = " -> ".join(f"{node_id} ({graph[node_id]['class_type']})" for node_id in reversed(cycle))
                 return [Problem(f"the workflow contains a cycle: {names}; cut one of these links")]
             if source not in finished:
                 path[source] = _sources(graph, source)

@@ -67,4 +67,4 @@ def test_predictions_equal_those_of_comfyui(reference: Any) -> None:
 
             for side, theirs in zip(entries.estimates(sides, x, sigma, evaluate), expected, strict=True):
                 worst = float((side - theirs).abs().max())
-                assert worst <= 1e-5, f"{name} at σ {sigma}: differs by {worst}"
+                assert worst <= 1e-5, f"{name} at sigma {sigma}: differs by {worst}"

@@ -20,7 +20,7 @@ from torch import Tensor
 KARRAS_10 = [14.614643, 9.102929, 5.478392, 3.168605, 1.749418, 0.914073, 0.446918, 0.201398, 0.081910, 0.029167, 0.0]
 UNIT = torch.tensor([1.0, -0.5, 0.25]).view(1, 3, 1, 1)
 
-# sampler: (result, evaluations, callbacks), started at σ_0·(1, −½, ¼) on D = tanh(x / (1 + σ))
+# sampler: (result, evaluations, callbacks), started at sigma_0·(1, -½, ¼) on D = tanh(x / (1 + sigma))
 UPDATES = {
     "euler": ((0.543718, -0.380301, 0.220064), 10, 10),
     "ddim": ((0.543718, -0.380301, 0.220064), 10, 10),
@@ -47,7 +47,7 @@ UPDATES = {
 
 
 class Formula:
-    """D(x, σ) = tanh(x / (1 + σ)), counting its evaluations."""
+    """D(x, sigma) = tanh(x / (1 + sigma)), counting its evaluations."""
 
     def __init__(self) -> None:
         self.evaluations = 0
@@ -62,7 +62,7 @@ def formula_noise(a: float, b: float) -> Tensor:
 
 
 def counted_noise():
-    """The k-th draw is 0.1·k·(1, −1, ½)."""
+    """The k-th draw is 0.1·k·(1, -1, ½)."""
     drawn = 0
 
     def noise(a: float, b: float) -> Tensor:
@@ -187,7 +187,7 @@ def test_without_eta_a_stochastic_sampler_is_its_deterministic_form(
 
 
 def test_without_eta_3m_follows_the_flow() -> None:
-    """On D = x / (1 + σ²), whose flow is x(σ) = c·√(1 + σ²); the first step, of order 1, decides the error."""
+    """On D = x / (1 + sigma²), whose flow is x(sigma) = c·sqrt(1 + sigma²); the first step has order 1."""
 
     def error(steps: int) -> float:
         levels = karras(steps, 0.5, 14.6).double().tolist()[:-1]

@@ -42,7 +42,7 @@ SIZE, MODE, SETTINGS = "node size (FooocusAspectRatio): ", "node mode (FooocusPe
 SETTINGS += "(FooocusSamplingSettings): "
 SAMPLER, SAVE = "node sampler (FooocusSampler): ", "node save (FooocusSaveImage): "
 SIDES = "give a whole number from 64 to 4096"
-EXPORT = "export it in ComfyUI with Workflow → Export (API)"
+EXPORT = "export it in ComfyUI with Workflow > Export (API)"
 
 
 ROWS = [
@@ -347,8 +347,8 @@ ROWS = [
     ),
     Row(
         "a circle",
-        "the workflow contains a cycle: decode (FooocusVaeDecode) → encode (FooocusVaeEncode)"
-        " → decode (FooocusVaeDecode); cut one of these links",
+        "the workflow contains a cycle: decode (FooocusVaeDecode) -> encode (FooocusVaeEncode)"
+        " -> decode (FooocusVaeDecode); cut one of these links",
         ('encode.image=["decode",0]',),
         graph=VARY,
     ),
@@ -499,39 +499,39 @@ ROWS = [
     Row(
         "a workflow of the canvas",
         "w.json is in the format of the canvas, which only ComfyUI can run; export it in "
-        "ComfyUI with Workflow → Export (API)",
+        "ComfyUI with Workflow > Export (API)",
         graph={"nodes": [], "links": []},
     ),
     Row(
         "an empty workflow",
         "w.json is not a workflow in API format, which maps node ids to nodes; export it in "
-        "ComfyUI with Workflow → Export (API)",
+        "ComfyUI with Workflow > Export (API)",
         graph={},
     ),
     Row(
         "a list as workflow",
         "w.json is not a workflow in API format, which maps node ids to nodes; export it in "
-        "ComfyUI with Workflow → Export (API)",
+        "ComfyUI with Workflow > Export (API)",
         graph=[1],
     ),
     Row(
         "a workflow cut short",
-        "w.json is not a workflow file: <…>; export it in ComfyUI with Workflow → Export (API)",
+        "w.json is not a workflow file: <…>; export it in ComfyUI with Workflow > Export (API)",
         graph=b'{"1": {"class_type"',
     ),
     Row(
         "a workflow in bytes",
-        "w.json is not a workflow file: <…>; export it in ComfyUI with Workflow → Export (API)",
+        "w.json is not a workflow file: <…>; export it in ComfyUI with Workflow > Export (API)",
         graph=b"\xff\xfe\x00",
     ),
     Row(
         "a workflow 100,000 deep",
-        "w.json is not a workflow file: <…>; export it in ComfyUI with Workflow → Export (API)",
+        "w.json is not a workflow file: <…>; export it in ComfyUI with Workflow > Export (API)",
         graph=b'{"1":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     ),
     Row(
         "a number of 10,000 digits",
-        "w.json is not a workflow file: <…>; export it in ComfyUI with Workflow → Export (API)",
+        "w.json is not a workflow file: <…>; export it in ComfyUI with Workflow > Export (API)",
         graph=b'{"1": {"class_type": "LoadImage", "inputs": {"image": ' + b"9" * 10_000 + b"}}}",
     ),
     Row(
@@ -627,9 +627,9 @@ def test_an_odd_picture_is_read(folder: Path, name: str, capsys: pytest.CaptureF
     write, count = ODD[name]
     write(folder / "a.png")
     (folder / "w.json").write_text(json.dumps(COPY))
-    assert main(["run", "w.json", "--set", "2.filename_prefix=狐 🦊/ß"]) == 0
+    assert main(["run", "w.json", "--set", "2.filename_prefix=\u72d0 \U0001f98a/ß"]) == 0
     saved = capsys.readouterr().out.splitlines()
-    assert saved == [str(Path("outputs") / "狐 🦊" / f"ß_0000{i}_.png") for i in range(1, count + 1)]
+    assert saved == [str(Path("outputs") / "\u72d0 \U0001f98a" / f"ß_0000{i}_.png") for i in range(1, count + 1)]
     for path in saved:
         with Image.open(path) as image:
             image.load()

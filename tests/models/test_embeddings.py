@@ -142,7 +142,7 @@ LONG = Embedding(
 
 
 def enlarged(clip: Clip, which: int, vectors: Tensor) -> Callable[[Tensor], tuple[Any, Tensor]]:
-    """Fooocus's way: a table whose rows V−1, V, … are the vectors and whose last row is the end token's, read by
+    """Fooocus's way: a table whose rows V-1, V, … are the vectors and whose last row is the end token's, read by
     transformers, which takes the pooled vector at the largest id. Ids V + k mean vector k."""
     encoder = clip.encoders[which]
     network = cast(Any, copy.deepcopy(encoder.network.module))

@@ -36,7 +36,7 @@ CPU = torch.device("cpu")
 TEXTS = [
     "a red circle on a blue background",
     " a   fox , which isn ' t there..  ",
-    "日本 café “naïve” 🙂\tx",
+    "\u65e5\u672c café “naïve” \U0001f642\tx",
     "a small star, " * 11,
     "fine light, sharp focus",
     ",",
@@ -90,7 +90,7 @@ def published(folder: Path) -> tuple[Any, Any]:
 def generated(folder: Path, text: str, seed: int) -> str:
     """The same by transformers' own tokenizer, network, generator and loop."""
     network, tokenizer = published(folder)
-    words = [f"Ġ{word}" for word in (folder / "positive.txt").read_text("utf-8").split()]
+    words = [f"\u0120{word}" for word in (folder / "positive.txt").read_text("utf-8").split()]
     allowed = {i for token, i in tokenizer.get_vocab().items() if token in words}
     prompt = safe_str(text) + ","
     inputs = tokenizer(prompt, return_tensors="pt")
@@ -223,8 +223,8 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
         ("config.json", lambda p: rewrite(p, lambda c: c.update(n_head=3)), r"config\.json does not match model"),
         ("config.json", lambda p: rewrite(p, lambda c: c.update(activation_function="x")), "does not match"),
         ("vocab.json", lambda p: p.write_text("{", "utf-8"), r"vocab\.json with merges\.txt .* can't be read"),
-        ("vocab.json", lambda p: rewrite(p, lambda c: c.update({"Ġx y": 900})), r"vocab\.json is not a vocabulary"),
-        ("vocab.json", lambda p: rewrite(p, lambda c: c.update({"Ġx y": 700})), "has 700 tokens and .* has 701"),
+        ("vocab.json", lambda p: rewrite(p, lambda c: c.update({"\u0120x y": 900})), "vocab.json is not a vocabulary"),
+        ("vocab.json", lambda p: rewrite(p, lambda c: c.update({"\u0120x y": 700})), "has 700 tokens and .* has 701"),
         ("merges.txt", lambda p: p.write_text("#version: 0.2\nno such\n", "utf-8"), r"merges\.txt .* can't be read"),
         ("merges.txt", lambda p: p.unlink(), r"merges\.txt .* can't be read"),
         ("positive.txt", lambda p: p.write_text("nowhere\n", "utf-8"), r"positive\.txt: none of its 1 words"),

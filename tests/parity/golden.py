@@ -104,7 +104,7 @@ def assert_near(ours: torch.Tensor, golden: torch.Tensor, of_max: float) -> None
 
 
 def assert_relative_rms(ours: torch.Tensor, golden: torch.Tensor, at_most: float = 1e-4) -> None:
-    """RMS(ours − golden) / RMS(golden) at most that."""
+    """RMS(ours - golden) / RMS(golden) at most that."""
     assert ours.shape == golden.shape, f"shape {tuple(ours.shape)}, golden {tuple(golden.shape)}"
     error = (ours.double() - golden.double()).square().mean().sqrt() / golden.double().square().mean().sqrt()
     assert error.item() <= at_most, f"relative RMS {error.item():.3g}, allowed {at_most:.3g}"

@@ -56,5 +56,5 @@ def blob_mask(height: int, width: int, k: int = 0) -> np.ndarray:
 
 
 def formula_denoiser(x: torch.Tensor, sigma: torch.Tensor | float) -> torch.Tensor:
-    """D(x, σ) = x / (1 + σ²) + ½ tanh(roll(x, 1, width) / (1 + σ)): smooth, no network."""
+    """D(x, sigma) = x / (1 + sigma²) + ½ tanh(roll(x, 1, width) / (1 + sigma)): smooth, no network."""
     return x / (1 + sigma * sigma) + 0.5 * torch.tanh(torch.roll(x, 1, -1) / (1 + sigma))

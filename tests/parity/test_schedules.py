@@ -1,4 +1,4 @@
-"""The σ lists of every scheduler, for samplers that keep and that drop the last σ before 0."""
+"""The noise levels of every scheduler, for samplers that keep and that drop the last sigma before 0."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class Picture(Fake):
 
 
 class Range(Fake):
-    """0 … count − 1 as a list."""
+    """0 … count - 1 as a list."""
 
     inputs = {"required": {"count": number(min=0)}}
     OUTPUT_IS_LIST = (True,)
@@ -161,7 +161,7 @@ class ForeignBlock(Block):
 
 
 class Countdown(Fake):
-    """A loop written as an expansion: value + (value − 1) + … + 1."""
+    """A loop written as an expansion: value + (value - 1) + … + 1."""
 
     inputs = {"required": {"value": number(min=-100, max=100)}, "hidden": {"me": "UNIQUE_ID"}}
 

@@ -20,13 +20,13 @@ ENVIRONMENTS = {
     "C": C_LOCALE,
 }
 COMMANDS = (
-    ["prompt", "a 猫 cat, café", "--negative", "😀"],
+    ["prompt", "a \u732b cat, café", "--negative", "\U0001f600"],
     ["nodes"],
     ["workflows"],
     ["assets", "list", "B01"],
     ["assets", "where", "B01"],
 )
-PROMPT = "a 猫 cat, café 😀"
+PROMPT = "a \u732b cat, café \U0001f600"
 
 
 def answer(folder: Path, words: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
@@ -56,7 +56,7 @@ def test_json_is_ascii_and_complete_in_any_encoding(tmp_path: Path, environment:
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_an_error_is_escaped(tmp_path: Path, environment: str) -> None:
-    done = answer(tmp_path, ["run", "猫.json", "--json"], ENVIRONMENTS[environment])
+    done = answer(tmp_path, ["run", "\u732b.json", "--json"], ENVIRONMENTS[environment])
     assert done.returncode == 2
     assert b"Traceback" not in done.stderr
     assert json.loads(done.stdout)["error"].startswith("workflow '")
@@ -70,21 +70,21 @@ def test_a_text_set_on_a_node_is_the_text_that_was_typed(tmp_path: Path, environ
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "x"}},
     }
     (tmp_path / "w.json").write_text(json.dumps(graph))
-    words = ["run", "w.json", "--set", "2.filename_prefix=猫", "--json"]
+    words = ["run", "w.json", "--set", "2.filename_prefix=\u732b", "--json"]
     done = answer(tmp_path, words, ENVIRONMENTS[environment])
     report = json.loads(done.stdout)
     if environment == "C":  # no file can have this name there
         assert done.returncode == 2
-        assert "猫" in report["error"] or "can't be saved" in report["error"]
+        assert "\u732b" in report["error"] or "can't be saved" in report["error"]
     else:
-        assert report["outputs"][0]["path"] == str(Path("outputs") / "猫_00001_.png")
-        assert (tmp_path / "outputs" / "猫_00001_.png").is_file()
+        assert report["outputs"][0]["path"] == str(Path("outputs") / "\u732b_00001_.png")
+        assert (tmp_path / "outputs" / "\u732b_00001_.png").is_file()
 
 
 def test_the_streams_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr("sys.stdout", stream)
-    assert cli.main(["prompt", "猫"]) == 0
+    assert cli.main(["prompt", "\u732b"]) == 0
     assert stream.errors == "strict"
     stream.flush()
     assert b"\\u732b" in stream.buffer.getvalue()  # type: ignore[attr-defined]

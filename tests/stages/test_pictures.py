@@ -100,5 +100,5 @@ def test_values_outside_a_mask_s_range_are_clamped() -> None:
 
 
 def test_every_alpha_comes_through() -> None:
-    alpha = torch.arange(256) / 255  # LoadImage makes masks as 1 − alpha
+    alpha = torch.arange(256) / 255  # LoadImage makes masks as 1 - alpha
     assert pictures.mask_to_arrays(1 - alpha[None, None])[0, 0].tolist() == list(range(255, -1, -1))

@@ -24,10 +24,10 @@ from fooocus_stages.pipelines.stages.save import place, save_pictures, to_uint8
 from fooocus_stages.pipelines.types import Lora, Prompt, SamplingSettings
 from PIL import Image
 
-TEXTS = ["a red fox", "a café, 狐 in snow 🦊", 'two\nlines: "quoted"', "lone \ud800 surrogate"]
-GRAPH = {"1": {"class_type": "FooocusPrompt", "inputs": {"text": "狐"}}}
+TEXTS = ["a red fox", "a café, \u72d0 in snow \U0001f98a", 'two\nlines: "quoted"', "lone \ud800 surrogate"]
+GRAPH = {"1": {"class_type": "FooocusPrompt", "inputs": {"text": "\u72d0"}}}
 ADVICE = "make room on that disk, or choose another output folder"
-EXTRA = {"workflow": {"nodes": [], "name": "狐"}, "further": [1]}
+EXTRA = {"workflow": {"nodes": [], "name": "\u72d0"}, "further": [1]}
 
 
 def text_and_scheme(path: Path) -> tuple[str, str]:
@@ -174,7 +174,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, format: str, scheme: str, 
 
 
 def test_png_chunks(tmp_path: Path) -> None:
-    (entry,) = save_pictures(host(tmp_path), picture(), info=about("狐"), prompt=GRAPH, extra_pnginfo=EXTRA)
+    (entry,) = save_pictures(host(tmp_path), picture(), info=about("\u72d0"), prompt=GRAPH, extra_pnginfo=EXTRA)
     with Image.open(tmp_path / "out" / entry["filename"]) as image:
         chunks = dict(image.info)
     assert list(chunks) == ["parameters", "fooocus_scheme", "prompt", "workflow", "further"]

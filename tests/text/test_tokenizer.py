@@ -21,15 +21,17 @@ Write = Callable[[Path], None]
 ORDINARY = (
     "a photo of a cat",
     "It's the dog's 3rd 12km run, they'll we've I'm you'd can't!",
-    "Café naïve ÀÉÎ straße İstanbul ŒUVRE ﬁ e\u0301",
-    "émoji 🎨🎉",
-    "한국어 ひらがな カタカナ",
+    "Café naïve ÀÉÎ straße \u0130stanbul ŒUVRE \ufb01 e\u0301",
+    "émoji \U0001f3a8\U0001f389",
+    "\ud55c\uad6d\uc5b4 \u3072\u3089\u304c\u306a \u30ab\u30bf\u30ab\u30ca",
     "a_b-c/d\\e <tag> {x} [y] (z) :) ;-) ... !!!",
-    "１２３ ＦＵＬＬ ½ ² ³ Ⅷ ④",
+    "\uff11\uff12\uff13 \uff26\uff35\uff2c\uff2c ½ ² ³ \u2167 \u2463",
     "“quotes” ‘single’ don’t —dash–",
     "\ttabs\nand  spaces\u00a0nbsp",
     "<|endoftext|> x<|startoftext|>y !<|endoftext|>",
-    "Ω ≈ ç √ ∫ हिन्दी สวัสดี שלום عربي",
+    "\u03a9 \u2248 ç \u221a \u222b"
+    " \u0939\u093f\u0928\u094d\u0926\u0940"
+    " \u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35 \u05e9\u05dc\u05d5\u05dd \u0639\u0631\u0628\u064a",
     "",
 )
 PATTERN = regex.compile(
@@ -79,8 +81,8 @@ def test_any_latin_text_as_transformers_reads_it(ours: ClipTokenizer, theirs: CL
 @pytest.mark.parametrize(
     ("text", "ids"),
     [
-        ("猫cat", [163, 234, 360, 2368]),
-        ("日本", [37156, 19277, 361]),
+        ("\u732bcat", [163, 234, 360, 2368]),
+        ("\u65e5\u672c", [37156, 19277, 361]),
         ("a\u200bb", [3937]),
         ("a\ufffdb", [3937]),
         ("a\u00adb", [3937]),
@@ -91,9 +93,9 @@ def test_what_fooocus_reads_otherwise(ours: ClipTokenizer, text: str, ids: list[
     assert ours.ids(text) == ids
 
 
-@given(st.text(alphabet="aZéß'stremlvd19²_ .,<|>🎨ſ字\u00a0", max_size=20))
+@given(st.text(alphabet="aZéß'stremlvd19²_ .,<|>\U0001f3a8\u017f\u5b57\u00a0", max_size=20))
 def test_words_are_cut_by_clips_pattern(text: str) -> None:
-    cleaned = clean(text).replace("ſ", "s")  # whose case-blind matching takes the long s for an s
+    cleaned = clean(text).replace("\u017f", "s")  # whose case-blind matching takes the long s for an s
     assert list(split_words(cleaned)) == PATTERN.findall(cleaned)
 
 

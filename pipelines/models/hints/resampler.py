@@ -17,7 +17,7 @@ HEAD_WIDTH = 64
 
 
 class PerceiverAttention(nn.Module):
-    """Queries read the picture and themselves: q from l̂, k and v from [x̂, l̂], both normed."""
+    """Queries read the picture and themselves: q from the normed l, k and v from the normed [x, l]."""
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()

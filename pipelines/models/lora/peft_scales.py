@@ -70,7 +70,7 @@ def _scales(configs: Mapping[str, Mapping[str, Any]], state: Mapping[str, Any]) 
         if alpha is None or not rank:
             continue
         if match["down"]:
-            # α/√r written as α'/r (Kalajdzievski 2023, arXiv 2312.03732)
+            # alpha/sqrt(r) written as alpha'/r (Kalajdzievski 2023, arXiv 2312.03732)
             stabilised = math.sqrt(value.shape[0]) if config.get("use_rslora") else 1.0
             yield f"{base}.alpha", torch.tensor(alpha * stabilised)
         elif f"{base}.lokr_w2" in state:

@@ -18,7 +18,7 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class LowRank:
-    """LoRA and LoCon: α/r · up·down; with a middle factor, down is first multiplied out with it."""
+    """LoRA and LoCon: alpha/r · up·down; with a middle factor, down is first multiplied out with it."""
 
     up: Tensor
     down: Tensor
@@ -44,7 +44,7 @@ class LowRank:
 
 @dataclass(frozen=True, eq=False)
 class Hadamard:
-    """LoHa: α/r · (a1·b1) ∘ (a2·b2), or with cores t1, t2 the two tensors in their Tucker form."""
+    """LoHa: alpha/r · (a1·b1) * (a2·b2), elementwise, or with cores t1, t2 the two tensors in their Tucker form."""
 
     one: Pair
     two: Pair
@@ -59,7 +59,7 @@ class Hadamard:
 
 @dataclass(frozen=True, eq=False)
 class Kronecker:
-    """LoKr: α/r · w1 ⊗ w2, each whole or a pair of factors; scaled only when one is a pair (r of w2's before w1's)."""
+    """LoKr: alpha/r · kron(w1, w2), each whole or a pair of factors; scaled only for a pair (r of w2's before w1's)."""
 
     one: Tensor | Pair
     two: Tensor | Pair
@@ -78,7 +78,7 @@ class Kronecker:
 
 @dataclass(frozen=True, eq=False)
 class Generalised:
-    """GLoRA: α/r · (B + W·A), A over the input channels; it depends on what the weight is by then.
+    """GLoRA: alpha/r · (B + W·A), A over the input channels; it depends on what the weight is by then.
 
     Files exist with A = a2·a1, B = b2·b1 (Fooocus reads these), and from later versions of LyCORIS with A = a1·a2,
     B = b1·b2. The shapes tell which: the first where both would fit.
@@ -100,11 +100,11 @@ class Generalised:
 
 @dataclass(frozen=True, eq=False)
 class Decomposed:
-    """DoRA: m · V/‖V‖ − W with V = W + ΔW (Liu et al. 2024, arXiv 2402.09353, equation 5).
+    """DoRA: m · V/|V| - W with V = W + dW (Liu et al. 2024, arXiv 2402.09353, equation 5).
 
     The magnitude m has one number per output channel, shape (out,), (out, 1, …) or, with `peft`, (1, out, 1, 1), or one
     per input channel, shape (1, in, …): older files of LyCORIS. The norm is over all other axes. At strength s the
-    weight goes s of the way from W to the new one, as in ComfyUI; PEFT scales ΔW and LyCORIS m/‖V‖ instead, which is
+    weight goes s of the way from W to the new one, as in ComfyUI; PEFT scales dW and LyCORIS m/|V| instead, which is
     the same at s = 1.
     """
 

@@ -150,7 +150,7 @@ def _add(weight: Tensor, steps: Iterable[Step]) -> None:
 
 
 def _add_products(weight: Tensor, steps: Iterable[Step]) -> None:
-    """Add consecutive low-rank changes in one product: W += [s₁·up₁ s₂·up₂ …] · [down₁; down₂; …]."""
+    """Add consecutive low-rank changes in one product: W += [s1·up1 s2·up2 …] · [down1; down2; …]."""
     factors = [(strength, *delta.factors(weight)) for strength, delta in steps if isinstance(delta, LowRank)]
     ups = torch.cat([strength * up for strength, up, _ in factors], dim=1)
     downs = torch.cat([down for _, _, down in factors])

@@ -48,10 +48,10 @@ def compose(
     expander: Expander = stand_in_expander,
     notice: Notice = _ignore,
 ) -> tuple[tuple[Prompt, ...], tuple[Lora, ...]]:
-    """Compose the texts of `count` (≥ 1) images, and collect the wired LoRAs and those tagged in the first line.
+    """Compose the texts of `count` (>= 1) images, and collect the wired LoRAs and those tagged in the first line.
 
     The first line of each prompt is its primary line, to which styles apply; arrays, LoRA tags and the expansion apply
-    only to the positive one. Image i has the seed (seed + i) mod 2⁶³, or `seed` without `increment_seed`; one
+    only to the positive one. Image i has the seed (seed + i) mod 2**63, or `seed` without `increment_seed`; one
     `random.Random` of that seed draws wildcards (primary, negative, further lines) and then random styles.
     Raises UnknownName for a style that is not in `known`, BadValue for a LoRA weight or wildcard out of bounds.
     """

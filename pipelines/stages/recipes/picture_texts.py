@@ -30,7 +30,7 @@ BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\x
 
 
 def texts_in(path: Path, notice: Notice = ignore) -> dict[str, str]:
-    """Read the texts of an image file by chunk or tag name, at most 2²⁰ characters each.
+    """Read the texts of an image file by chunk or tag name, at most 2**20 characters each.
 
     Broken or longer texts are left out with a notice. Raises BadFile for a file that is not an image.
     """

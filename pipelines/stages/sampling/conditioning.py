@@ -177,7 +177,7 @@ def area_of(value: Any, size: tuple[int, int], name: str) -> Area:
 
 
 def range_of(options: Options, sampling: ModelSampling) -> tuple[float, float]:
-    """Return the highest and the lowest σ at which an entry applies; its percentages are fractions of the timesteps."""
+    """Return the highest and the lowest sigma at which an entry applies; percentages are fractions of the timesteps."""
     start = max(options.get("start_percent", 0.0), options.get("clip_start_percent", 0.0))
     end = min(options.get("end_percent", 1.0), options.get("clip_end_percent", 1.0))
     first = sampling.percent_to_sigma(start) if start > 0 else float("inf")

@@ -19,7 +19,7 @@ from ...models.protocols import AreaResiduals, DenoisingNetwork, NetworkInputs, 
 
 @dataclass(frozen=True)
 class ActiveRange:
-    """A control network's residuals, added while `last` ≤ σ ≤ `first` and scaled by weight and softness."""
+    """A control network's residuals, added while `last` <= sigma <= `first` and scaled by weight and softness."""
 
     residuals: AreaResiduals
     first: float
@@ -28,7 +28,7 @@ class ActiveRange:
     softness: float
 
     def is_active(self, sigma: float) -> bool:
-        """True when the hint acts at noise level σ."""
+        """True when the hint acts at noise level sigma."""
         return self.last <= sigma <= self.first
 
     def scaled(self, inputs: NetworkInputs, area: Area) -> list[Tensor]:
@@ -78,7 +78,7 @@ def fitted_image(image: Tensor, shape: torch.Size) -> Tensor:
 
 
 def residuals_at(sigma: float, hints: Sequence[ActiveRange], area: Area) -> Residuals | None:
-    """Return the sum of the residuals in an area of all hints that act at σ, or None when none does."""
+    """Return the sum of the residuals in an area of all hints that act at sigma, or None when none does."""
     active = [hint for hint in hints if hint.is_active(sigma)]
     if not active:
         return None

@@ -20,8 +20,8 @@ class Entry:
     """One entry of conditioning: tokens (B, n, D), pooled text (B, P), the size ids, and where and when it applies.
 
     `weights` (1 or B, 1, h, w) are those in `area`, which is `restricted` when the entry names one; None is weight 1 in
-    the whole latent. The entry applies while `last` ≤ σ ≤ `first`. A `default` entry applies where the others leave
-    weight over.
+    the whole latent. The entry applies while `last` <= sigma <= `first`. A `default` entry applies where the others
+    leave weight over.
     """
 
     tokens: Tensor
@@ -40,7 +40,7 @@ class Entry:
         return self.weights is None and not self.default and self.first == float("inf") and self.last == 0
 
     def acts_at(self, sigma: float) -> bool:
-        """True when it applies at noise level σ."""
+        """True when it applies at noise level sigma."""
         return self.last <= sigma <= self.first
 
     def at(self, timestep: float, adm_end: float) -> Condition:
@@ -78,7 +78,7 @@ def _counterpart(entry: Entry, others: Sequence[Entry]) -> Entry | None:
 
 
 def estimates(sides: Sequence[Sequence[Entry]], x: Tensor, sigma: float, evaluate: Evaluate) -> list[Tensor]:
-    """Return one denoised prediction for each side at noise level σ, like x (B, C, h, w), blended from its entries.
+    """Return one denoised prediction for each side at noise level sigma, like x (B, C, h, w), blended from its entries.
 
     The network sees the area of an entry alone. Where no entry of a side applies, its prediction is 0.
     """
@@ -95,7 +95,7 @@ def estimates(sides: Sequence[Sequence[Entry]], x: Tensor, sigma: float, evaluat
 
 
 def acting_at(side: Sequence[Entry], x: Tensor, sigma: float) -> list[tuple[Entry, Tensor]]:
-    """Return the entries of a side that apply at σ with their weights; default entries share what the others leave."""
+    """Return the entries of a side that apply at sigma and their weights; default entries share what others leave."""
     one = x.new_ones(())
     acting = [(e, one if e.weights is None else e.weights) for e in side if e.acts_at(sigma) and not e.default]
     defaults = [entry for entry in side if entry.acts_at(sigma) and entry.default]

@@ -320,11 +320,11 @@ def checked_samples(latent: Latent, model: Model, first: Model) -> Tensor:
 
 
 def checked_sigmas(levels: Tensor) -> Tensor:
-    """Return noise levels as a schedule. Raises BadValue unless they are one decreasing row of values ≥ 0."""
+    """Return noise levels as a schedule. Raises BadValue unless they are one decreasing row of values >= 0."""
     levels = levels.float().cpu()
     if levels.ndim != 1 or not torch.isfinite(levels).all() or (levels < 0).any() or (levels.diff() >= 0).any():
         raise BadValue(
-            f"sigmas must be one decreasing row of noise levels ≥ 0, got {levels.flatten()[:4].tolist()} …: connect "
+            f"sigmas must be one decreasing row of noise levels >= 0, got {levels.flatten()[:4].tolist()} …: connect "
             "Fooocus Scheduler, or a scheduler node of ComfyUI"
         )
     if len(levels) < FEWEST_LEVELS:

@@ -129,7 +129,7 @@ SIDES = {
 
 @pytest.mark.parametrize("spelling", UP_AND_DOWN, ids=str)
 def test_every_spelling_of_the_factors(tiny: Checkpoint, spelling: tuple[str, str]) -> None:
-    """Each acts as kohya's: α/r · up·down on the UNet and on both text encoders."""
+    """Each acts as kohya's: alpha/r · up·down on the UNet and on both text encoders."""
     state: dict[str, Any] = {}
     for owner, (path, out, inner) in SIDES.items():
         for prefix in PREFIXES[owner][:1]:

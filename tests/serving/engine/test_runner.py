@@ -168,8 +168,8 @@ def test_output_nodes_of_an_expansion_run() -> None:
         ),
         ({"x": node("Num", value=1)}, ["y", 0], "has a link to node 'y', which is not in the workflow"),
         ({"e": node("Num", value=1)}, ["e", 0], "adds a node 'e', which exists already"),
-        ({"x": node("Add", a=["y", 0], b=1), "y": node("Add", a=["x", 0], b=1)}, ["x", 0], "x → y|y → x"),
-        ({"x": node("Add", a=["e", 0], b=1)}, ["x", 0], "e → x|x → e"),
+        ({"x": node("Add", a=["y", 0], b=1), "y": node("Add", a=["x", 0], b=1)}, ["x", 0], "x -> y|y -> x"),
+        ({"x": node("Add", a=["e", 0], b=1)}, ["x", 0], "e -> x|x -> e"),
         (
             {"x": node("Fails", value=0)},
             ["x", 0],

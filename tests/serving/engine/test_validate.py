@@ -115,12 +115,12 @@ def test_a_missing_input_is_told(inputs: Graph, sentence: str) -> None:
         (
             show(x=node("Add", a=["y", 0], b=1), y=node("Add", a=["x", 0], b=["x", 0])),
             None,
-            "the workflow contains a cycle: x (Add) → y (Add) → x (Add); cut one of these links",
+            "the workflow contains a cycle: x (Add) -> y (Add) -> x (Add); cut one of these links",
         ),
         (
             {"x": node("Show", value=1, more=["x", 0])},
             None,
-            "the workflow contains a cycle: x (Show) → x (Show); cut one of these links",
+            "the workflow contains a cycle: x (Show) -> x (Show); cut one of these links",
         ),
     ],
 )

@@ -87,7 +87,7 @@ def test_the_json_comes_back_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a fox", "a fox\nin snow, at dusk\nsoft", 'two: "lines"', '"quoted"', " spaced ", "狐 🦊", ""]
+    "text", ["a fox", "a fox\nin snow, at dusk\nsoft", 'two: "lines"', '"quoted"', " spaced ", "\u72d0 \U0001f98a", ""]
 )
 @pytest.mark.parametrize("negative", ["", "blurry", "blurry, dark\nugly"])
 @pytest.mark.parametrize(
@@ -261,7 +261,7 @@ def known() -> Styles:
 def test_a_saved_picture_is_read_back(tmp_path: Path, format: str, scheme: str) -> None:
     import torch
 
-    info = replace(composed("a café, 狐 🦊", "blurry", ("Stages Ink Wash",)), base_model_hash=None)
+    info = replace(composed("a café, \u72d0 \U0001f98a", "blurry", ("Stages Ink Wash",)), base_model_hash=None)
     (entry,) = save_pictures(host(tmp_path), torch.rand(1, 8, 8, 3), "x", format, 95, scheme, info)
     read = info_of(tmp_path / entry["filename"], known)
     full = {"full_prompt": info.full_prompt, "full_negative_prompt": info.full_negative_prompt}
