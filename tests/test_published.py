@@ -19,7 +19,9 @@ from pathspec import GitIgnoreSpec
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-SERVED = ("nodes", "pipelines", "preprocessors", "serving", "web", "workflows", "pocket/models", "pocket/pictures")
+SERVED = (
+    "nodes", "pipelines", "preprocessors", "serving", "web", "workflows", "locales", "pocket/models", "pocket/pictures",
+)  # fmt: skip
 FOR_DEVELOPERS = ("tests", "benchmarks", "docs", ".ci", ".github", "pocket/training")
 LARGEST = 40_000_000
 

@@ -18,6 +18,7 @@ from .server import NAME, PACK, Comfy, Run, pocket_workflow
 
 NAMES = sorted(path.stem for path in (PACK / "workflows/api").glob("*.json"))
 BLUEPRINTS = sorted(path.stem for path in (PACK / "subgraphs").glob("*.json"))
+LANGUAGES = sorted(path.parent.name for path in (PACK / "locales").glob("*/nodeDefs.json"))
 FEWEST_COLORS = 50
 
 
@@ -37,6 +38,13 @@ def test_it_loads_without_a_complaint(comfy: Comfy) -> None:
 def test_the_templates_are_listed(comfy: Comfy) -> None:
     listed = comfy.ask("/workflow_templates")[NAME]
     assert sorted(listed) == sorted(path.stem for path in (PACK / "workflows").glob("*.json"))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_texts_of_a_language_are_served(comfy: Comfy, language: str) -> None:
+    served = comfy.ask("/i18n")[language]
+    assert set(fooocus_stages.NODE_CLASS_MAPPINGS) <= set(served["nodeDefs"])
+    assert "Fooocus" in served["nodeCategories"]
 
 
 @pytest.mark.parametrize("node", fooocus_stages.NODE_CLASS_MAPPINGS)
