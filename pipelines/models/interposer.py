@@ -8,6 +8,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import Conv2d
 from torch.nn.functional import batch_norm, relu
 
 from ..errors import BadFile
@@ -94,7 +95,7 @@ def _size(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
 
 
 def _convolution(channels: int, out: int) -> nn.Conv2d:
-    return nn.Conv2d(channels, out, 3, padding=1)
+    return Conv2d(channels, out, 3, padding=1)
 
 
 def _long(channels: int, width: int) -> nn.Sequential:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import Conv2d
 from torch.nn.functional import interpolate, leaky_relu, pad
 
 from ..functional.latents import preview_uint8
@@ -29,7 +30,7 @@ class PreviewNetwork(nn.Module):
         super().__init__()
         self.convolutions = [f"conv{i + 1}" for i in range(len(KERNELS))]
         for name, channels, kernel in zip(self.convolutions, pairwise(CHANNELS), KERNELS, strict=True):
-            self.add_module(name, nn.Conv2d(*channels, kernel))
+            self.add_module(name, Conv2d(*channels, kernel))
 
     def forward(self, x: Tensor) -> Tensor:
         x = pad(interpolate(x, scale_factor=2.0), (MARGIN,) * 4)

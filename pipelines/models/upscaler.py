@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import Conv2d
 from torch.nn.functional import interpolate, pad, pixel_unshuffle
 
 from ..errors import BadFile
@@ -39,10 +40,10 @@ class DenseBlock(nn.Module):
 
     def __init__(self, features: int, growth: int, plus: bool = False) -> None:
         super().__init__()
-        self.conv1x1 = nn.Conv2d(features, growth, 1, bias=False) if plus else None
+        self.conv1x1 = Conv2d(features, growth, 1, bias=False) if plus else None
         for k in range(CONVOLUTIONS):
             out = growth if k < CONVOLUTIONS - 1 else features
-            self.add_module(f"conv{k + 1}", nn.Conv2d(features + k * growth, out, 3, padding=1))
+            self.add_module(f"conv{k + 1}", Conv2d(features + k * growth, out, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         known, residual = x, None if self.conv1x1 is None else self.conv1x1(x)
@@ -83,12 +84,12 @@ class Upscaler(nn.Module):
         super().__init__()
         self.unshuffle = unshuffle
         self.enlarged: int = 2**doublings
-        self.conv_first = nn.Conv2d(3 * unshuffle**2, features, 3, padding=1)
+        self.conv_first = Conv2d(3 * unshuffle**2, features, 3, padding=1)
         self.body = nn.Sequential(*(ResidualDense(features, growth, plus) for _ in range(blocks)))
-        self.conv_body = nn.Conv2d(features, features, 3, padding=1)
-        self.ups = nn.ModuleList(nn.Conv2d(features, features, 3, padding=1) for _ in range(doublings))
-        self.conv_hr = nn.Conv2d(features, features, 3, padding=1)
-        self.conv_last = nn.Conv2d(features, 3, 3, padding=1)
+        self.conv_body = Conv2d(features, features, 3, padding=1)
+        self.ups = nn.ModuleList(Conv2d(features, features, 3, padding=1) for _ in range(doublings))
+        self.conv_hr = Conv2d(features, features, 3, padding=1)
+        self.conv_last = Conv2d(features, 3, 3, padding=1)
 
     @property
     def scale(self) -> int:

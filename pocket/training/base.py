@@ -11,6 +11,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, nn
 
 from . import data, diffusion, draw, export, networks, refiner, tokenizer
+from .loop import in_bfloat16
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def open_base() -> Base:
 @torch.no_grad()
 def encode_latents(base: Base, pictures: Tensor) -> Tensor:
     """Encode images (B, 3, 8h, 8w) in -1..1 to scaled latents (B, 4, h, w), without sampling."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with in_bfloat16():
         means = [base.vae.encode(part).latent_dist.mean.float() for part in torch.split(pictures, 16)]
     return torch.cat(means) * networks.SCALING_FACTOR
 

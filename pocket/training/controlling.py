@@ -31,7 +31,7 @@ except ImportError:  # diffusers before 0.32
 
 from . import base as frozen
 from . import diffusion, draw, export
-from .loop import Run, Stateful, Trainer, cosine, set_rate, to_tensor
+from .loop import Run, Stateful, Trainer, cosine, in_bfloat16, set_rate, to_tensor
 
 FOLDER = "controlnet"
 FILES = {"canny": "control-lora-canny-rank128", "cpds": "fooocus_xl_cpds_128"}
@@ -167,7 +167,7 @@ def train(kind: str, folder: Path, minutes: float) -> None:
         size = (8 * x0.shape[-2], 8 * x0.shape[-1])
         t, noise = diffusion.sample_timesteps(len(scenes), 400, 0.6), torch.randn_like(x0)
         sigma = diffusion.SIGMAS[t]
-        with torch.autocast("cpu", torch.bfloat16):
+        with in_bfloat16():
             condition = frozen.condition_for(base, [silent_caption(scene, rng) for scene in scenes], size, rng)
             x = x0 + sigma.view(-1, 1, 1, 1) * noise
             error = predict_noise_with_control(base, network, x, t, condition, hints) - noise

@@ -15,7 +15,19 @@ from torch import nn
 
 from . import data, diffusion, draw, low_rank, networks
 from .diffusion import SIGMAS, Condition
-from .loop import LatentDataset, Run, Stateful, Workers, cosine, descend, load_tokenizer, load_vae, set_rate, to_tensor
+from .loop import (
+    LatentDataset,
+    Run,
+    Stateful,
+    Workers,
+    cosine,
+    descend,
+    in_bfloat16,
+    load_tokenizer,
+    load_vae,
+    set_rate,
+    to_tensor,
+)
 
 CFG = 4.0
 TIMESTEPS = {
@@ -94,7 +106,7 @@ def make_targets(folder: Path, minutes: float) -> None:
         x = x0 + sigma * torch.randn_like(x0)
         captions = [draw.caption(scene, rng) for scene in scenes]
         ids = plain_ids(height, width, len(scenes))
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad(), in_bfloat16():
             positive = text.condition([[caption] for caption in captions], ids)
             negative = text.condition([[""]] * len(scenes), ids)
             end = solve_guided_ode(unet, x, sigma, positive, negative, 5 if sigma > 3 else 4 if sigma > 1 else 3)
@@ -134,7 +146,7 @@ def train_fast(kind: str, folder: Path, minutes: float) -> None:
         sections = int(rng.choice([1, 2, 3], p=(0.75, 0.15, 0.1)))
         texts = [data.positive_sections(caption, sections, rng) for caption in batch["captions"]]
         kept = torch.from_numpy(np.stack([data.pooled_weights(sections, rng) for _ in texts]))
-        with torch.autocast("cpu", torch.bfloat16):
+        with in_bfloat16():
             with torch.no_grad():
                 condition = text.condition(texts, plain_ids(height, width, len(x)), kept)
             eps = diffusion.predict_noise(unet, x, sigma, torch.full((len(x),), t), condition)
@@ -203,7 +215,7 @@ def train_look(kind: str, folder: Path, minutes: float) -> None:
     encoded: list[torch.Tensor] = []
     for i in range(0, len(scenes), 16):
         pictures = to_tensor(np.stack([LOOKS[kind](draw.draw(scene, rng)) for scene in scenes[i : i + 16]]))
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad(), in_bfloat16():
             encoded.append(vae.encode(pictures).latent_dist.mean.float() * networks.SCALING_FACTOR)
     x0s = torch.cat(encoded)
     torch.seed()
@@ -217,7 +229,7 @@ def train_look(kind: str, folder: Path, minutes: float) -> None:
         t = torch.randint(0, 1000, (len(picks),))
         sigma, x0 = SIGMAS[t], x0s[picks]
         noise = torch.randn_like(x0)
-        with torch.autocast("cpu", torch.bfloat16):
+        with in_bfloat16():
             condition = text.condition(texts, plain_ids(128, 128, len(picks)))
             eps = diffusion.predict_noise(unet, x0 + sigma.view(-1, 1, 1, 1) * noise, sigma, t, condition)
         weight = (sigma**2 * 5).clamp(max=1) * (1 + sigma)

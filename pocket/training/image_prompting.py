@@ -17,6 +17,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import Linear
 from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
@@ -28,7 +29,7 @@ from ...preprocessors.geometry import resample
 from . import base as frozen
 from . import data, diffusion, draw, export
 from .controlling import HintDataset
-from .loop import Run, Stateful, Trainer, cosine
+from .loop import Run, Stateful, Trainer, cosine, in_bfloat16
 from .published_names import adapter_state_published
 
 FOLDER, VISION_FOLDER = "controlnet", "clip_vision"
@@ -52,7 +53,7 @@ class ImagePromptModel(nn.Module):
         self.adapter = ImageAdapter(SETTINGS, widths)
         self.negative = nn.Parameter(torch.randn(1, SETTINGS["queries"], SETTINGS["out"]))
         wide = SETTINGS["queries"] * SETTINGS["out"]
-        self.heads = nn.ModuleDict({field: nn.Linear(wide, len(words)) for field, words in draw.WORDS.items()})
+        self.heads = nn.ModuleDict({field: Linear(wide, len(words)) for field, words in draw.WORDS.items()})
         nn.init.normal_(self.adapter.resampler.latents, std=SETTINGS["width"] ** -0.5)
         for layer in self.adapter.to_k:
             cast(nn.Linear, layer).weight.data *= KEY_GAIN
@@ -166,7 +167,7 @@ def imitation_loss(base: frozen.Base, model: ImagePromptModel, album: HintDatase
     t, noise = diffusion.sample_timesteps(len(scenes), 500, 0.75), torch.randn_like(x0)
     sigma = diffusion.SIGMAS[t]
     x = x0 + sigma.view(-1, 1, 1, 1) * noise
-    with torch.autocast("cpu", torch.bfloat16):
+    with in_bfloat16():
         ids = torch.tensor([data.size_ids(*size, rng)] * len(scenes), dtype=torch.float32)
         with torch.no_grad():
             first = np.stack([data.pooled_weights(sections, rng) for _ in scenes])

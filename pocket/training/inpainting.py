@@ -27,7 +27,7 @@ from ...pipelines.stages import inpaint, vae
 from ...pipelines.types import InpaintRegion
 from . import base as frozen
 from . import data, diffusion, draw, refiner
-from .loop import Run, Stateful, Trainer, cosine
+from .loop import Run, Stateful, Trainer, cosine, in_bfloat16
 from .networks import SCALING_FACTOR
 
 FOLDER = "inpaint"
@@ -256,7 +256,7 @@ def train(folder: Path, minutes: float) -> None:
         bucket = album.batch(BATCH)
         t, noise = diffusion.sample_timesteps(BATCH, 400, 0.65), torch.randn_like(bucket.latents)
         size = (8 * noise.shape[-2], 8 * noise.shape[-1])
-        with torch.autocast("cpu", torch.bfloat16):
+        with in_bfloat16():
             condition = frozen.condition_for_sections(base, prompts(bucket.scenes, rng), size, rng)
             error = noise_in_hole(base.unet, engine.head, bucket, t, noise, condition) - noise
         loss = loss_in_hole(error, diffusion.SIGMAS[t], bucket.holes)

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, distributed, nn
+from torch.amp import autocast
 
 from . import data, draw, networks, tokenizer
 
@@ -25,6 +27,11 @@ class Stateful(Protocol):
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> object: ...
+
+
+def in_bfloat16(enabled: bool = True) -> AbstractContextManager[object]:
+    """Compute in bfloat16 where that is safe, while the context lasts."""
+    return autocast("cpu", torch.bfloat16, enabled)
 
 
 class Run:
@@ -187,7 +194,7 @@ def load_vae(folder: Path) -> AutoencoderKL:
     vae.load_state_dict(torch.load(folder / "vae.pt", weights_only=True)["vae"])
     rng = np.random.default_rng(5)
     pictures = [draw.draw(draw.random_scene(rng), rng) for _ in range(256)]
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), in_bfloat16():
         latents = torch.cat(
             [vae.encode(to_tensor(np.stack(pictures[i : i + 16]))).latent_dist.mean.float() for i in range(0, 256, 16)]
         )
@@ -235,7 +242,7 @@ class LatentDataset:
     def encode(self, scenes: list[draw.Scene], height: int, width: int) -> torch.Tensor:
         """Draw scenes and encode them to scaled latents (B, 4, height / 8, width / 8)."""
         pictures = to_tensor(np.stack([draw.draw(scene, self.rng, height, width) for scene in scenes]))
-        with torch.autocast("cpu", torch.bfloat16):
+        with in_bfloat16():
             mean: Tensor = self.vae.encode(pictures).latent_dist.mean
         return mean.float() * float(self.vae.config["scaling_factor"])
 

@@ -21,7 +21,7 @@ from ...pipelines.models.clip import final_norm
 from ...pipelines.models.handles import Clip, Model, Vae
 from ...pipelines.stages import load
 from . import draw, export, networks, tokenizer
-from .loop import to_tensor
+from .loop import in_bfloat16, to_tensor
 from .published_names import unet_state_to_ldm, vae_state_to_ldm
 
 FILE = "realisticVisionV60B1_v51VAE"
@@ -94,7 +94,7 @@ def rotate_latents(vae: AutoencoderKL, mean: Tensor, covariance: Tensor, seed: i
 @torch.no_grad()
 def encode_means(vae: AutoencoderKL, pictures: Tensor) -> Tensor:
     """Encode images (B, 3, H, W) in -1…1 to unscaled latents without sampling, float32, sixteen at a time."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with in_bfloat16():
         return torch.cat([vae.encode(part).latent_dist.mean.float() for part in torch.split(pictures, 16)])
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ...pipelines.models.interposer import Interposer, Norm
 from . import data, diffusion, draw, export, refiner
-from .loop import LatentDataset, Run, Stateful, cosine, descend, set_rate, to_tensor, update_ema
+from .loop import LatentDataset, Run, Stateful, cosine, descend, in_bfloat16, set_rate, to_tensor, update_ema
 
 # ---------------------------------------------------------------------------------------------- the interposer
 
@@ -140,7 +140,7 @@ def train_unet(folder: Path, minutes: float) -> None:
         context = read(texts_for(scenes, rng, int(sections)))
         t = sample_timesteps(len(scenes))
         sigma, noise = diffusion.SIGMAS[t], torch.randn_like(x0)
-        with torch.autocast("cpu", torch.bfloat16):
+        with in_bfloat16():
             eps = predict_noise(unet, x0 + sigma.view(-1, 1, 1, 1) * noise, sigma, t, context)
         weight = (sigma**2 * 5).clamp(max=1)
         loss = (weight * ((eps - noise) ** 2).mean((1, 2, 3))).mean() + 0.1 * diffusion.layout_loss(eps - noise, sigma)

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
+from torch.nn import Linear
 from torch.nn import functional as F
 
 from . import (
@@ -43,6 +44,7 @@ from .loop import (
     Workers,
     cosine,
     descend,
+    in_bfloat16,
     load_tokenizer,
     load_vae,
     set_rate,
@@ -87,7 +89,7 @@ def learn_vae(vae: AutoencoderKL, run: Run, kl_weight: float) -> None:
         for i in rng.integers(len(pool), size=4):
             pool[i] = _vae_picture(rng)
         x = to_tensor(_crops(pool, rng, 64 if progress < 0.66 else 128))
-        with torch.autocast("cpu", torch.bfloat16):
+        with in_bfloat16():
             posterior = vae.encode(x).latent_dist
             decoded = vae.decode(posterior.sample()).sample
         error = decoded.float() - x
@@ -140,7 +142,7 @@ class SceneClassifiers(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.heads = nn.ModuleDict({k: nn.Linear(networks.WIDTH_G, len(v)) for k, v in draw.WORDS.items()})
+        self.heads = nn.ModuleDict({k: Linear(networks.WIDTH_G, len(v)) for k, v in draw.WORDS.items()})
 
     def forward(self, pooled: torch.Tensor, scenes: list[draw.Scene]) -> torch.Tensor:
         """Return the mean cross-entropy over the fields; `pooled` is (B, 128)."""
@@ -180,7 +182,7 @@ def train_unet(folder: Path, minutes: float) -> None:
         t = torch.randint(0, 1000, (len(scenes),))
         sigma = diffusion.SIGMAS[t]
         noise = torch.randn_like(x0)
-        with torch.autocast("cpu", torch.bfloat16):
+        with in_bfloat16():
             condition = text.condition(texts, ids, kept)
             x = x0 + sigma.view(-1, 1, 1, 1) * noise
             eps = diffusion.predict_noise(unet, x, sigma, t, condition)
@@ -220,7 +222,7 @@ def evaluate_unseen(
     scenes = [draw.random_scene(rng, unseen=True) for _ in range(count)]
     captions = [[draw.caption(scene, rng, complete=True)] for scene in scenes]
     ids = torch.tensor([[128.0, 128, 0, 0, 128, 128]]).repeat(count, 1)
-    with torch.autocast("cpu", torch.bfloat16):
+    with in_bfloat16():
         positive, negative = text.condition(captions, ids), text.condition([[""]] * count, ids)
         noise = torch.randn(count, 4, 16, 16, generator=torch.Generator().manual_seed(7))
         x = diffusion.sample_euler(diffusion.guided(unet, positive, negative), noise, diffusion.karras(steps))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ...pipelines.models.upscaler import Upscaler
 from ...pipelines.opencv import cv2
 from . import draw, networks
-from .loop import Run, Stateful, cosine, descend, set_rate, update_ema
+from .loop import Run, Stateful, cosine, descend, in_bfloat16, set_rate, update_ema
 
 FOLDER, FILE = "upscale_models", "fooocus_upscaler_s409985e5.bin"
 FEATURES, GROWTH, BLOCKS, DOUBLINGS = 24, 12, 3, 2
@@ -114,7 +114,7 @@ def train(folder: Path, minutes: float) -> None:
         set_rate(optimizer, cosine(progress, 2e-3, warm=0.03, floor=0.01))
         pool[int(rng.integers(POOL))] = pair(rng)
         small, large = patches(pool, rng)
-        with torch.autocast("cpu", torch.bfloat16, enabled=progress < 0.8):
+        with in_bfloat16(progress < 0.8):
             error = network(small).float() - large
         loss = (error**2 + 1e-5).sqrt().mean()
         descend(loss, optimizer, network.parameters(), max_norm=0.5)

@@ -12,6 +12,7 @@ from fooocus_stages.pipelines.models.weights.merging import Network, WeightPatch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import Linear
 from torch.nn.functional import avg_pool2d, interpolate
 
 MANY = settings(max_examples=60)
@@ -52,7 +53,7 @@ PARAMETERS = ("0.weight", "0.bias", "2.weight", "2.bias")
 
 def network(dtype: torch.dtype) -> Network:
     torch.manual_seed(0)
-    layers = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 4)).to(dtype)
+    layers = nn.Sequential(Linear(6, 6), nn.ReLU(), Linear(6, 4)).to(dtype)
     return Network(layers.requires_grad_(False))
 
 

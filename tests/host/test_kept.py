@@ -14,6 +14,7 @@ import torch
 from fooocus_stages.pipelines.files import file_hash, file_state
 from fooocus_stages.pipelines.host import Kept, LocalHost
 from fooocus_stages.pipelines.host.kept import SMALL, bytes_of
+from torch.nn import Linear
 
 
 def counted(made: list[str], name: str, value: Any = None) -> Callable[[], Any]:
@@ -111,7 +112,7 @@ class Pair:
 def test_memory_of_values() -> None:
     tensor = torch.zeros(10)
     assert bytes_of(Pair(tensor, {"a": [tensor, np.zeros(3, np.uint8)]})) == 83
-    assert bytes_of(torch.nn.Linear(4, 5)) == 100
+    assert bytes_of(Linear(4, 5)) == 100
 
 
 def test_a_local_host_frees_what_it_keeps_when_a_device_is_full() -> None:

@@ -17,6 +17,7 @@ from fooocus_stages.pipelines.stages.sampling import refiner as refiners
 from fooocus_stages.pipelines.stages.sampling import sample
 from fooocus_stages.pipelines.types import SamplingSettings
 from safetensors.torch import save_file
+from torch.nn import LayerNorm
 
 from . import nano, reference_inputs
 from .golden import Case, assert_relative_rms, assert_same_picture, each_case, weights
@@ -68,7 +69,7 @@ def pair(host: LocalHost, case: Case) -> tuple[Model, Vae]:
 
 def reference_norm() -> torch.nn.LayerNorm:
     """CLIP-L's final norm in these cases: by formula, under a name of its own."""
-    norm = torch.nn.LayerNorm(768)
+    norm = LayerNorm(768)
     for parameter, name, mean, std in ((norm.weight, "weight", 1.0, 0.1), (norm.bias, "bias", 0.0, 0.05)):
         parameter.data = reference_inputs.tensor(f"clip_l.final_layer_norm.{name}", [768], mean, std)
     return norm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from fooocus_stages.pocket.training import low_rank, networks
+from torch.nn import Conv2d, Linear
 
 
 def test_folding_statistics_keeps_what_is_decoded():
@@ -37,7 +38,7 @@ def test_an_untrained_autoencoder_begins_as_a_thumbnail():
 
 def test_a_lora_reads_out_as_the_change_that_was_attached():
     torch.manual_seed(0)
-    unet = torch.nn.ModuleDict({"conv": torch.nn.Conv2d(4, 6, 3), "linear": torch.nn.Linear(5, 7)})
+    unet = torch.nn.ModuleDict({"conv": Conv2d(4, 6, 3), "linear": Linear(5, 7)})
     before = {name: unet[name].weight.detach().clone() for name in unet}
     added = low_rank.attach(unet, rank=2)
     for change in added.values():
@@ -49,7 +50,7 @@ def test_a_lora_reads_out_as_the_change_that_was_attached():
 
 def test_a_lower_rank_begins_near_the_higher_one():
     torch.manual_seed(0)
-    first, second = (torch.nn.ModuleDict({"linear": torch.nn.Linear(5, 7)}) for _ in range(2))
+    first, second = (torch.nn.ModuleDict({"linear": Linear(5, 7)}) for _ in range(2))
     added, other = low_rank.attach(first, 2), low_rank.attach(second, 2)
     torch.nn.init.normal_(other["linear"].up)
     low_rank.init_from(added, other.state_dict())

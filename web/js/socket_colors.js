@@ -20,16 +20,16 @@ const COLORS = {
 // Loading a palette clears the colours of types that it does not know, so they are set again with nodes and graphs.
 function setColors() {
   const links = app.canvas.constructor.link_type_colors;
+  const sockets = app.canvas.default_connection_color_byType;
   if (links.FOOOCUS_MODEL === COLORS.FOOOCUS_MODEL) return;
-  Object.assign(links, COLORS);
-  Object.assign(app.canvas.default_connection_color_byType, COLORS);
   for (const [type, color] of Object.entries(COLORS)) {
+    links[type] = sockets[type] = color;
     document.documentElement.style.setProperty(`--color-datatype-${type}`, color);
   }
 }
 
 app.registerExtension({
-  name: "fooocus_stages.socket_colors",
+  name: "fooocusstages.socket_colors",
   nodeCreated: setColors,
   afterConfigureGraph: setColors,
 });

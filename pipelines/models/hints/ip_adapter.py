@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import Linear
 
 from ...errors import BadFile
 from ...functional.image_attention import KeyValue
@@ -39,8 +40,8 @@ class ImageAdapter(nn.Module):
         self.resampler = Resampler(**settings)
         self.embed, self.queries, self.out = settings["embed"], settings["queries"], settings["out"]
         self.widths = tuple(widths)
-        self.to_k = nn.ModuleList(nn.Linear(self.out, width, bias=False) for width in self.widths)
-        self.to_v = nn.ModuleList(nn.Linear(self.out, width, bias=False) for width in self.widths)
+        self.to_k = nn.ModuleList(Linear(self.out, width, bias=False) for width in self.widths)
+        self.to_v = nn.ModuleList(Linear(self.out, width, bias=False) for width in self.widths)
 
     def forward(self, hidden: Tensor) -> Tensor:
         return cast(Tensor, self.resampler(hidden))

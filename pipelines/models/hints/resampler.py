@@ -10,6 +10,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import LayerNorm, Linear
 
 from ...functional.image_attention import attend
 
@@ -22,10 +23,10 @@ class PerceiverAttention(nn.Module):
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
         self.heads = max(1, inner // HEAD_WIDTH)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.to_q = nn.Linear(width, inner, bias=False)
-        self.to_kv = nn.Linear(width, 2 * inner, bias=False)
-        self.to_out = nn.Linear(inner, width, bias=False)
+        self.norm1, self.norm2 = LayerNorm(width), LayerNorm(width)
+        self.to_q = Linear(width, inner, bias=False)
+        self.to_kv = Linear(width, 2 * inner, bias=False)
+        self.to_out = Linear(inner, width, bias=False)
 
     def forward(self, x: Tensor, latents: Tensor) -> Tensor:
         latents = self.norm2(latents)
@@ -39,12 +40,12 @@ class Resampler(nn.Module):
     def __init__(self, embed: int, width: int, queries: int, depth: int, inner: int, hidden: int, out: int) -> None:
         super().__init__()
         self.latents = nn.Parameter(torch.zeros(1, queries, width))
-        self.proj_in = nn.Linear(embed, width)
+        self.proj_in = Linear(embed, width)
         self.layers = nn.ModuleList(
             nn.ModuleList([PerceiverAttention(width, inner), _feed_forward(width, hidden)]) for _ in range(depth)
         )
-        self.proj_out = nn.Linear(width, out)
-        self.norm_out = nn.LayerNorm(out)
+        self.proj_out = Linear(width, out)
+        self.norm_out = LayerNorm(out)
 
     def forward(self, hidden: Tensor) -> Tensor:
         x = self.proj_in(hidden)
@@ -70,5 +71,5 @@ def resampler_settings(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
 
 def _feed_forward(width: int, hidden: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.LayerNorm(width), nn.Linear(width, hidden, bias=False), nn.GELU(), nn.Linear(hidden, width, bias=False)
+        LayerNorm(width), Linear(width, hidden, bias=False), nn.GELU(), Linear(hidden, width, bias=False)
     )

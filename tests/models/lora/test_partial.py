@@ -17,6 +17,7 @@ from lycoris.modules.ia3 import IA3Module
 from lycoris.modules.tlora import TLoraModule
 from peft.utils import get_peft_model_state_dict
 from torch import Tensor, nn
+from torch.nn import Linear
 
 TO_K = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"  # (64, 192)
 
@@ -82,7 +83,7 @@ LYCORIS = {"(IA)³": IA3Module, "OFT or BOFT": DiagOFTModule, "OFT or BOFT ": Bu
 
 @pytest.mark.parametrize("kind", LYCORIS)
 def test_unsupported_kinds_of_lycoris_are_named(tiny: Checkpoint, kind: str) -> None:
-    layer = nn.Linear(192, 64)
+    layer = Linear(192, 64)
     adapter = LYCORIS[kind]("lora_unet_" + TO_K.replace(".", "_"), layer, lora_dim=4, alpha=1)
     state = {f"{adapter.lora_name}.{part}": value for part, value in adapter.state_dict().items()}
     with pytest.raises(BadFile, match=kind.strip().replace("(", r"\(").replace(")", r"\)")):
@@ -103,7 +104,7 @@ PEFT: dict[str, peft.PeftConfig] = {
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", PEFT)
 def test_unsupported_kinds_of_peft_are_named(tiny: Checkpoint, kind: str) -> None:
-    block = nn.ModuleDict({"to_k": nn.Linear(192, 64)})
+    block = nn.ModuleDict({"to_k": Linear(192, 64)})
     model: Any = peft.PeftModel(block, PEFT[kind])
     parent = TO_K.removesuffix("to_k")
     state = {

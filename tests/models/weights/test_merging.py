@@ -7,13 +7,14 @@ import torch
 from fooocus_stages.pipelines.models.weights.deltas import Difference, LowRank
 from fooocus_stages.pipelines.models.weights.merging import Network, WeightPatch
 from torch import Tensor, nn
+from torch.nn import Linear
 
 PARAMETERS = ("0.weight", "0.bias", "2.weight")
 
 
 def network(dtype: torch.dtype = torch.float16) -> Network:
     torch.manual_seed(0)
-    return Network(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4)).to(dtype).requires_grad_(False))
+    return Network(nn.Sequential(Linear(8, 8), nn.ReLU(), Linear(8, 4)).to(dtype).requires_grad_(False))
 
 
 def patch(seed: int, weight: float, of: Network, names: tuple[str, ...] = PARAMETERS) -> WeightPatch:
