@@ -16,6 +16,7 @@ import networks
 import numpy as np
 import torch
 from diffusers import ControlNetModel
+from fooocus_stages.pipelines.functional.regions import Area
 from fooocus_stages.pipelines.models.handles import ControlNet, Model
 from fooocus_stages.pipelines.models.hints import controlnet
 from fooocus_stages.pipelines.models.hints.control_lora import Changed, changed
@@ -130,9 +131,10 @@ def steps(size: str, side: int, rank: int, rounds: int) -> list[tuple[str, objec
     ]
 
 
-def scaled(residuals: Residuals) -> Residuals | None:
-    """The residuals at full weight, as the sampler adds them at one noise level."""
-    return control_hints.residuals_at(1.0, [control_hints.ActiveRange(residuals, 20.0, 0.0, 1.0, 0.25)])
+def scaled(residuals: Residuals) -> Residuals:
+    """The residuals at full weight, as the sampler adds them at one noise level to the whole latent."""
+    hint = control_hints.ActiveRange(lambda inputs, _: residuals(inputs), 20.0, 0.0, 1.0, 0.25)
+    return lambda inputs: hint.scaled(inputs, Area(*inputs.x.shape[-2:]))
 
 
 def written_out(network: nn.Module, residuals: Residuals, step: Callable[..., Any], rounds: int, watch: Work) -> Ratio:
