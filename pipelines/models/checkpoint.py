@@ -1,8 +1,8 @@
-"""Single-file checkpoints: recognising the model family, and loading the networks."""
+"""Checkpoints, in one file or in a folder of diffusers: recognising the model family, and loading the networks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,13 +18,17 @@ from .clip import load_clip
 from .handles import Clip, Model, Vae
 from .prediction import predicts
 from .weights import key_names
+from .weights.checkpoint_files import kind_of, open_checkpoint
 from .weights.configs import CONTEXT_OF_SD2, unet_config, vae_config
 from .weights.files import Weights, open_weights
 from .weights.filling import build, explained, fill, raise_for_names, to_dtype
 from .weights.key_names import Part
 from .weights.merging import Network
+from .weights.wrappers import prefixes_of, under
 
 REFINER_ADM = 2560
+FIRST_OF_VAE = "decoder.conv_in.weight"
+PARTS_OF_VAE = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 NATIVE_SIZE_KEY = "fooocus_stages.native_size"
 
 
@@ -48,15 +52,18 @@ def load_checkpoint(
     home: Path | None = None,
     text: bool = True,
     prediction: str = AUTO,
+    vae: bool = True,
 ) -> Checkpoint:
-    """Load the UNet, text encoders (float32; none without `text`) and VAE of a single-file checkpoint onto the CPU.
+    """Load the UNet, text encoders (float32; none without `text`) and VAE (none without `vae`) of a checkpoint.
+
+    The networks are on the CPU. A UNet file in a folder of diffusers is loaded with the other networks of the folder.
 
     `home` is the models folder that is searched first for companion files. The metadata entry
     'fooocus_stages.native_size' gives the image side in pixels of the training; by default the family decides.
     `prediction` is one of PREDICTIONS; 'auto' reads it from the file. Raises MissingFile when the file or the
     tokenizer's vocabulary is missing, and BadFile for a file that is damaged, of an unknown family, or incomplete.
     """
-    with open_weights(path) as weights:
+    with open_checkpoint(path) as weights:
         family = recognise(weights)
         found = predicts(weights, prediction)
         model = Model(
@@ -69,32 +76,27 @@ def load_checkpoint(
             native_size=_native_size(weights, family),
         )
         clip = None if family == "sdxl-refiner" else load_clip(weights, family, home)
-        vae = None
-        if parts := vae_parts(weights, key_names.VAE):
-            module = _vae(weights, parts, safe_vae_dtype(vae_dtype, family))
-            vae = Vae(Network(module), family="sd15" if family == "sd15" else "sdxl")
-    return Checkpoint(model, clip, vae, found.notices)
+        module = _vae(weights, safe_vae_dtype(vae_dtype, family)) if vae else None
+        own_vae = Vae(Network(module), family="sd15" if family == "sd15" else "sdxl") if module else None
+    return Checkpoint(model, clip, own_vae, found.notices)
 
 
 def load_vae(path: Path, dtype: torch.dtype) -> Vae:
     """Load the VAE of a VAE file or a whole checkpoint, in ldm or diffusers names. Raises BadFile, MissingFile."""
     with open_weights(path) as weights:
-        for prefix in (key_names.VAE, "vae.", ""):
-            if parts := vae_parts(weights, prefix):
-                return Vae(Network(_vae(weights, parts, safe_vae_dtype(dtype))), path.name)
+        if (module := _vae(weights, safe_vae_dtype(dtype))) is not None:
+            return Vae(Network(module), path.name)
     raise BadFile(f"{path.name} holds no VAE: choose a VAE file or a checkpoint that has one")
 
 
 def recognise(weights: Weights) -> Family:
     """Recognise the model family of a checkpoint by its tensors. Raises BadFile for an unknown family."""
     shapes = under(weights.shapes, unet_prefix(weights))
-    if "input_blocks.0.0.weight" not in shapes:
-        raise BadFile(f"{weights.path.name} holds no UNet in single-file layout: choose a checkpoint file")
-    channels = shapes["input_blocks.0.0.weight"][1]
+    channels = next(shapes[key] for key in key_names.FIRST_OF_UNET if key in shapes)[1]
     if channels != 4:
         raise BadFile(f"{weights.path.name} has {channels} input channels (an inpainting model?): choose one with 4")
     contexts = {shape[1] for key, shape in shapes.items() if key.endswith("attn2.to_k.weight")}
-    adm = shapes.get("label_emb.0.0.weight")
+    adm = shapes.get("label_emb.0.0.weight", shapes.get("add_embedding.linear_1.weight"))
     if adm is None:
         if CONTEXT_OF_SD2 in contexts:
             raise BadFile(f"{weights.path.name} is a Stable Diffusion 2 model: choose one of SDXL or SD 1.5")
@@ -104,15 +106,28 @@ def recognise(weights: Weights) -> Family:
 
 
 def unet_prefix(weights: Weights) -> str:
-    """Return the published prefix of UNet weights, or '' for a file that holds only a UNet."""
-    return key_names.UNET if any(key.startswith(key_names.UNET) for key in weights.shapes) else ""
+    """Return the prefix of the UNet's weights, '' for a file that holds only a UNet. Raises BadFile if there is none.
+
+    ControlNets, averages of the weights, and parts of other networks with the same names are not taken for a UNet.
+    """
+    for prefix in prefixes_of(weights.shapes, key_names.FIRST_OF_UNET):
+        if not any(prefix + key in weights.shapes for key in key_names.ONLY_IN_CONTROLNETS) and any(
+            prefix + key in weights.shapes for key in key_names.TIMESTEPS_OF_UNET
+        ):
+            return prefix
+    kind = kind_of(weights.shapes)
+    raise BadFile(
+        f"{weights.path.name} contains no UNet of Stable Diffusion{f'; it is {kind}' if kind else ''}: choose a "
+        "checkpoint file"
+    )
 
 
 def load_unet(weights: Weights, family: Family, dtype: torch.dtype) -> nn.Module:
     """Load the UNet of an open checkpoint onto the CPU, ready for inference. Raises BadFile."""
     prefix = unet_prefix(weights)
-    shapes = under(weights.shapes, prefix)
-    new_names = key_names.unet_to_diffusers(shapes)
+    shapes = {key: shape for key, shape in under(weights.shapes, prefix).items() if "." in key}  # others are markers
+    is_ldm = key_names.FIRST_OF_UNET[0] in shapes
+    new_names = key_names.unet_to_diffusers(shapes) if is_ldm else {key: key for key in shapes}
     raise_for_names(weights.path, "the UNet", left_over=shapes.keys() - new_names.keys())
     config, middle = explained(weights.path, unet_config, {new: shapes[old] for old, new in new_names.items()}, family)
 
@@ -129,11 +144,12 @@ def load_unet(weights: Weights, family: Family, dtype: torch.dtype) -> nn.Module
     return fill(build(make), weights, parts, to_dtype(dtype), "the UNet")
 
 
-def vae_parts(weights: Weights, prefix: str) -> dict[str, Part]:
-    """Return the source in the file of each weight of a diffusers VAE; empty if there is no VAE under that prefix."""
-    keys = [key for key in under(weights.shapes, prefix) if not key.startswith(("loss.", "model_ema."))]
-    if "decoder.conv_in.weight" not in keys:
+def vae_parts(weights: Weights) -> dict[str, Part]:
+    """Return the source in the file of each weight of a diffusers VAE; empty if there is no VAE."""
+    prefix = next(prefixes_of(weights.shapes, [FIRST_OF_VAE]), None)
+    if prefix is None:
         return {}
+    keys = [key for key in under(weights.shapes, prefix) if key.startswith(PARTS_OF_VAE)]
     new_names = key_names.vae_to_diffusers(keys)
     raise_for_names(weights.path, "the VAE", left_over=set(keys) - new_names.keys())
     return {new: Part(prefix + old) for old, new in new_names.items()}
@@ -147,12 +163,10 @@ def safe_vae_dtype(dtype: torch.dtype, family: Family = "sdxl") -> torch.dtype:
     return torch.bfloat16 if bf16 else torch.float32
 
 
-def under(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, tuple[int, ...]]:
-    """Return the entries under a prefix, with the prefix removed."""
-    return {key.removeprefix(prefix): shape for key, shape in shapes.items() if key.startswith(prefix)}
-
-
-def _vae(weights: Weights, parts: Mapping[str, Part], dtype: torch.dtype) -> nn.Module:
+def _vae(weights: Weights, dtype: torch.dtype) -> nn.Module | None:
+    parts = vae_parts(weights)
+    if not parts:
+        return None
     shapes = {new: weights.shapes[part.key] for new, part in parts.items()}
     config = explained(weights.path, vae_config, shapes)
     module: nn.Module = build(lambda: _untyped(AutoencoderKL)(**config))

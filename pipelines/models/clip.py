@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,11 @@ from .weights.key_names import Part, clip_key, openclip_to_transformers
 from .weights.merging import Network
 from .weights.networks import TextModule
 
+STEMS: Mapping[Family, Sequence[Sequence[str]]] = {
+    "sdxl": (("conditioner.embedders.0.", "text_encoder."), ("conditioner.embedders.1.", "text_encoder_2.")),
+    "sd15": (("cond_stage_model.", "text_encoder."),),
+}
+"""For each text encoder of a family, the beginnings of its weights' names in published files and in diffusers."""
 _NOT_WEIGHTS = ("position_ids", "logit_scale", "attn_mask")
 Section = list[WeightedToken]
 
@@ -43,8 +49,7 @@ def load_clip(weights: Weights, family: Family, home: Path | None = None) -> Cli
     that belong to them. Raises BadFile for incomplete encoders and for ones that do not match the vocabulary, and
     MissingFile when there is no vocabulary.
     """
-    stems = ("cond_stage_model.",) if family == "sd15" else ("conditioner.embedders.0.", "conditioner.embedders.1.")
-    parts = [text_parts(weights, stem) for stem in stems]
+    parts = [next(filter(None, (text_parts(weights, stem) for stem in stems)), {}) for stems in STEMS[family]]
     if not any(parts):
         return None
     if not all(parts):
@@ -57,20 +62,22 @@ def load_clip(weights: Weights, family: Family, home: Path | None = None) -> Cli
 def text_parts(weights: Weights, stem: str) -> dict[str, Part]:
     """Map transformers' names to the weights of the text encoder under that stem, in OpenCLIP's or their own layout.
 
-    Empty when there is none. Raises BadFile when weights are left over.
+    The stem may stand behind the prefix of a wrapper. Empty when there is none.
     """
-    keys = [key for key in weights.shapes if key.startswith(stem) and not key.endswith(_NOT_WEIGHTS)]
-    openclip = stem + "model."
+    found = (re.match(rf"(?:.+\.)?{re.escape(stem)}", key) for key in weights.shapes)
+    start = next((match[0] for match in found if match), "")
+    keys = [key for key in weights.shapes if start and key.startswith(start) and not key.endswith(_NOT_WEIGHTS)]
+    openclip = start + "model."
     if any(key.startswith(openclip) for key in keys):
         inside = openclip_to_transformers(key.removeprefix(openclip) for key in keys)
         return {new: Part(openclip + p.key, p.third, p.transposed) for new, p in inside.items()}
     parts: dict[str, Part] = {}
     for key in keys:
-        inner = key.removeprefix(stem)
-        if inner.startswith("transformer."):
-            parts[clip_key(inner.removeprefix("transformer."))] = Part(key)
-        elif inner == "text_projection":
+        inner = key.removeprefix(start)
+        if inner == "text_projection":
             parts["text_projection.weight"] = Part(key, transposed=True)
+        else:
+            parts[clip_key(inner.removeprefix("transformer."))] = Part(key)
     return parts
 
 

@@ -20,11 +20,11 @@ from .upscaler_kinds import architecture_of
 from .weights.files import Weights, read_content
 from .weights.filling import build, explained, fill, to_dtype
 from .weights.key_names import Part
+from .weights.wrappers import plain_name, unwrapped
 
 CONVOLUTIONS = 5
 DENSE_BLOCKS = 3
-WRAPPERS = ("params_ema", "params-ema", "params", "state_dict", "model_state_dict", "model", "net")
-PREFIX = re.compile(r"^(?:module\.|netG\.)+")
+PREFIX = re.compile(r"^(?:netG\.|generator\.)+")
 REACH = 2  # receptive field of the convolutions after the trunk, in its cells
 HEAD_BYTES = 1 << 28  # of activations at full size in the head
 
@@ -133,7 +133,7 @@ def load_upscaler(path: Path) -> Upscaler:
 
     Raises MissingFile, and BadFile for a file that is damaged or of another architecture, which it names if it can.
     """
-    state = _unwrapped(read_content(path))
+    state = _tensors(read_content(path))
     renamed = {key: _our_name(key, state) for key in state}
     parts = {new: Part(old) for old, new in renamed.items() if new}
     if not parts or len(parts) < len(renamed):  # a key of no known layout, or two keys for one parameter
@@ -157,14 +157,13 @@ def _leaky(x: Tensor) -> Tensor:
     return nn.functional.leaky_relu(x, 0.2, inplace=True)
 
 
-def _unwrapped(content: Any) -> dict[str, Tensor]:
-    """Return the named tensors of a file, unwrapped from the dictionaries of trainers."""
-    while isinstance(content, dict) and (inner := next((content[w] for w in WRAPPERS if w in content), None)):
-        content = inner
+def _tensors(content: Any) -> dict[str, Tensor]:
+    """Return the named tensors of a file, without the wrappers of training programs."""
+    content = unwrapped(content)
     if not isinstance(content, dict):
         return {}
     named = ((key, value) for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor))
-    return {PREFIX.sub("", key, count=1): value for key, value in named}
+    return {PREFIX.sub("", plain_name(key), count=1): value for key, value in named}
 
 
 def _settings(shapes: Shapes) -> dict[str, int]:

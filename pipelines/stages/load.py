@@ -59,7 +59,12 @@ def checkpoint(
     """
     path, vae_path = find_files(host, name, vae_name)
     loaded = checkpoints.load_checkpoint(
-        path, host.dtype("unet"), host.dtype("vae"), home=home_of(path), prediction=prediction
+        path,
+        host.dtype("unet"),
+        host.dtype("vae"),
+        home=home_of(path),
+        prediction=prediction,
+        vae=vae_path is None,
     )
     if loaded.model.family != "sdxl" or loaded.clip is None:
         raise BadFile(

@@ -159,11 +159,13 @@ BYTE_SYMBOLS = _byte_symbols()
 def find_vocabulary(beside: Path | None = None) -> Vocabulary:
     """Find CLIP's vocabulary. Raises MissingFile, naming what to install, if no place has it.
 
-    The places, in order: the folder NAME.tokenizer next to the model file `beside`; ComfyUI; the installed package
-    open_clip_torch, which is read but not imported; the Hugging Face cache.
+    The places, in order: the folder NAME.tokenizer next to the model file `beside`, or `tokenizer` next to its folder,
+    as in diffusers; ComfyUI; the installed package open_clip_torch, which is read but not imported; the Hugging Face
+    cache.
     """
-    if beside is not None and (own := beside.with_suffix(".tokenizer")).is_dir():
-        return read_vocabulary(own / "vocab.json", own / "merges.txt")
+    for own in (beside.with_suffix(".tokenizer"), beside.parent.parent / "tokenizer") if beside else ():
+        if (own / "vocab.json").is_file():
+            return read_vocabulary(own / "vocab.json", own / "merges.txt")
     for folder in _package_folders("comfy"):
         if (folder / "sd1_tokenizer" / "merges.txt").is_file():
             return read_vocabulary(folder / "sd1_tokenizer" / "vocab.json", folder / "sd1_tokenizer" / "merges.txt")

@@ -94,7 +94,7 @@ ROWS = [
     ),
     Row(
         "a LoRA as checkpoint",
-        LOAD + "mine.safetensors holds no UNet in single-file layout: choose a checkpoint file",
+        LOAD + "mine.safetensors contains no UNet of Stable Diffusion; it is a LoRA: choose a checkpoint file",
         MINE,
         wrong.checkpoint(wrong.part(LORA, 1)),
     ),
@@ -121,39 +121,19 @@ ROWS = [
     ),
     Row(
         "NaN in the UNet",
-        SAMPLER
-        + (
-            "the sampled latent contains NaN or infinity, because mine.safetensors is damaged: its "
-            "weight down_blocks.0.resnets.0.time_emb_proj.weight contains such values; download it "
-            "again, and leave out LoRAs at extreme weights"
-        ),
+        LOAD + f"mine.safetensors is damaged: {wrong.UNET_WEIGHT} contains NaN or infinity; <…>",
         MINE,
         wrong.checkpoint(wrong.spoil(wrong.UNET_WEIGHT, float("nan"))),
     ),
     Row(
-        "NaN, and a sampler that chooses its steps",
-        SAMPLER
-        + (
-            "the sampled latent contains NaN or infinity, because mine.safetensors is damaged: its "
-            "weight down_blocks.0.resnets.0.time_emb_proj.weight contains such values; download it "
-            "again, and leave out LoRAs at extreme weights"
-        ),
-        (*MINE, "settings.sampler=dpm_adaptive", "mode.overwrite_step=4"),
-        wrong.checkpoint(wrong.spoil(wrong.UNET_WEIGHT, float("nan"))),
-    ),
-    Row(
         "infinity in the VAE",
-        "node decode (FooocusVaeDecode): the decoded picture contains NaN or infinity, because the"
-        " checkpoint is damaged: its weight decoder.conv_in.weight contains such values; "
-        "download it again, and leave out LoRAs at extreme weights",
+        LOAD + f"mine.safetensors is damaged: {wrong.VAE_WEIGHT} contains NaN or infinity; <…>",
         MINE,
         wrong.checkpoint(wrong.spoil(wrong.VAE_WEIGHT, float("inf"))),
     ),
     Row(
         "NaN in a text encoder",
-        "node encode (FooocusEncodePrompt): the encoded text contains NaN or infinity, because "
-        "mine.safetensors is damaged: its weight <…>encoder.layers.0.layer_norm1.weight contains "
-        "such values; download it again, and leave out LoRAs at extreme weights",
+        LOAD + f"mine.safetensors is damaged: {wrong.TEXT_WEIGHT} contains NaN or infinity; <…>",
         MINE,
         wrong.checkpoint(wrong.spoil(wrong.TEXT_WEIGHT, float("nan"))),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -291,7 +292,7 @@ def test_weights_in_whole_numbers_are_refused(write: Write) -> None:
 
 def test_files_that_are_no_checkpoint(write: Write) -> None:
     path = write(state={"lora_unet_x.alpha": torch.tensor(1.0)})
-    with pytest.raises(BadFile, match="no UNet in single-file layout"):
+    with pytest.raises(BadFile, match=r"no UNet.*a LoRA"):
         load_checkpoint(path, torch.float32, torch.float32)
     with pytest.raises(BadFile, match="no VAE"):
         load_vae(path, torch.float32)
@@ -303,3 +304,133 @@ def test_a_vocabulary_that_does_not_go_with_the_text_encoder(write: Write) -> No
     vocabulary.write_text('{"a": 0, "<|startoftext|>": 1, "<|endoftext|>": 2}', "utf-8")
     with pytest.raises(BadFile, match="has 518 tokens"):
         load_checkpoint(path, torch.float32, torch.float32)
+
+
+FOLDERS = {"unet": "unet", "vae": "vae", "text_encoder": "l", "text_encoder_2": "g"}
+VARIANTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
+
+
+def write_folder(root: Path, modules: dict[str, nn.Module], name: str, write_tokenizer: Callable[[Path], None]) -> Path:
+    """Write a diffusers folder of the tiny networks, and return its UNet file."""
+    for folder, part in FOLDERS.items():
+        file = name if part in ("unet", "vae") else name.replace("diffusion_pytorch_model", "model")
+        (root / folder).mkdir(parents=True)
+        state = {key: tensor.contiguous().clone() for key, tensor in modules[part].state_dict().items()}
+        save_file(state, root / folder / file)
+    write_tokenizer(root / "tokenizer")
+    return root / "unet" / name
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_folder_of_diffusers(
+    tmp_path: Path, modules: dict[str, nn.Module], write_tokenizer: Callable[[Path], None], name: str
+) -> None:
+    loaded = load_checkpoint(write_folder(tmp_path, modules, name, write_tokenizer), torch.float32, torch.float32)
+    assert loaded.model.family == "sdxl"
+    for part, module in weights_of(loaded).items():
+        ours = {key_names.clip_key(key): tensor for key, tensor in module.state_dict().items()}
+        for key, tensor in modules[part].state_dict().items():
+            assert torch.equal(ours[key_names.clip_key(key)], tensor), f"{part} {key}"
+
+
+def test_a_folder_of_diffusers_tells_its_prediction(
+    tmp_path: Path, modules: dict[str, nn.Module], write_tokenizer: Callable[[Path], None]
+) -> None:
+    path = write_folder(tmp_path, modules, VARIANTS[0], write_tokenizer)
+    (tmp_path / "scheduler").mkdir()
+    config = tmp_path / "scheduler" / "scheduler_config.json"
+    config.write_text('{"prediction_type": "v_prediction", "rescale_betas_zero_snr": true}', "utf-8")
+    model = load_checkpoint(path, torch.float32, torch.float32).model
+    assert (model.prediction, model.zero_snr) == ("v", True)
+    config.write_text("{", "utf-8")
+    with pytest.raises(BadFile, match=r"scheduler_config\.json"):
+        load_checkpoint(path, torch.float32, torch.float32)
+
+
+def test_another_part_of_a_diffusers_folder_is_no_checkpoint(
+    tmp_path: Path, modules: dict[str, nn.Module], write_tokenizer: Callable[[Path], None]
+) -> None:
+    write_folder(tmp_path, modules, VARIANTS[0], write_tokenizer)
+    for folder, kind in (("vae", "a VAE alone"), ("text_encoder_2", "a text encoder alone")):
+        with pytest.raises(BadFile, match=f"no UNet.*{kind}"):
+            load_checkpoint(next((tmp_path / folder).iterdir()), torch.float32, torch.float32)
+    assert load_vae(tmp_path / "vae" / VARIANTS[0], torch.float32).name == VARIANTS[0]
+
+
+def in_names_of_diffusers(modules: dict[str, nn.Module]) -> dict[str, Tensor]:
+    return {f"{f}.{key}": t for f, part in FOLDERS.items() for key, t in modules[part].state_dict().items()}
+
+
+WRAPPED: dict[str, Callable[[str], str]] = {
+    "as published": lambda key: key,
+    "DistributedDataParallel": lambda key: f"module.{key}",
+    "torch.compile": lambda key: f"_orig_mod.{key}",
+    "both": lambda key: f"module._orig_mod.{key}",
+    "torch.compile of the UNet alone": lambda key: key.replace(
+        "diffusion_model.", "diffusion_model._orig_mod."
+    ).replace("unet.", "unet._orig_mod."),
+    "FullyShardedDataParallel": lambda key: f"_fsdp_wrapped_module.{key}".replace(".0.", ".0._fsdp_wrapped_module."),
+    "a wrapper of one's own": lambda key: f"model.{key}",
+    "a pipeline": lambda key: f"pipeline.model.{key}",
+}
+
+
+@pytest.mark.parametrize("names", ["published", "diffusers"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
+@pytest.mark.parametrize("wrapper", WRAPPED)
+def test_wrapped_names(
+    write: Write, state: dict[str, Tensor], modules: dict[str, nn.Module], wrapper: str, suffix: str, names: str
+) -> None:
+    plain = state if names == "published" else in_names_of_diffusers(modules)
+    path = write(f"wrapped{suffix}", state={WRAPPED[wrapper](key): tensor for key, tensor in plain.items()})
+    loaded = load_checkpoint(path, torch.float32, torch.float32)
+    for part, module in weights_of(loaded).items():
+        assert sum(map(torch.numel, module.parameters())) == sum(map(torch.numel, modules[part].parameters()))
+
+
+@pytest.mark.parametrize(
+    "wrapper", ["module.", "_orig_mod.", "model.", "model.diffusion_model.", "diffusion_model.", ""]
+)
+@pytest.mark.parametrize("layout", ["ldm", "diffusers"])
+def test_a_unet_alone_under_any_prefix(write: Write, modules: dict[str, nn.Module], wrapper: str, layout: str) -> None:
+    own = modules["unet"].state_dict()
+    bare = {k.removeprefix(key_names.UNET): t for k, t in unet_state_to_ldm(own).items()} if layout == "ldm" else own
+    path = write(state={wrapper + key: tensor for key, tensor in bare.items()} | {"v_pred": torch.zeros(0)})
+    model = load_checkpoint(path, torch.float32, torch.float32).model
+    assert (model.family, model.prediction) == ("sdxl", "v")
+    assert all(torch.equal(model.network.module.state_dict()[key], tensor) for key, tensor in own.items())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model.diffusion_model.out.2.weight", float("nan")),
+        ("model.diffusion_model.middle_block.0.in_layers.0.bias", float("inf")),
+        ("first_stage_model.decoder.conv_out.weight", float("-inf")),
+        ("conditioner.embedders.0.transformer.text_model.final_layer_norm.weight", float("nan")),
+        ("conditioner.embedders.1.model.transformer.resblocks.1.attn.in_proj_weight", float("inf")),
+    ],
+)
+@pytest.mark.parametrize("dtype", list(HALF))
+def test_values_that_are_no_numbers(
+    write: Write, state: dict[str, Tensor], key: str, value: float, dtype: torch.dtype
+) -> None:
+    broken = state[key].clone()
+    broken.view(-1)[-1] = value
+    path = write(state=state | {key: broken}, dtype=dtype)
+    with pytest.raises(BadFile, match=f"{path.name}.*{key}.*NaN or infinity"):
+        load_checkpoint(path, torch.float32, torch.float32)
+
+
+def test_values_beyond_float16(write: Write, state: dict[str, Tensor]) -> None:
+    key = "model.diffusion_model.out.2.weight"
+    path = write(state=state | {key: torch.full_like(state[key], 1e6)})
+    with pytest.raises(BadFile, match=f"{key}.*float16"):
+        load_checkpoint(path, torch.float16, torch.float32)
+    assert load_checkpoint(path, torch.float32, torch.float32).vae is not None
+
+
+def test_a_broken_vae_of_its_own_is_no_fault_beside_another(write: Write, state: dict[str, Tensor]) -> None:
+    key = "first_stage_model.decoder.conv_out.weight"
+    path = write(state=state | {key: torch.full_like(state[key], torch.nan)})
+    assert load_checkpoint(path, torch.float32, torch.float32, vae=False).vae is None

@@ -56,9 +56,8 @@ def retinaface(path: Path) -> Detector:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # facexlib asks torchvision for its backbone in an old way
         network = module.RetinaFace("resnet50", half=False, device="cpu")
-    state = {key.removeprefix("module."): value for key, value in read_state(path).items()}
     try:
-        network.load_state_dict(state)
+        network.load_state_dict(read_state(path))
     except RuntimeError as error:
         raise BadFile(f"{path.name} holds no RetinaFace: choose detection_Resnet50_Final.pth") from error
     network.eval()

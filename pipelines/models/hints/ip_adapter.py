@@ -20,6 +20,7 @@ from ...functional.image_attention import KeyValue
 from ..weights.files import Weights, read_content, read_state
 from ..weights.filling import build, explained, fill, raise_for_names, to_dtype
 from ..weights.key_names import Part
+from ..weights.wrappers import plain_name, unwrapped
 from .clip_vision import ClipVision
 from .resampler import Resampler, resampler_settings
 
@@ -119,12 +120,13 @@ def _maps(shapes: Shapes) -> dict[str, Part]:
 
 def _named(content: Any, prefix: str = "") -> dict[str, Tensor]:
     """The tensors of a file, by their path through its dictionaries."""
+    content = content if prefix else unwrapped(content)
     if not isinstance(content, dict):
         return {}
     named: dict[str, Tensor] = {}
     for key, value in content.items():
         if isinstance(value, Tensor):
-            named[f"{prefix}{key}"] = value
+            named[plain_name(f"{prefix}{key}")] = value
         elif isinstance(value, dict) and not prefix:
             named |= _named(value, f"{key}.")
     return named

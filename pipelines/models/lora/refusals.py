@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...errors import BadFile
 from ..handles import Model
+from ..weights.tensors import is_finite
 from .family import TITLES, family_of
 from .kinds import SUPPORTED, unsupported_kind
 from .targets import Target
@@ -62,14 +63,6 @@ def raise_for_shapes(name: str, target: Target, state: Mapping[str, Any], model:
 def named(keys: Sequence[str]) -> str:
     """The first keys, in order: 'a, b, c, …'."""
     return ", ".join(sorted(keys)[:SHOWN]) + (", …" if len(keys) > SHOWN else "")
-
-
-def is_finite(tensor: Tensor) -> bool:
-    """True if no value is NaN or infinite. A finite sum proves it; only another sum needs a look at each value."""
-    if not tensor.is_floating_point():
-        return True
-    tensor = tensor.float()
-    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
 def _other_family(state: Mapping[str, Any], model: Model) -> str | None:

@@ -18,6 +18,7 @@ from torch import Tensor
 from ...errors import BadFile, MissingFile
 from .placeholders import placeholders
 from .safetensors_file import entries_of, reader
+from .wrappers import plain_names, unwrapped
 
 MAX_HEADER = 100_000_000  # bytes; the published limit of the safetensors format
 
@@ -36,7 +37,8 @@ class Weights:
 def open_weights(path: Path) -> Iterator[Weights]:
     """Open the tensors of a safetensors, ckpt, pt, pth or bin file, recognised by its first bytes, not by its name.
 
-    `read` returns a new tensor at each call, and only requested tensors take memory, as far as the format allows.
+    `read` returns a new tensor at each call, and only requested tensors take memory, as far as the format allows. What
+    training programs wrap around weights and names is removed (`wrappers`).
     Raises BadFile for a file that is truncated, of another format, inconsistent, or needs code to be opened, and
     MissingFile if the file does not exist.
     """
@@ -48,12 +50,18 @@ def open_weights(path: Path) -> Iterator[Weights]:
             raise _damaged(path, str(error)) from error
         with path.open("rb") as file:
             entries = entries_of(file)
+            entries = {plain: entries[key] for plain, key in plain_names(entries.keys()).items()}
             shapes = {key: entry.shape for key, entry in entries.items()}
             yield Weights(path, shapes, reader(path.name, file, entries), metadata)
     else:
-        tensors = {key: value for key, value in read_pickle(path).items() if isinstance(value, Tensor)}
-        shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-        yield Weights(path, shapes, lambda key: tensors[key].clone())
+        yield in_memory(path, read_pickle(path))
+
+
+def in_memory(path: Path, state: Mapping[str, Any]) -> Weights:
+    """Return the tensors among values that are in memory, as open weights of the file `path`."""
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+    return Weights(path, shapes, lambda key: tensors[key].clone())
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -76,13 +84,12 @@ def read_content(path: Path) -> Any:
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """Read the dictionary, or the 'state_dict' in it, of a file made by torch.save; a file with code is refused."""
-    content = _unpickle(path)
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
+    """Read the named weights of a file made by torch.save, in whatever dictionaries; a file with code is refused."""
+    content = unwrapped(_unpickle(path))
     if not isinstance(content, dict):
         raise BadFile(f"{path.name} holds a {type(content).__name__}, not named weights: choose a model file")
-    state = {key: value for key, value in content.items() if isinstance(key, str)}
+    names = plain_names([key for key in content if isinstance(key, str)])
+    state = {plain: content[key] for plain, key in names.items()}
     _refuse_absurd(path, state)
     return state
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...errors import BadFile
 from .files import Weights
 from .key_names import Part
+from .tensors import is_finite
 
 Module = TypeVar("Module", bound=nn.Module)
 Given = ParamSpec("Given")
@@ -41,7 +42,7 @@ def fill(module: Module, weights: Weights, parts: Mapping[str, Part], convert: C
     """Load every weight of the module from its part of the file, and prepare the module for inference.
 
     `parts`: the source of each weight in the file, by the module's names. Raises BadFile, with counts and the first
-    names, if weights are missing, left over or of another shape.
+    names, if weights are missing, left over, of another shape, or NaN or infinite.
     """
     empty = module.state_dict()
     wanted = {name: tuple(parameter.shape) for name, parameter in empty.items()}
@@ -59,7 +60,9 @@ def fill(module: Module, weights: Weights, parts: Mapping[str, Part], convert: C
                     f"the file has {tuple(tensor.shape)}; choose another file"
                 )
             tensor = tensor.reshape(shape)
-        state[name] = _own_storage(convert(name, tensor).contiguous())
+        converted = convert(name, tensor)
+        _raise_for_numbers(weights.path, parts[name].key, tensor, converted)
+        state[name] = _own_storage(converted.contiguous())
     module.load_state_dict(state, assign=True)
     return module.eval().requires_grad_(False)
 
@@ -92,6 +95,26 @@ def counted(names: Collection[str], shown: int = 3) -> str:
     first = ", ".join(sorted(names)[:shown])
     many = "weight" if len(names) == 1 else "weights"
     return f"{len(names)} {many} ({first}{', …' if len(names) > shown else ''})"
+
+
+def _raise_for_numbers(path: Path, key: str, stored: Tensor, converted: Tensor) -> None:
+    """Raise BadFile for a weight that contains NaN or infinity, or does in the dtype that it is converted to.
+
+    The smaller of the two tensors is read, unless a conversion may overflow.
+    """
+    if not stored.is_floating_point() or is_finite(converted if _narrows(stored, converted) else stored):
+        return
+    if is_finite(stored):
+        kind = str(converted.dtype).removeprefix("torch.")
+        raise BadFile(f"{path.name}: {key} contains values beyond the range of {kind}; choose another file")
+    raise BadFile(
+        f"{path.name} is damaged: {key} contains NaN or infinity; download it again, or choose another file if its "
+        "training or merging failed"
+    )
+
+
+def _narrows(stored: Tensor, converted: Tensor) -> bool:
+    return torch.finfo(converted.dtype).max < torch.finfo(stored.dtype).max
 
 
 def _own_storage(tensor: Tensor) -> Tensor:

@@ -14,6 +14,10 @@ from torch import Tensor
 
 UNET = "model.diffusion_model."
 VAE = "first_stage_model."
+FIRST_OF_UNET = ("input_blocks.0.0.weight", "conv_in.weight")
+"""The first layer's weight in ldm and in diffusers; networks of other kinds have the second as well."""
+TIMESTEPS_OF_UNET = ("time_embed.0.weight", "time_embedding.linear_1.weight")
+ONLY_IN_CONTROLNETS = ("input_hint_block.0.weight", "controlnet_cond_embedding.conv_in.weight")
 
 _RESNET = {
     "in_layers.0": "norm1",

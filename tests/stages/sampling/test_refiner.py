@@ -258,5 +258,5 @@ def test_without_an_interposer_nothing_is_drawn(pocket: Pocket, small: Refiner, 
 def test_a_refiner_of_an_unknown_family_is_refused(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     torch.save({"model.weight": torch.zeros(2)}, tmp_path / "checkpoints" / "other.ckpt")
-    with pytest.raises(BadFile, match=r"other\.ckpt holds no UNet in single-file layout"):
+    with pytest.raises(BadFile, match=r"other\.ckpt contains no UNet"):
         refiner.load_refiner(LocalHost([tmp_path], device="cpu"), "other.ckpt")

@@ -1,0 +1,99 @@
+"""Opening a checkpoint: one file, or a folder of diffusers with a file for each network."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from ...errors import BadFile
+from .files import Weights, open_weights
+
+UNET_FOLDER = "unet"
+COMPANIONS = ("text_encoder", "text_encoder_2", "vae")
+SCHEDULER = Path("scheduler", "scheduler_config.json")
+SCHEDULER_KEYS = ("prediction_type", "rescale_betas_zero_snr")
+_FILES = re.compile(r"(?:model|pytorch_model|diffusion_pytorch_model)(?P<variant>\.[\w.-]+)?\.(?:safetensors|bin)")
+_KINDS = (
+    ("a ControlNet", r"(?:^|\.)(?:input_hint_block|controlnet_cond_embedding)\.|lora_controlnet$"),
+    ("a LoRA", r"lora_(?:up|down|A|B)\b|^lora_|hada_w1|lokr_w"),
+    ("a Flux model", r"(?:^|\.)(?:double_blocks|single_transformer_blocks)\.\d"),
+    ("a Stable Diffusion 3 model", r"(?:^|\.)joint_blocks\.\d"),
+    ("a diffusion transformer", r"^(?:model\.diffusion_model\.)?(?:transformer_blocks|blocks|layers)\.\d"),
+    ("a CLIP vision encoder", r"(?:^|\.)(?:vision_model|visual)\."),
+    ("a text encoder alone", r"(?:^|\.)(?:text_model\.encoder|transformer\.resblocks|encoder\.block)\."),
+    ("a VAE alone", r"(?:^|\.)decoder\.conv_in\.weight$"),
+)  # fmt: skip
+
+
+@contextmanager
+def open_checkpoint(path: Path) -> Iterator[Weights]:
+    """Open a checkpoint file; the UNet of a diffusers folder together with the other networks of that folder.
+
+    The names of those begin with the folder's: 'unet.', 'text_encoder.', 'text_encoder_2.', 'vae.'. The metadata then
+    includes what the folder's scheduler says about the prediction. Raises as `open_weights`.
+    """
+    with ExitStack() as files:
+        weights = files.enter_context(open_weights(path))
+        found = companions(path)
+        if not found:
+            yield weights
+            return
+        parts = {UNET_FOLDER: weights, **{name: files.enter_context(open_weights(one)) for name, one in found.items()}}
+        yield replace(_joined(parts), path=path, metadata={**_of_scheduler(path), **weights.metadata})
+
+
+def companions(path: Path) -> dict[str, Path]:
+    """Return the weight files of the other networks beside a UNet file in a diffusers folder, by their folders.
+
+    Of several files the one of the UNet's own variant (such as fp16) is taken, else the first name.
+    """
+    if path.parent.name != UNET_FOLDER or not (of_unet := _FILES.fullmatch(path.name)):
+        return {}
+    found: dict[str, Path] = {}
+    for name in COMPANIONS:
+        folder = path.parent.parent / name
+        files = sorted(one for one in folder.glob("*") if one.is_file() and _FILES.fullmatch(one.name))
+        files.sort(key=lambda one: (_variant(one) != of_unet["variant"], one.suffix != ".safetensors"))
+        if files:
+            found[name] = files[0]
+    return found
+
+
+def kind_of(names: Iterable[str]) -> str:
+    """Describe a file that is no checkpoint by the names of its weights; '' if they are unknown."""
+    listed = list(names)
+    return next((kind for kind, pattern in _KINDS if any(re.search(pattern, name) for name in listed)), "")
+
+
+def _variant(path: Path) -> str | None:
+    match = _FILES.fullmatch(path.name)
+    return match["variant"] if match else None
+
+
+def _joined(parts: Mapping[str, Weights]) -> Weights:
+    """Return the weights of several files as those of one, each under the name of its part."""
+    shapes = {f"{part}.{key}": shape for part, weights in parts.items() for key, shape in weights.shapes.items()}
+
+    def read(key: str) -> Tensor:
+        part, _, name = key.partition(".")
+        return parts[part].read(name)
+
+    return Weights(Path(), shapes, read)
+
+
+def _of_scheduler(path: Path) -> dict[str, str]:
+    """Return what the scheduler's configuration in a diffusers folder says about the prediction."""
+    config = path.parent.parent / SCHEDULER
+    if not config.is_file():
+        return {}
+    try:
+        content = json.loads(config.read_text("utf-8"))
+        return {key: str(content[key]) for key in SCHEDULER_KEYS if key in content}
+    except (OSError, ValueError, TypeError) as error:
+        raise BadFile(f"{config} can't be read ({error}): get the file again") from error
