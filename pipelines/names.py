@@ -6,10 +6,12 @@ Two names are equal when they differ only in slashes, letter case, or the compos
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 
 FEW = 3
+_AROUND_SPACES = re.compile(r"\s+(?=/|\.[^./\s]+\s*$)|(?<=/)\s+")
 NEAR = 0.6  # difflib's ratio from which a name is worth suggesting
 
 
@@ -23,9 +25,11 @@ def folded(name: str) -> str:
 
     Upper case comes first, because some letters (the dotless i, the long s, the final sigma) have a capital in
     common with others.
+    Spaces at the ends of folders, stems and suffixes are dropped.
     """
     decomposed = unicodedata.normalize("NFD", slashed(name))
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", decomposed.upper()).casefold()).strip()
+    caseless = unicodedata.normalize("NFC", unicodedata.normalize("NFD", decomposed.upper()).casefold())
+    return _AROUND_SPACES.sub("", caseless).strip()
 
 
 def base(name: str) -> str:

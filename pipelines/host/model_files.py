@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..errors import MissingFile, did_you_mean
@@ -32,7 +32,7 @@ def suffixes_of(kind: str) -> set[str]:
 def files_of(kind: str, folder: Path) -> list[str]:
     """List the relative names of a kind's files below a folder, sub-folders first; [] if the folder does not exist."""
     suffixes = suffixes_of(kind)
-    return [name for name in _all_files(folder) if Path(name).suffix.lower() in suffixes]
+    return [name for name in _all_files(folder) if Path(name.rstrip()).suffix.lower() in suffixes]
 
 
 def find_file(kind: str, name: str, folders: Sequence[Path], hint: HowToGet | None = None) -> Path:
@@ -85,8 +85,29 @@ def _with_another_suffix(name: str, folders: Sequence[Path]) -> Path | None:
 
 
 def _all_files(folder: Path) -> list[str]:
-    """List all relative names with forward slashes, sub-folders first, sorted by name."""
-    found: list[str] = []
-    for here, _, names in os.walk(folder, topdown=False, followlinks=True):
-        found += [(Path(here) / n).relative_to(folder).as_posix() for n in sorted(names, key=str.casefold)]
-    return found
+    """List all relative names with forward slashes, sub-folders first, sorted by name; [] for a missing folder.
+
+    Links are followed, except to a folder that contains them, which would never end.
+    """
+    return list(_below(folder, "", ()))
+
+
+def _below(folder: Path, prefix: str, around: tuple[str, ...]) -> Iterator[str]:
+    try:
+        real = os.path.realpath(folder)
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name.casefold())
+    except OSError:  # missing, or not readable
+        return
+    if real in around:
+        return
+    folders = [entry.name for entry in entries if _is_folder(entry)]
+    for name in folders:
+        yield from _below(folder / name, f"{prefix}{name}/", (*around, real))
+    yield from (prefix + entry.name for entry in entries if entry.name not in folders)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False

@@ -118,15 +118,8 @@ def _maps(shapes: Shapes) -> dict[str, Part]:
     }
 
 
-def _named(content: Any, prefix: str = "") -> dict[str, Tensor]:
+def _named(content: Any) -> dict[str, Tensor]:
     """The tensors of a file, by their path through its dictionaries."""
-    content = content if prefix else unwrapped(content)
-    if not isinstance(content, dict):
-        return {}
-    named: dict[str, Tensor] = {}
-    for key, value in content.items():
-        if isinstance(value, Tensor):
-            named[plain_name(f"{prefix}{key}")] = value
-        elif isinstance(value, dict) and not prefix:
-            named |= _named(value, f"{key}.")
-    return named
+    content = unwrapped(content)
+    named = content.items() if isinstance(content, dict) else ()
+    return {plain_name(str(key)): value for key, value in named if isinstance(value, Tensor)}

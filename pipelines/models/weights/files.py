@@ -20,6 +20,19 @@ from .placeholders import placeholders
 from .safetensors_file import entries_of, reader
 from .wrappers import plain_names, unwrapped
 
+NOT_WEIGHTS = {
+    b"version https://git-lfs": "is a Git LFS pointer, not the weights",
+    b"/annex/objects/": "is a git-annex pointer, not the weights",
+    b"<": "is a web page, not weights",
+    b'{"': "is the answer of a web server or another JSON text, not weights",
+    b"GGUF": "is a GGUF file, which can't be read here",
+    b"\x1f\x8b": "is a packed archive (gzip), not weights",
+    b"7z\xbc\xaf": "is a packed archive (7z), not weights",
+    b"Rar!": "is a packed archive (RAR), not weights",
+    b"\x89PNG": "is an image, not weights",
+    b"\xff\xd8\xff": "is an image, not weights",
+}
+LARGEST_MESSAGE = 2000  # bytes
 MAX_HEADER = 100_000_000  # bytes; the published limit of the safetensors format
 
 
@@ -97,7 +110,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
 def _unpickle(path: Path) -> Any:
     zipped = _is_zip(path)
     if zipped:
-        _refuse_compressed(path)
+        _refuse_other_archives(path)
     try:
         try:
             return _loaded(path, zipped)
@@ -116,7 +129,7 @@ def _unpickle(path: Path) -> Any:
 def _loaded(path: Path, zipped: bool) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if path.suffix != ".safetensors":
+        if path.suffix.lower() != ".safetensors":
             return torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipped)
         with path.open("rb") as file:  # by its name torch would take it for safetensors
             return torch.load(file, map_location="cpu", weights_only=True)
@@ -137,12 +150,16 @@ def _kind(path: Path) -> str:
         return "safetensors"
     if head[:4] == b"PK\x03\x04" or head[:1] == b"\x80":
         return "pickle"
-    if head.startswith(b"version https://git-lfs"):
-        raise BadFile(f"{path.name} is a git-lfs pointer, not the weights: fetch the file itself")
-    if head.lstrip()[:1] == b"<" and head[8:9] != b"{":
-        raise BadFile(f"{path.name} is a web page, not weights: download the file itself")
     if head[8:9] == b"{":
         raise _damaged(path, f"its header claims {header} bytes of {size}")
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    found = next((kind for start, kind in NOT_WEIGHTS.items() if text.lower().startswith(start.lower())), None)
+    if not text.strip(b"\0"):
+        found = "is empty" if not size else "contains nothing but zeros, as a download that was cut short"
+    elif found is None and size < LARGEST_MESSAGE and text.isascii() and text.decode("ascii").isprintable():
+        found = f"is a text, not weights ({text.decode('ascii')!r})"
+    if found:
+        raise BadFile(f"{path.name} {found}: download the model file itself")
     raise BadFile(f"{path.name} ({size} bytes) is neither safetensors nor a torch file: choose a model file")
 
 
@@ -153,15 +170,20 @@ def _is_zip(path: Path) -> bool:
         raise _damaged(path, str(error)) from error
 
 
-def _refuse_compressed(path: Path) -> None:
-    """Raise BadFile for a compressed archive: torch.save never compresses, and an entry could unpack to any size."""
+def _refuse_other_archives(path: Path) -> None:
+    """Raise BadFile for an archive that torch.save did not write.
+
+    It never compresses, and a compressed entry could unpack to any size.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise _damaged(path, str(error)) from error
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        raise BadFile(f"{path.name} is a compressed archive, not a torch file: unpack it and choose the model in it")
+    compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    if compressed or not any(entry.filename.endswith("data.pkl") for entry in entries):
+        kind = "a compressed archive" if compressed else "an archive of other files"
+        raise BadFile(f"{path.name} is {kind}, not a torch file: unpack it and choose the model in it")
 
 
 def _refuse_absurd(path: Path, state: Mapping[str, Any]) -> None:

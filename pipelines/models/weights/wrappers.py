@@ -10,7 +10,7 @@ from torch import Tensor
 
 DICTIONARIES = (  # averaged weights first: they are the ones that a program publishes
     "params_ema", "params-ema", "state_dict_ema", "model_ema", "ema", "ema_state_dict",
-    "state_dict", "model_state_dict", "params", "model", "module", "net", "network", "generator", "unet", "weights",
+    "state_dict", "model_state_dict", "params", "model", "module", "net", "network", "generator", "weights",
 )  # fmt: skip
 MOST_NESTED = 8
 # DistributedDataParallel, torch.compile, FullyShardedDataParallel, activation checkpointing
@@ -21,7 +21,8 @@ def unwrapped(content: Any) -> Any:
     """Return the dictionary of weights inside the dictionaries of a training program; other content as it is.
 
     Of several, such as weights and their averages, the one with the most weights is taken, and among equals the
-    averages, which are what is meant to be used.
+    averages, which are what is meant to be used. A dictionary for each network becomes one, whose names begin with the
+    networks' ("unet.", "image_proj.").
     """
     for _ in range(MOST_NESTED):
         if not isinstance(content, dict):
@@ -31,7 +32,7 @@ def unwrapped(content: Any) -> Any:
         if _weights_in(inner) <= sum(map(_is_weight, content.values())):
             break
         content = inner
-    return content
+    return _joined(content) if isinstance(content, dict) else content
 
 
 def plain_names(names: Collection[str]) -> dict[str, str]:
@@ -59,12 +60,26 @@ def under(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, tuple
     return {key.removeprefix(prefix): shape for key, shape in shapes.items() if key.startswith(prefix)}
 
 
+def _joined(content: dict[Any, Any]) -> dict[Any, Any]:
+    """Return one dictionary for several; a dictionary alone is returned itself, and one with weights unchanged."""
+    if any(map(_is_weight, content.values())):
+        return content
+    networks = {key: inner for key, inner in content.items() if isinstance(inner, dict) and _own_weights(inner)}
+    if len(networks) <= 1:
+        return next(iter(networks.values()), content)
+    return {f"{key}.{name}": value for key, inner in networks.items() for name, value in inner.items()}
+
+
+def _own_weights(content: dict[Any, Any]) -> bool:
+    return any(isinstance(key, str) and _is_weight(value) for key, value in content.items())
+
+
 def _weights_in(content: Any, depth: int = MOST_NESTED) -> int:
-    """Count the weights in a dictionary, or in the largest dictionary in it; 0 for anything else."""
+    """Count the weights in a dictionary and the dictionaries in it; 0 for anything else."""
     if not isinstance(content, dict) or not depth:
         return 0
-    inner = max((_weights_in(value, depth - 1) for value in content.values()), default=0)
-    return max(inner, sum(map(_is_weight, content.values())))
+    inner = sum(_weights_in(value, depth - 1) for value in content.values())
+    return inner + sum(map(_is_weight, content.values()))
 
 
 def _is_weight(value: Any) -> bool:

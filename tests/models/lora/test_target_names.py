@@ -21,6 +21,8 @@ PREFIXES = {
     "unet": (
         "unet.", "lora_unet_", "lora_unet.", "lycoris_unet_", "diffusion_model.", "model.diffusion_model.",
         "unet.base_model.model.", "base_model.model.unet.", "unet._orig_mod.", "module.unet.", "lora_unet_module_",
+        "model.unet._orig_mod.", "model.lora_unet_", "pipeline.unet.", "model.model.diffusion_model.",
+        "lora.lora_unet_",
     ),
     "clip_l": (
         "te.", "te1.", "lora_te_", "lora_te1_", "lora_te1.", "text_encoder.", "text_encoder_1.", "clip_l.",
@@ -33,7 +35,7 @@ PREFIXES = {
         "conditioner.embedders.1.model.", "conditioner.embedders.1.transformer.",
     ),
 }  # fmt: skip
-BARE = ("", "lycoris_", "lora_", "base_model.model.", "_orig_mod.")
+BARE = ("", "lycoris_", "lora_", "base_model.model.", "_orig_mod.", "model.", "model.module.")
 UP_AND_DOWN = (
     (".lora_up.weight", ".lora_down.weight"), (".lora.up.weight", ".lora.down.weight"),
     ("_lora.up.weight", "_lora.down.weight"), (".lora_B.weight", ".lora_A.weight"),

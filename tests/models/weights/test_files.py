@@ -61,10 +61,21 @@ def test_a_truncated_file(tmp_path: Path, name: str, kept: float) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "choose a model file"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(60), "choose a model file"),
+        (b"", "is empty"),
+        (bytes(5000), "nothing but zeros"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(60), "an image"),
+        (b"\xff\xd8\xff\xe0" + bytes(60), "an image"),
         (b"<!DOCTYPE html><html></html>", "web page"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git-lfs pointer"),
+        (b"\xef\xbb\xbf\r\n  <html><body>Sign in</body></html>", "web page"),
+        (b'{"error": "Unauthorized"}', "JSON"),
+        (b"Entry not found", "'Entry not found'"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "Git LFS pointer"),
+        (b"/annex/objects/SHA256E-s12--00\n", "git-annex pointer"),
+        (b"GGUF\x03\0\0\0" + bytes(60), "GGUF"),
+        (b"\x1f\x8b\x08" + bytes(60), "gzip"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(60), "7z"),
+        (b"Rar!\x1a\x07" + bytes(60), "RAR"),
+        (bytes(range(1, 61)), "choose a model file"),
         ((1 << 62).to_bytes(8, "little") + b"{" + bytes(60), "its header claims"),
         ((60).to_bytes(8, "little") + b"{" + b"x" * 59, "damaged"),
         (b"PK\x03\x04" + bytes(60), "damaged"),
@@ -97,6 +108,13 @@ def test_a_compressed_archive_is_refused(tmp_path: Path) -> None:
             target.writestr(entry, source.read(entry))
     with pytest.raises(BadFile, match="compressed archive"):
         read_state(packed)
+
+
+def test_an_archive_of_other_files_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "w.safetensors", "w") as archive:
+        archive.write(write(tmp_path / "inner.ckpt"), "inner.ckpt")
+    with pytest.raises(BadFile, match=r"archive of other files.*unpack it"):
+        read_state(tmp_path / "w.safetensors")
 
 
 def test_a_tensor_larger_than_what_is_stored(tmp_path: Path) -> None:

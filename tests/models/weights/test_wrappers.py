@@ -33,6 +33,13 @@ def test_the_dictionary_of_weights_is_found(tmp_path: Path, case: str) -> None:
             assert torch.equal(weights.read("a"), STATE["a"])
 
 
+def test_a_dictionary_for_each_network_becomes_one(tmp_path: Path) -> None:
+    torch.save({"epoch": 2, "networks": [1], "state_dict": {"unet": STATE, "text_encoder": STATE}}, tmp_path / "w.pt")
+    assert read_state(tmp_path / "w.pt").keys() == {f"{n}.{key}" for n in ("unet", "text_encoder") for key in STATE}
+    torch.save({"lora": STATE, "step": 3}, tmp_path / "w.pt")
+    assert read_state(tmp_path / "w.pt").keys() == STATE.keys()
+
+
 @pytest.mark.parametrize("content", [None, [1, 2], {}, {"state_dict": None}, {"model": {}}, {"model": torch.ones(1)}])
 def test_other_content_is_returned_as_it_is(content: Any) -> None:
     assert unwrapped(content) is content
