@@ -27,6 +27,7 @@ from .weights.merging import Network
 from .weights.wrappers import prefixes_of, under
 
 REFINER_ADM = 2560
+LATENT_CHANNELS = 4
 FIRST_OF_VAE = "decoder.conv_in.weight"
 PARTS_OF_VAE = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 NATIVE_SIZE_KEY = "fooocus_stages.native_size"
@@ -86,14 +87,16 @@ def load_vae(path: Path, dtype: torch.dtype) -> Vae:
     with open_weights(path) as weights:
         if (module := _vae(weights, safe_vae_dtype(dtype))) is not None:
             return Vae(Network(module), path.name)
-    raise BadFile(f"{path.name} holds no VAE: choose a VAE file or a checkpoint that has one")
+        kind = kind_of(weights.shapes)
+    what = f"no VAE; it is {kind}" if kind else "no VAE"
+    raise BadFile(f"{path.name} contains {what}: choose a VAE file or a checkpoint that has one")
 
 
 def recognise(weights: Weights) -> Family:
     """Recognise the model family of a checkpoint by its tensors. Raises BadFile for an unknown family."""
     shapes = under(weights.shapes, unet_prefix(weights))
     channels = next(shapes[key] for key in key_names.FIRST_OF_UNET if key in shapes)[1]
-    if channels != 4:
+    if channels != LATENT_CHANNELS:
         raise BadFile(f"{weights.path.name} has {channels} input channels (an inpainting model?): choose one with 4")
     contexts = {shape[1] for key, shape in shapes.items() if key.endswith("attn2.to_k.weight")}
     adm = shapes.get("label_emb.0.0.weight", shapes.get("add_embedding.linear_1.weight"))
@@ -116,10 +119,8 @@ def unet_prefix(weights: Weights) -> str:
         ):
             return prefix
     kind = kind_of(weights.shapes)
-    raise BadFile(
-        f"{weights.path.name} contains no UNet of Stable Diffusion{f'; it is {kind}' if kind else ''}: choose a "
-        "checkpoint file"
-    )
+    what = f"no UNet of Stable Diffusion; it is {kind}" if kind else "no UNet of Stable Diffusion"
+    raise BadFile(f"{weights.path.name} contains {what}: choose a checkpoint file")
 
 
 def load_unet(weights: Weights, family: Family, dtype: torch.dtype) -> nn.Module:
@@ -168,6 +169,11 @@ def _vae(weights: Weights, dtype: torch.dtype) -> nn.Module | None:
     if not parts:
         return None
     shapes = {new: weights.shapes[part.key] for new, part in parts.items()}
+    if (channels := shapes[FIRST_OF_VAE][1]) != LATENT_CHANNELS:
+        raise BadFile(
+            f"{weights.path.name} is a VAE with {channels} latent channels, for another model family such as Flux: "
+            "choose one for SDXL"
+        )
     config = explained(weights.path, vae_config, shapes)
     module: nn.Module = build(lambda: _untyped(AutoencoderKL)(**config))
     return fill(module, weights, parts, to_dtype(dtype), "the VAE")

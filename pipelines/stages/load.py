@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ..models.lora import matching as lora_files
 from ..models.lora.bundled import without_bundled
 from ..models.lora.family import TITLES
 from ..models.lora.refusals import named
+from ..models.weights.merging import WeightPatch
 from ..settings import AUTO, DEFAULT_CHECKPOINT, DEFAULT_VAE, NO_FILE, POCKET_CHOICE
 from ..types import FreeU, Lora
 
@@ -69,7 +70,8 @@ def checkpoint(
     if loaded.model.family != "sdxl" or loaded.clip is None:
         raise BadFile(
             f"{path.name} is a checkpoint for {TITLES[loaded.model.family]}"
-            f"{'' if loaded.clip else ' without text encoders'}: choose an SDXL base checkpoint"
+            f"{'' if loaded.clip else ' without text encoders'}: choose an SDXL base checkpoint, or the UNet file in a "
+            "diffusers folder"
         )
     vae = loaded.vae if vae_path is None else checkpoints.load_vae(vae_path, host.dtype("vae"))
     if vae is None:
@@ -114,7 +116,8 @@ def apply_loras(host: Host, model: Model, clip: Clip, loras: tuple[Lora, ...]) -
     """Add LoRAs to the model and text encoders, in order; weights are merged at their next use.
 
     Notices count the entries of a file that do not fit the model, name the embeddings bundled with it, and explain how
-    to get an optional LoRA, which is left out if its file is missing. Raises MissingFile for any other LoRA, and
+    to get an optional LoRA, which is left out if its file is missing. A LoRA that fits only the model's refiner is
+    applied to that, with a notice. Raises MissingFile for any other LoRA, and
     BadFile for a LoRA most of whose entries do not fit.
     """
     for lora in loras:
@@ -135,7 +138,12 @@ def _apply_lora(host: Host, model: Model, clip: Clip, lora: Lora) -> tuple[Model
     clip = _with_bundled(host, clip, path.name, bundled)
     if bundled and not state:
         return model, clip
-    found = lora_files.patches(state, path.name, lora.weight, model, clip, source)
+    try:
+        found = lora_files.patches(state, path.name, lora.weight, model, clip, source)
+    except BadFile:
+        if (changed := _on_refiner(host, model, lora, path.name, state, source)) is None:
+            raise
+        return changed, clip
     if found.left_out:
         host.notice(
             f"{path.name} is applied without {len(found.left_out)} of its {found.total} entries, which do not fit "
@@ -145,8 +153,54 @@ def _apply_lora(host: Host, model: Model, clip: Clip, lora: Lora) -> tuple[Model
         replace(encoder, patches=(*encoder.patches, patch)) if patch else encoder
         for encoder, patch in zip(clip.encoders, found.encoders, strict=True)
     )
-    unet_patches = (*model.patches, found.unet) if found.unet else model.patches
-    return replace(model, patches=unet_patches, loras=(*model.loras, lora)), replace(clip, encoders=encoders)
+    patches = (found.unet,) if found.unet else ()
+    if (switch := model.switch) is not None:
+        second = with_patches_of(host, model, switch.refiner.model, patches, (lora,))
+        model = replace(model, switch=replace(switch, refiner=replace(switch.refiner, model=second)))
+    model = replace(model, patches=(*model.patches, *patches), loras=(*model.loras, lora))
+    return model, replace(clip, encoders=encoders)
+
+
+def with_patches_of(
+    host: Host, model: Model, refiner: Model, patches: Sequence[WeightPatch], loras: Sequence[Lora]
+) -> Model:
+    """Return the refiner with the LoRAs' patches of the model if it has the same architecture, else unchanged.
+
+    A notice tells when a refiner of the model's family has weights of other shapes.
+    """
+    if not patches or refiner.family != model.family:
+        return refiner
+    shapes = [{name: p.shape for name, p in m.network.module.named_parameters()} for m in (model, refiner)]
+    changed = {name for patch in patches for name in patch.deltas}
+    if any(shapes[1].get(name) != shapes[0][name] for name in changed):
+        host.notice(f"the LoRAs do not fit the refiner {refiner.name}, so it runs without them")
+        return refiner
+    return replace(refiner, patches=(*refiner.patches, *patches), loras=(*refiner.loras, *loras))
+
+
+def _on_refiner(
+    host: Host, model: Model, lora: Lora, file: str, state: Mapping[str, Any], source: Hashable
+) -> Model | None:
+    """Apply a LoRA that does not fit the model to its refiner; None if there is none or it does not fit that either.
+
+    Entries for text encoders are left out, because the refiner reads the text as the model's encoders do.
+    """
+    if model.switch is None:
+        return None
+    refiner = model.switch.refiner
+    try:
+        found = lora_files.patches(state, file, lora.weight, refiner.model, None, source)
+    except BadFile:
+        return None
+    if found.unet is None:
+        return None
+    host.notice(
+        f"{file} is for {TITLES[refiner.model.family]}: it is applied to the refiner {refiner.model.name} alone, "
+        "without changes to text encoders"
+    )
+    second = replace(refiner.model, patches=(*refiner.model.patches, found.unet), loras=(*refiner.model.loras, lora))
+    switch = replace(model.switch, refiner=replace(refiner, model=second))
+    return replace(model, switch=switch, loras=(*model.loras, lora))
 
 
 def _with_bundled(host: Host, clip: Clip, file: str, bundled: Mapping[str, Any]) -> Clip:

@@ -60,13 +60,13 @@ ROWS = [
     ),
     Row(
         "an empty checkpoint",
-        LOAD + ("mine.safetensors (0 bytes) is neither safetensors nor a torch file: choose a model file"),
+        LOAD + ("mine.safetensors is empty: download the model file itself"),
         MINE,
         wrong.checkpoint(wrong.content(b"")),
     ),
     Row(
         "a web page as checkpoint",
-        LOAD + "mine.safetensors is a web page, not weights: download the file itself",
+        LOAD + "mine.safetensors is a web page, not weights: download the model file itself",
         MINE,
         wrong.checkpoint(wrong.content(b"<!DOCTYPE html><p>404")),
     ),
@@ -88,7 +88,7 @@ ROWS = [
     ),
     Row(
         "SD 1.5 where SDXL is needed",
-        LOAD + "mine.safetensors is a checkpoint for SD 1.5: choose an SDXL base checkpoint",
+        LOAD + "mine.safetensors is a checkpoint for SD 1.5: choose an SDXL base checkpoint<…>",
         MINE,
         wrong.checkpoint(wrong.sd15),
     ),

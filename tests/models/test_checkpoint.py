@@ -209,6 +209,15 @@ def test_a_vae_of_its_own(write: Write, modules: dict[str, nn.Module], prefix: s
         assert torch.equal(loaded.network.module.state_dict()[key], tensor), key
 
 
+def test_vaes_of_other_families(write: Write, modules: dict[str, nn.Module]) -> None:
+    state = modules["vae"].state_dict() | {"decoder.conv_in.weight": torch.zeros(32, 16, 3, 3)}
+    with pytest.raises(BadFile, match="16 latent channels"):
+        load_vae(write(state=state), torch.float32)
+    for names in ("1.weight", "3.conv.0.weight"), ("taesd_decoder.1.weight",), ("decoder.layers.1.weight",):
+        with pytest.raises(BadFile, match=r"no VAE.*TAESD"):
+            load_vae(write(state={name: torch.zeros(3) for name in names}), torch.float32)
+
+
 def test_a_vae_out_of_a_checkpoint(write: Write) -> None:
     assert load_vae(write(), torch.bfloat16).network.module.dtype == torch.bfloat16
 

@@ -41,7 +41,7 @@ def raise_for_places(name: str, left_out: Sequence[str], state: Mapping[str, Any
     if other := _other_family(state, model):
         raise BadFile(
             f"{name} is for {other}, and {model.name or 'the model'} is {TITLES[model.family]}: {counts}; choose a "
-            f"LoRA for {TITLES[model.family]}"
+            f"LoRA for {TITLES[model.family]}{_way_out(other)}"
         )
     raise BadFile(f"{name} does not fit this model: {counts}; it is for another model family, or not a LoRA")
 
@@ -57,12 +57,18 @@ def raise_for_shapes(name: str, target: Target, state: Mapping[str, Any], model:
         f"{name} is for {other or 'another model family'}{f', not for {TITLES[model.family]}' if other else ''}: "
         f"{len(wrong)} of its {len(target.found)} changes do not have the shape of the weight that they name "
         f"({', '.join(shapes)}{', …' if len(wrong) > SHOWN else ''}); choose a LoRA for {TITLES[model.family]}"
+        f"{_way_out(other)}"
     )
 
 
 def named(keys: Sequence[str]) -> str:
     """The first keys, in order: 'a, b, c, …'."""
     return ", ".join(sorted(keys)[:SHOWN]) + (", …" if len(keys) > SHOWN else "")
+
+
+def _way_out(other: str | None) -> str:
+    refiners = (TITLES["sd15"], TITLES["sdxl-refiner"])
+    return ", or connect the refiner that it is for before the LoRAs are applied" if other in refiners else ""
 
 
 def _other_family(state: Mapping[str, Any], model: Model) -> str | None:

@@ -27,6 +27,7 @@ _KINDS = (
     ("a diffusion transformer", r"^(?:model\.diffusion_model\.)?(?:transformer_blocks|blocks|layers)\.\d"),
     ("a CLIP vision encoder", r"(?:^|\.)(?:vision_model|visual)\."),
     ("a text encoder alone", r"(?:^|\.)(?:text_model\.encoder|transformer\.resblocks|encoder\.block)\."),
+    ("a tiny autoencoder (TAESD)", r"^(?:(?:taesd_)?(?:en|de)coder\.)?(?:layers\.)?1\.(?:conv\.0\.)?weight$"),
     ("a VAE alone", r"(?:^|\.)decoder\.conv_in\.weight$"),
 )  # fmt: skip
 

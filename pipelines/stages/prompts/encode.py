@@ -14,6 +14,7 @@ from ...models.weights.soundness import require_finite
 from ...types import CONDITIONING_CLIP_SKIP, CONDITIONING_PROMPT, Conditioning, Prompt, SamplingSettings
 
 EMBEDDINGS = "embeddings"
+FAMILY_OF_WIDTH = {768: "SD 1.5", 1024: "Stable Diffusion 2", 1280: "the SDXL refiner"}
 SOFTER = "leave out embeddings, or lower the weights of words and LoRAs"
 
 
@@ -93,4 +94,5 @@ def _notice_misfit(host: Host, name: str, embedding: Embedding, widths: Mapping[
         return
     what = f"embedding {name!r} has vectors of width {' and '.join(map(str, embedding.widths))}, not for"
     outcome = f"only {' and '.join(embedding.vectors)} reads it" if embedding.vectors else "it is left out"
-    host.notice(f"{what} {' and '.join(misfits)} of this model: it is for another model family; {outcome}")
+    families = [FAMILY_OF_WIDTH.get(width, "another model family") for width in embedding.widths]
+    host.notice(f"{what} {' and '.join(misfits)} of this model: it is for {families[0]}; {outcome}")

@@ -53,7 +53,7 @@ def with_refiner(
             f"an SD 1.5 refiner needs the final norm of CLIP-L, and {model.name or 'the model'} was loaded without "
             "text encoders: load it from a whole checkpoint"
         )
-    second = replace(refiner, model=_with_loras_of(host, model, refiner.model))
+    second = replace(refiner, model=load.with_patches_of(host, model, refiner.model, model.patches, model.loras))
     return replace(model, switch=RefinerSwitch(second, at, method, step)), replace(vae, refiner=refiner.vae)
 
 
@@ -165,14 +165,3 @@ def _normed(tokens: Tensor, model: Model) -> Tensor:
         )
     weight, bias = (parameter.detach().to(tokens.device, tokens.dtype) for parameter in (norm.weight, norm.bias))
     return layer_norm(tokens, weight.shape, weight, bias, norm.eps)
-
-
-def _with_loras_of(host: Host, model: Model, refiner: Model) -> Model:
-    if not model.patches or refiner.family != model.family:
-        return refiner
-    shapes = [{name: p.shape for name, p in m.network.module.named_parameters()} for m in (model, refiner)]
-    changed = {name for patch in model.patches for name in patch.deltas}
-    if any(shapes[1].get(name) != shapes[0][name] for name in changed):
-        host.notice(f"the LoRAs do not fit the refiner {refiner.name}, so it runs without them")
-        return refiner
-    return replace(refiner, patches=(*refiner.patches, *model.patches), loras=(*refiner.loras, *model.loras))

@@ -17,6 +17,7 @@ from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.stages import load, vae
 from fooocus_stages.pipelines.stages.sampling import plan, refiner, sample
 from fooocus_stages.pipelines.types import LATENT_FAMILY, FreeU, Lora, SamplingSettings
+from safetensors.torch import save_file
 from torch import nn
 
 from ..conftest import Pocket
@@ -180,6 +181,41 @@ def test_loras_go_to_a_refiner_of_the_same_make(pocket: Pocket, second: Model, s
     assert other.switch is not None
     assert same.switch.refiner.model.patches == changed.patches
     assert other.switch.refiner.model.patches == ()
+
+
+LAYER = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+REST = "_transformer_blocks_0_attn2_to_k"
+
+
+def test_loras_that_are_applied_behind_the_switch_go_to_the_same_refiner(pocket: Pocket, second: Model) -> None:
+    lora = (Lora("sd_xl_offset_example-lora_1.0.safetensors", 0.9),)
+    switched, _ = refiner.with_refiner(HOST, pocket.model, pocket.vae, Refiner(second), 0.5)
+    changed, _ = load.apply_loras(HOST, switched, pocket.clip, lora)
+    assert changed.switch is not None
+    assert len(changed.patches) == 1
+    assert changed.switch.refiner.model.patches == changed.patches
+
+
+@pytest.mark.parametrize("layer", ["down_blocks_1_attentions_0", "input_blocks_3_1"])
+def test_a_lora_for_the_refiner_alone_is_applied_to_it(
+    tmp_path: Path, pocket: Pocket, small: Refiner, layer: str
+) -> None:
+    weight = small.model.network.module.get_parameter(LAYER)
+    ups = {f"lora_unet_{layer}{REST}.lora_up.weight": torch.ones(weight.shape[0], 2)}
+    downs = {f"lora_unet_{layer}{REST}.lora_down.weight": torch.ones(2, weight.shape[1])}
+    (tmp_path / "loras").mkdir()
+    save_file(ups | downs, tmp_path / "loras" / "mine.safetensors")
+    notices: list[str] = []
+    host = LocalHost([tmp_path, POCKET], device="cpu", on_notice=notices.append)
+    switched, _ = refiner.with_refiner(host, pocket.model, pocket.vae, small, 0.5)
+    changed, clip = load.apply_loras(host, switched, pocket.clip, (Lora("mine.safetensors", 0.5),))
+    assert changed.switch is not None
+    assert (changed.patches, clip) == ((), pocket.clip)
+    (patch,) = changed.switch.refiner.model.patches
+    assert set(patch.deltas) == {LAYER}
+    assert ["mine.safetensors" in notice and "SD 1.5" in notice for notice in notices] == [True]
+    with pytest.raises(BadFile, match=r"mine\.safetensors"):
+        load.apply_loras(host, pocket.model, pocket.clip, (Lora("mine.safetensors", 0.5),))
 
 
 class Impatient(LocalHost):
