@@ -14,7 +14,7 @@ from fooocus_stages.pipelines.functional.model_sampling import discrete
 from fooocus_stages.pipelines.functional.noise import BrownianNoise, GeneratorNoise, draw, generators
 from fooocus_stages.pipelines.functional.samplers import SAMPLERS, sample
 from fooocus_stages.pipelines.functional.sigmas import cut, effective, karras, schedule
-from fooocus_stages.pipelines.functional.stepping import ignore
+from fooocus_stages.pipelines.functional.stepping import Denoise, ignore
 from torch import Tensor
 
 KARRAS_10 = [14.614643, 9.102929, 5.478392, 3.168605, 1.749418, 0.914073, 0.446918, 0.201398, 0.081910, 0.029167, 0.0]
@@ -138,7 +138,7 @@ def test_uni_pc(name: str, full: bool, expected: tuple[float, ...]) -> None:
         assert torch.allclose(sample(name, Formula(), UNIT, latents, sigmas, discrete()), x, atol=1e-6)
 
 
-def run(name: str, seeds: list[int], latents: Tensor, sigmas: Tensor) -> Tensor:
+def run(name: str, seeds: list[int], latents: Tensor, sigmas: Tensor, denoise: Denoise | None = None) -> Tensor:
     shape = latents.shape[1:]
     sources = generators(seeds)
     noise = draw(sources, shape)
@@ -146,7 +146,7 @@ def run(name: str, seeds: list[int], latents: Tensor, sigmas: Tensor) -> Tensor:
         step_noise = BrownianNoise(seeds, shape, float(sigmas[-2]), float(sigmas[0]))
     else:
         step_noise = GeneratorNoise(sources, shape)
-    return sample(name, Formula(), noise, latents, sigmas, discrete(), step_noise)
+    return sample(name, denoise or Formula(), noise, latents, sigmas, discrete(), step_noise)
 
 
 @pytest.mark.parametrize("steps", [6, 21])
@@ -228,6 +228,13 @@ def test_a_run_may_stop_early(name: str) -> None:
 def test_one_step(name: str) -> None:
     sigmas = schedule(*effective("karras"), 1)
     assert run(name, [1], torch.zeros(1, 4, 8, 8), sigmas).isfinite().all()
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_run_ends_when_the_predictions_are_no_numbers(name: str) -> None:
+    """Also one that chooses its steps by their error, which would never accept another."""
+    sigmas = schedule(*effective("karras"), 6)
+    assert not run(name, [1], torch.zeros(1, 4, 8, 8), sigmas, lambda x, _: x * math.nan).isfinite().any()
 
 
 def test_inputs_are_left_alone() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import BadFile, BadValue
+from .tensors import is_finite
 
 Named = Iterable[tuple[str, nn.Module]]
 
@@ -17,7 +18,7 @@ def require_finite(result: Tensor, what: str, networks: Named, advice: str) -> T
 
     Raises BadFile naming the first weight that is NaN or infinite, or BadValue with the advice if all are finite.
     """
-    if bool(result.isfinite().all()):
+    if is_finite(result):
         return result
     for name, module in networks:
         if weight := first_unsound(module):
@@ -31,4 +32,4 @@ def require_finite(result: Tensor, what: str, networks: Named, advice: str) -> T
 @torch.no_grad()
 def first_unsound(module: nn.Module) -> str:
     """Return the name of the first weight that contains NaN or infinity, or ''."""
-    return next((name for name, weight in module.named_parameters() if not weight.isfinite().all()), "")
+    return next((name for name, weight in module.named_parameters() if not is_finite(weight)), "")
