@@ -24,8 +24,7 @@ def folded(name: str) -> str:
     """The key under which all spellings of a name are equal; letter case is folded as Unicode's caseless matching.
 
     Upper case comes first, because some letters (the dotless i, the long s, the final sigma) have a capital in
-    common with others.
-    Spaces at the ends of folders, stems and suffixes are dropped.
+    common with others. Spaces at the ends of folders, stems and suffixes are dropped.
     """
     decomposed = unicodedata.normalize("NFD", slashed(name))
     caseless = unicodedata.normalize("NFC", unicodedata.normalize("NFD", decomposed.upper()).casefold())

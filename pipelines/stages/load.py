@@ -117,8 +117,8 @@ def apply_loras(host: Host, model: Model, clip: Clip, loras: tuple[Lora, ...]) -
 
     Notices count the entries of a file that do not fit the model, name the embeddings bundled with it, and explain how
     to get an optional LoRA, which is left out if its file is missing. A LoRA that fits only the model's refiner is
-    applied to that, with a notice. Raises MissingFile for any other LoRA, and
-    BadFile for a LoRA most of whose entries do not fit.
+    applied to that, with a notice. Raises MissingFile for any other LoRA, and BadFile for a LoRA most of whose entries
+    do not fit.
     """
     for lora in loras:
         if lora.optional:

@@ -94,5 +94,7 @@ def _notice_misfit(host: Host, name: str, embedding: Embedding, widths: Mapping[
         return
     what = f"embedding {name!r} has vectors of width {' and '.join(map(str, embedding.widths))}, not for"
     outcome = f"only {' and '.join(embedding.vectors)} reads it" if embedding.vectors else "it is left out"
-    families = [FAMILY_OF_WIDTH.get(width, "another model family") for width in embedding.widths]
-    host.notice(f"{what} {' and '.join(misfits)} of this model: it is for {families[0]}; {outcome}")
+    family = FAMILY_OF_WIDTH.get(embedding.widths[0]) if len(embedding.widths) == 1 else None
+    host.notice(
+        f"{what} {' and '.join(misfits)} of this model: it is for {family or 'another model family'}; {outcome}"
+    )

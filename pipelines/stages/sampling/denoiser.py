@@ -85,7 +85,7 @@ def guided(
         sides = matched([*sides, reader.entries(negative, "negative")])
     controls = control_hints.attach(network, model.name, hints, sampling, shape)
     prompts_at = image_hints.prompts_by_progress(network, model.name, hints, len(sides), shape[0], device)
-    inpaint = None if inpaint is None else inpaint.to(device)
+    inpaint = None if inpaint is None else inpaint.to(device, dtype)
 
     def denoise(x: Tensor, sigma: float) -> Tensor:
         host.check_interrupted()

@@ -115,7 +115,7 @@ class Job:
         return denoiser.load(self.host, self.model, self.raw.shape, self.control)
 
     def attached(self) -> AbstractContextManager[None]:
-        """Attach everything that the model adds to its network while the context lasts."""
+        """Attach the model's patches and FreeU to its network while the context lasts."""
         return denoiser.attached(self.model)
 
     def for_refiner(self) -> Job:
