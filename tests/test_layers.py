@@ -69,6 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nodes": {*HOST, "pipelines.models.handles", "pipelines.stages", "pipelines.assets"},
     "serving.engine": {"pipelines.errors", "pipelines.names"},
     "serving.console": {"serving.engine"},
+    "serving.pool": {*HOST, "nodes", "pipelines.assets", "serving.engine"},
     "serving.bundled": {*BASE, "serving.engine"},
     "serving.comfyui": {"pipelines.errors", "pipelines.files", "serving.engine", "serving.console"},
     "serving.commands": {
@@ -80,6 +81,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "serving.console",
         "serving.bundled",
         "serving.comfyui",
+        "serving.pool",
     },
     "serving.cli": {"pipelines.errors", "serving.engine", "serving.console", "serving.commands"},
     "pocket.training": {

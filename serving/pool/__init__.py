@@ -1,0 +1,1 @@
+"""Runs graphs in worker processes: jobs in, events and results out."""
