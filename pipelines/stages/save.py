@@ -23,7 +23,8 @@ from ..host import Host
 from ..settings import FORMATS, MAX_SEED, METADATA_SCHEMES
 from .load import find_or_pocket
 from .pictures import as_float32
-from .recipes.picture_texts import MAKER_NOTE, UNICODE, USER_COMMENT
+from .recipes.picture_texts import MAKER_NOTE, USER_COMMENT
+from .recipes.text_encoding import UNICODE
 from .recipes.write_metadata import PictureInfo, a1111_text, fooocus_text
 
 Embed = dict[str, str]

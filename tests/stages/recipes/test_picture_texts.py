@@ -1,4 +1,4 @@
-"""Comments in any encoding, decided by their bytes, and texts where programs put them."""
+"""Texts of images where programs put them: chunks, tags and comments."""
 
 from __future__ import annotations
 
@@ -7,44 +7,11 @@ import zlib
 from pathlib import Path
 
 import pytest
-from fooocus_stages.pipelines.stages.recipes.picture_texts import decoded, texts_in
-from hypothesis import given
-from hypothesis import strategies as st
+from fooocus_stages.pipelines.stages.recipes.picture_texts import texts_in
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 LINE = "\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 42, Size: 512x768"
-MARKS = [b"", b"ASCII\0\0\0", b"UNICODE\0", bytes(8)]
-ENCODINGS = ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be", "utf-16"]
-prompts = st.text(st.characters(blacklist_categories=("Cs", "Cc", "Cn", "Co")), max_size=60)
-
-
-@given(prompts, st.sampled_from(MARKS), st.sampled_from(ENCODINGS), st.booleans())
-def test_every_encoding_is_recognised(prompt: str, mark: bytes, encoding: str, ended: bool) -> None:
-    text = f"{prompt}\nNegative prompt: blurry{LINE}"
-    assert decoded(mark + text.encode(encoding) + (b"\0\0" if ended else b"")) == text
-
-
-@pytest.mark.parametrize("mark", MARKS)
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-be"])
-def test_a_text_without_ascii(mark: bytes, encoding: str) -> None:
-    assert (
-        decoded(mark + "\u72d0\u72f8\u5728\u96ea\u4e2d\u6f22\u5b57".encode(encoding))
-        == "\u72d0\u72f8\u5728\u96ea\u4e2d\u6f22\u5b57"
-    )
-
-
-def test_single_bytes_and_broken_ones() -> None:
-    assert decoded("déjà vu".encode("latin-1")) == "déjà vu"
-    assert decoded("naïve café, déjà".encode() + b"\xc3") == "naïve café, déjà\ufffd"
-    assert decoded("caf\xc3\xa9") == "café"
-    assert decoded("caf\xc3\xa9".encode()) == "café"
-    assert decoded(b"") == decoded(None) == decoded(7) == ""
-
-
-@given(st.binary(max_size=80))
-def test_any_bytes_are_a_text(value: bytes) -> None:
-    assert isinstance(decoded(value), str)
 
 
 @pytest.mark.parametrize("suffix", [".jpeg", ".webp", ".png"])
