@@ -71,6 +71,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.console": {"serving.engine"},
     "serving.pool": {*HOST, "nodes", "pipelines.assets", "serving.engine"},
     "serving.bundled": {*BASE, "serving.engine"},
+    "serving.requests": {*BASE, "pipelines.assets", "serving.bundled"},
     "serving.comfyui": {"pipelines.errors", "pipelines.files", "serving.engine", "serving.console"},
     "serving.commands": {
         *HOST,
@@ -80,6 +81,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "serving.engine",
         "serving.console",
         "serving.bundled",
+        "serving.requests",
         "serving.comfyui",
         "serving.pool",
     },
