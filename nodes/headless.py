@@ -14,6 +14,7 @@ from ..pipelines.host import POCKET
 from ..pipelines.names import match_name
 from ..pipelines.picture_files import frames, opened
 from .comfy import current_host
+from .headless_tensors import TENSOR_NODES
 
 if TYPE_CHECKING:
     import torch
@@ -128,6 +129,7 @@ HEADLESS_NODES: dict[str, type[Any]] = {
     "LoadImageMask": LoadImageMask,
     "PreviewImage": PreviewImage,
     "SaveImage": SaveImage,
+    **TENSOR_NODES,
 }
 
 

@@ -172,9 +172,8 @@ def test_a_building_block_runs_with_the_pocket_model(
     block: building_blocks.BuildingBlock, pocket_host: LocalHost
 ) -> None:
     results = Runner(REGISTRY).run(read(f"api/{block.name}.json"))
-    shown = [image for shown in results.ui.values() for image in shown["images"]]
-    assert len(shown) == sum(node["class_type"] in OUTPUTS for node in block.graph.values())
-    for image in shown:
+    assert results.ui.keys() == {i for i, node in block.graph.items() if node["class_type"] in OUTPUTS}
+    for image in (image for shown in results.ui.values() for image in shown["images"]):
         with Image.open(pocket_host.folder(image["type"]) / image["subfolder"] / image["filename"]) as picture:
             if image["type"] == "output":
                 assert judge(np.asarray(picture.convert("RGB").resize((128, 128)))).colour == "red"

@@ -20,6 +20,7 @@ from .graph_builder import (
     Node,
     add_core,
     add_painting,
+    add_sampler,
     add_sampling,
     add_saving,
     size_inputs,
@@ -27,6 +28,7 @@ from .graph_builder import (
 from .request import TextToImage
 
 REQUEST = TextToImage("a large red circle on a yellow background", output_format="png")
+SECOND_PROMPT = "a large blue square on a yellow background"
 
 
 @dataclass(frozen=True)
@@ -208,6 +210,37 @@ def image_from_metadata(build: GraphBuilder) -> None:
     _from_recipe(build, read, read[0], read[23])
 
 
+def native_nodes(build: GraphBuilder) -> None:
+    """ComfyUI's own nodes between ours: a prompt for each half, two images at once, and a second, larger pass."""
+    core = add_core(build, REQUEST)
+    other = build.add(
+        "FooocusPrompt",
+        "Prompt for the right half",
+        text=SECOND_PROMPT,
+        negative="",
+        seed=core.seed,
+        num_images=1,
+        wildcards_in_order=False,
+        increment_seed=True,
+    )
+    clip = [core.model[0], 1]  # of the node that applies the LoRAs
+    encoded = build.add("FooocusEncodePrompt", "Encode right", clip=clip, prompt=other[0], settings=core.settings)
+    left, right = _half(build, "Left half", core.positive, 0.0), _half(build, "Right half", encoded[0], 0.5)
+    both = build.add("ConditioningCombine", "Combine", conditioning_1=left[0], conditioning_2=right[0])
+    pair = build.add("RepeatLatentBatch", "Two images", samples=_size(build, core.model)[0], amount=2)
+    core = replace(core, positive=both[0])
+    small = add_sampler(build, core, pair[0], 1.0, None)
+    large = build.add(
+        "LatentUpscaleBy", "Enlarge latents", samples=small[0], upscale_method="nearest-exact", scale_by=1.5
+    )
+    add_sampling(build, REQUEST, core, large[0], 0.6)
+
+
+def _half(build: GraphBuilder, title: str, conditioning: Link, x: float) -> Node:
+    area = {"width": 0.5, "height": 1.0, "x": x, "y": 0.0, "strength": 1.0}
+    return build.add("ConditioningSetAreaPercentage", title, conditioning=conditioning, **area)
+
+
 def _from_recipe(build: GraphBuilder, recipe: Node, text: str | Link, seed: int | Link) -> None:
     """Text to image with everything that a preset or an image sets."""
     checkpoint = build.add(
@@ -342,5 +375,13 @@ BUILDING_BLOCKS = (
         "Reads prompt, seed and all settings from an image that Fooocus, A1111 or this pack saved, and makes the image "
         "again. Choose your image in *Read metadata*.",
         image_from_metadata,
+    ),
+    BuildingBlock(
+        "building-block-native-nodes",
+        "Building block: with ComfyUI's own nodes",
+        "Mixes nodes of this pack with ComfyUI's own: a prompt for each half of the image with Conditioning (Set Area "
+        "with Percentage) and Conditioning (Combine), two images at once with Repeat Latent Batch, and a second, "
+        "larger pass after Upscale Latent By.",
+        native_nodes,
     ),
 )

@@ -141,7 +141,13 @@ def add_painting(
     build: GraphBuilder, core: Core, latent: Link, denoise: float | Link, control: Link | None
 ) -> tuple[Link, Link]:
     """Sampling from a latent and decoding: the picture, and how it was made."""
-    done = build.add(
+    done = add_sampler(build, core, latent, denoise, control)
+    return build.add("FooocusVaeDecode", "Decode", latent=done[0], vae=core.vae, tiled=False)[0], done[1]
+
+
+def add_sampler(build: GraphBuilder, core: Core, latent: Link, denoise: float | Link, control: Link | None) -> Node:
+    """Sampling from a latent."""
+    return build.add(
         "FooocusSampler",
         "Sampler",
         model=core.model,
@@ -154,7 +160,6 @@ def add_painting(
         control=control,
         add_noise=True,
     )
-    return build.add("FooocusVaeDecode", "Decode", latent=done[0], vae=core.vae, tiled=False)[0], done[1]
 
 
 def add_saving(build: GraphBuilder, request: TextToImage, image: Link, info: Link) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from fooocus_stages.nodes.comfy import use_host
 from fooocus_stages.nodes.headless import HEADLESS_NODES, LoadImage, LoadImageMask, SaveImage, find_picture
+from fooocus_stages.nodes.headless_tensors import ConditioningSetAreaPercentage, LatentUpscaleBy, RepeatLatentBatch
 from fooocus_stages.pipelines.errors import BadFile, MissingFile
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.serving.engine.runner import Runner
@@ -157,3 +158,35 @@ def test_a_changed_file_is_read_again(folder: Path) -> None:
 def test_preview_declares_no_prefix() -> None:
     assert set(HEADLESS_NODES["PreviewImage"].INPUT_TYPES()["required"]) == {"images"}
     assert set(SaveImage.INPUT_TYPES()["required"]) == {"images", "filename_prefix"}
+
+
+def test_an_area_is_added_to_a_copy_of_each_entry() -> None:
+    pooled = torch.ones(1, 8)
+    before = [[torch.zeros(1, 77, 8), {"pooled_output": pooled}]]
+    ((entry,),) = ConditioningSetAreaPercentage().append(before, 0.5, 1.0, 0.25, 0.0, 2.0)
+    assert entry[0] is before[0][0]
+    assert entry[1] == {
+        "pooled_output": pooled,
+        "area": ("percentage", 1.0, 0.5, 0.0, 0.25),
+        "strength": 2.0,
+        "set_area_to_bounds": False,
+    }
+    assert before[0][1] == {"pooled_output": pooled}
+
+
+def test_a_batch_of_latents_is_repeated_with_its_masks_and_numbers() -> None:
+    latent = torch.arange(2.0).reshape(2, 1, 1, 1).expand(2, 4, 2, 2)
+    masks = torch.arange(2.0).reshape(2, 1, 1, 1).expand(2, 1, 16, 16)
+    (repeated,) = RepeatLatentBatch().repeat({"samples": latent, "noise_mask": masks, "batch_index": [3, 4]}, 2)
+    assert repeated["samples"][:, 0, 0, 0].tolist() == [0, 1, 0, 1]
+    assert repeated["noise_mask"][:, 0, 0, 0].tolist() == [0, 1, 0, 1]
+    assert repeated["batch_index"] == [3, 4, 5, 6]
+    (one_mask,) = RepeatLatentBatch().repeat({"samples": latent, "noise_mask": masks[:1]}, 2)
+    assert one_mask["noise_mask"].shape == (1, 1, 16, 16)
+
+
+def test_latents_are_scaled_by_a_factor() -> None:
+    latent = torch.rand(1, 4, 3, 5)
+    (scaled,) = LatentUpscaleBy().upscale({"samples": latent, "type": "audio"}, "nearest-exact", 2.0)
+    assert scaled["type"] == "audio"
+    assert torch.equal(scaled["samples"], latent.repeat_interleave(2, -1).repeat_interleave(2, -2))
