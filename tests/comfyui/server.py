@@ -143,7 +143,7 @@ def _record(run: Run, kind: str, data: Any) -> None:
 
 
 @contextmanager
-def comfyui(checkout: Path, python: str, folder: Path) -> Iterator[Comfy]:
+def comfyui(checkout: Path, python: str, folder: Path, *flags: str) -> Iterator[Comfy]:
     """Start the ComfyUI of a checkout with the pack alone and all data in `folder`, and stop it at the end.
 
     The networks of the pocket are so small that one thread is the fastest: on shared cores, several threads wait for
@@ -153,7 +153,7 @@ def comfyui(checkout: Path, python: str, folder: Path) -> Iterator[Comfy]:
     port = _free_port()
     command = [python, "main.py", "--cpu", "--port", str(port), "--base-directory", str(folder)]
     command += ["--disable-auto-launch", "--disable-api-nodes", "--preview-method", "auto"]
-    command += ["--database-url", f"sqlite:///{folder}/user/comfyui.db"]
+    command += ["--database-url", f"sqlite:///{folder}/user/comfyui.db", *flags]
     log = folder / "log.txt"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     environment.pop("PYTHONPATH", None)
