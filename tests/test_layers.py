@@ -73,6 +73,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.bundled": {*BASE, "serving.engine"},
     "serving.requests": {*BASE, "pipelines.assets", "serving.bundled"},
     "serving.comfyui": {"pipelines.errors", "pipelines.files", "serving.engine", "serving.console"},
+    "serving.gateway": {*HOST, "serving.engine", "serving.bundled", "serving.requests", "serving.pool"},
     "serving.commands": {
         *HOST,
         "pipelines.stages",
@@ -84,6 +85,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "serving.requests",
         "serving.comfyui",
         "serving.pool",
+        "serving.gateway",
     },
     "serving.cli": {"pipelines.errors", "serving.engine", "serving.console", "serving.commands"},
     "pocket.training": {

@@ -1,0 +1,1 @@
+"""The gateway: the four endpoints behind the fal protocol, with a durable queue."""
