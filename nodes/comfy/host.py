@@ -34,6 +34,10 @@ class ComfyHost:
     def keep(self, key: Hashable, make: Callable[[], Value]) -> Value:
         return self._kept.get(key, make)
 
+    def keep_networks(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """Make the networks: ComfyUI's own cache keeps the outputs of loaders."""
+        return make()
+
     def names(self, kind: str) -> list[str]:
         return files_of(kind)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import weakref
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -27,7 +28,8 @@ class LocalHost:
     `models`: models folders, or ComfyUI or Fooocus folders that contain one; the pocket model's folder is searched
     last at any position, since its files have the names of published ones. `device`: the best available by default.
     `extra_model_paths`: files in ComfyUI's format, besides those in the folders of `models`. `hint`: returns the advice
-    at the end of a MissingFile. Raises MissingFile and BadFile for a file of extra paths.
+    at the end of a MissingFile. `network_bytes`: memory of the networks that are kept for later graphs, the least
+    recently used dropped first; by default a network lives as long as a graph refers to it. Raises MissingFile and BadFile for a file of extra paths.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class LocalHost:
         on_notice: Callable[[str], None] | None = None,
         extra_model_paths: Sequence[Path] = (),
         hint: HowToGet | None = None,
+        network_bytes: int = 0,
     ) -> None:
         self.roots = [root for folder in models for root in model_roots(folder)]
         extra_paths = [*extra_files(models), *extra_model_paths]
@@ -50,8 +53,9 @@ class LocalHost:
         self._device: torch.device | None = None
         self._on_progress = on_progress
         self._on_notice = on_notice or log.warning
-        self._resident: list[torch.nn.Module] = []
+        self._resident: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
         self._kept = Kept()
+        self._networks = Kept(network_bytes)
 
     @property
     def embeds_metadata(self) -> bool:
@@ -90,7 +94,7 @@ class LocalHost:
             if device.type != "cpu" and not _fits(module, device, memory):
                 self._offload(keep=modules)
             module.to(device)
-        self._resident = [m for m in self._resident if m not in modules] + list(modules)
+        self._resident.update(modules)
         return torch.device(device)
 
     def _offload(self, keep: Sequence[torch.nn.Module]) -> None:
@@ -99,11 +103,16 @@ class LocalHost:
         for module in self._resident:
             if module not in keep:
                 module.to("cpu")
-        self._resident = []
+        self._resident.clear()
         self._kept.free()
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def free(self) -> None:
+        """Drop all networks and large values that are kept, and move the networks in use to the CPU."""
+        self._networks.free()
+        self._offload(keep=())
 
     def dtype(self, role: Role) -> torch.dtype:
         import torch
@@ -117,6 +126,9 @@ class LocalHost:
 
     def keep(self, key: Hashable, make: Callable[[], Value]) -> Value:
         return self._kept.get(key, make)
+
+    def keep_networks(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        return self._networks.get(key, make)
 
     def check_interrupted(self) -> None:
         """Do nothing: Ctrl-C raises KeyboardInterrupt by itself."""

@@ -57,6 +57,13 @@ class Host(Protocol):
         """
         ...
 
+    def keep_networks(self, key: Hashable, make: Callable[[], Value]) -> Value:
+        """Return networks read from files, made if they are not kept; a host may keep some for later graphs.
+
+        They are shared, so nothing may be changed that is not put back. The key is as in `keep`, with dtypes.
+        """
+        ...
+
     def check_interrupted(self) -> None:
         """Raise if the user has asked to stop."""
         ...

@@ -16,6 +16,7 @@ from torch import Tensor
 from ...preprocessors import canny, face_crop, geometry
 from ...preprocessors import cpds as cpds_maths
 from ..errors import BadValue, MissingFile
+from ..files import file_state
 from ..host import Host
 from ..models.handles import ControlHint, ControlNet, Hint
 from ..models.hints import face_detection
@@ -39,7 +40,8 @@ def find(host: Host, name: str) -> Path:
 
 def load(host: Host, name: str) -> ControlNet:
     """Load a control network. Raises MissingFile and BadFile."""
-    return load_controlnet(find(host, name), host.dtype("unet"))
+    path, dtype = find(host, name), host.dtype("unet")
+    return host.keep_networks(("controlnet", *file_state(path), dtype), lambda: load_controlnet(path, dtype))
 
 
 def hint(

@@ -51,7 +51,14 @@ def load(host: Host, adapter: str, vision: str, negative: str = DEFAULT_IP_NEGAT
 
     Raises MissingFile, and BadFile for files that are damaged, of another kind, or don't match each other.
     """
-    adapter_path, vision_path, negative_path = find(host, adapter, vision, negative)
+    paths = find(host, adapter, vision, negative)
+    key = ("image prompt", *(file_state(path) for path in paths if path is not None), host.dtype("unet"))
+    model = host.keep_networks(key, lambda: _read(host, *paths))
+    host.manage("unet", model.adapter, model.vision.module)
+    return model
+
+
+def _read(host: Host, adapter_path: Path, vision_path: Path, negative_path: Path | None) -> ImagePromptModel:
     dtype = _dtype(host)
     maps, seeing = load_adapter(adapter_path, dtype), _vision(host, vision_path, dtype)
     if maps.embed != seeing.width:
@@ -59,7 +66,6 @@ def load(host: Host, adapter: str, vision: str, negative: str = DEFAULT_IP_NEGAT
             f"{adapter_path.name} reads a vision encoder {maps.embed} wide, {vision_path.name} is {seeing.width} wide: "
             f"choose the encoder that the adapter was trained with ({DEFAULT_CLIP_VISION})"
         )
-    host.manage("unet", maps, seeing.module)
     tokens = None if negative_path is None else load_negative(negative_path, maps)
     files = [path for path in (adapter_path, vision_path, negative_path) if path is not None]
     key = (*(file_state(path) for path in files), host.dtype("unet"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadFile, BadValue, MissingFile
+from ..files import file_state
 from ..host import POCKET, Host, find_file
 from ..models import checkpoint as checkpoints
 from ..models.clip import encoder_name, encoder_width, final_norm
@@ -59,21 +60,14 @@ def checkpoint(
     not a complete SDXL checkpoint.
     """
     path, vae_path = find_files(host, name, vae_name)
-    loaded = checkpoints.load_checkpoint(
-        path,
-        host.dtype("unet"),
-        host.dtype("vae"),
-        home=home_of(path),
-        prediction=prediction,
-        vae=vae_path is None,
-    )
+    loaded = read_checkpoint(host, path, prediction=prediction, vae=vae_path is None)
     if loaded.model.family != "sdxl" or loaded.clip is None:
         raise BadFile(
             f"{path.name} is a checkpoint for {TITLES[loaded.model.family]}"
             f"{'' if loaded.clip else ' without text encoders'}: choose an SDXL base checkpoint, or the UNet file in a "
             "diffusers folder"
         )
-    vae = loaded.vae if vae_path is None else checkpoints.load_vae(vae_path, host.dtype("vae"))
+    vae = loaded.vae if vae_path is None else _read_vae(host, vae_path)
     if vae is None:
         raise BadFile(f"{path.name} contains no VAE: choose one with vae_name")
     model = replace(loaded.model, vae_name=vae.name or DEFAULT_VAE, text_norm=final_norm(loaded.clip))
@@ -82,6 +76,28 @@ def checkpoint(
     host.manage("text", *(encoder.network.module for encoder in loaded.clip.encoders))
     host.manage("vae", vae.network.module)
     return model, with_clip_skip(loaded.clip, clip_skip), vae
+
+
+def read_checkpoint(
+    host: Host, path: Path, text: bool = True, prediction: str = AUTO, vae: bool = True
+) -> checkpoints.Checkpoint:
+    """Read a checkpoint in the host's dtypes, or return the one that the host keeps; see `load_checkpoint`."""
+    dtypes, home = (host.dtype("unet"), host.dtype("vae")), home_of(path)
+    return host.keep_networks(
+        (*_state_of(path), *dtypes, home, text, prediction, vae),
+        lambda: checkpoints.load_checkpoint(path, *dtypes, home=home, text=text, prediction=prediction, vae=vae),
+    )
+
+
+def _read_vae(host: Host, path: Path) -> Vae:
+    dtype = host.dtype("vae")
+    return host.keep_networks(("vae", *_state_of(path), dtype), lambda: checkpoints.load_vae(path, dtype))
+
+
+def _state_of(path: Path) -> tuple[Hashable, ...]:
+    """Return the state of a model file, and of the other files in the folder of a diffusers model."""
+    around = sorted(path.parent.parent.glob("*/*")) if path.parent.name == "unet" else [path]
+    return tuple(part for file in around for part in file_state(file))
 
 
 def tell(host: Host, loaded: checkpoints.Checkpoint) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadValue, UnknownName
+from ..files import file_state
 from ..functional.latents import CELL
 from ..functional.tiles import tiled_scale
 from ..host import Host
@@ -58,7 +59,8 @@ def find(host: Host, name: str) -> Path:
 
 def load(host: Host, name: str) -> Upscaler:
     """Load an upscaler. Raises MissingFile and BadFile."""
-    upscaler = load_upscaler(find(host, name))
+    path = find(host, name)
+    upscaler = host.keep_networks(("upscaler", *file_state(path)), lambda: load_upscaler(path))
     host.manage("upscaler", upscaler)
     return upscaler
 

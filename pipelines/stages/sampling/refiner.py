@@ -14,7 +14,6 @@ from torch.nn.functional import layer_norm
 
 from ...errors import BadFile, BadValue
 from ...host import Host
-from ...models.checkpoint import load_checkpoint
 from ...models.handles import Model, Refiner, RefinerSwitch, Vae
 from ...models.interposer import Interposer, load_interposer
 from ...settings import DEFAULT_REFINER, PERFORMANCES
@@ -68,7 +67,7 @@ def load_refiner(host: Host, name: str) -> Refiner:
     Text encoders are skipped, and so is the VAE of SDXL models. Raises MissingFile and BadFile.
     """
     path = find(host, name)
-    found = load_checkpoint(path, host.dtype("unet"), host.dtype("vae"), home=load.home_of(path), text=False)
+    found = load.read_checkpoint(host, path, text=False)
     load.tell(host, found)
     host.manage("unet", found.model.network.module)
     if found.model.family != "sd15":
