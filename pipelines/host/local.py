@@ -25,11 +25,12 @@ log = logging.getLogger("fooocus_stages")
 class LocalHost:
     """A host with model folders, one device, and progress reported to a callback.
 
-    `models`: models folders, or ComfyUI or Fooocus folders that contain one; the pocket model's folder is searched
-    last at any position, since its files have the names of published ones. `device`: the best available by default.
+    `models`: models folders, or ComfyUI or Fooocus folders that contain one; the pocket model's folder is searched last
+    at any position, since its files have the names of published ones. `device`: the best available by default.
     `extra_model_paths`: files in ComfyUI's format, besides those in the folders of `models`. `hint`: returns the advice
     at the end of a MissingFile. `network_bytes`: memory of the networks that are kept for later graphs, the least
-    recently used dropped first; by default a network lives as long as a graph refers to it. Raises MissingFile and BadFile for a file of extra paths.
+    recently used dropped first; by default a network lives as long as a graph refers to it. Raises MissingFile and
+    BadFile for a file of extra paths.
     """
 
     def __init__(
