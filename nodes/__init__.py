@@ -17,6 +17,7 @@ from .output import FooocusSaveImage
 from .prompt import FooocusEncodePrompt, FooocusExpandPrompt, FooocusPrompt, FooocusStyles
 from .recipe import FooocusPreset, FooocusReadInfo
 from .refiner import FooocusLoadRefiner, FooocusRefinerSwitch
+from .safety import FooocusSafetyCheck
 from .sampling import (
     FooocusAspectRatio,
     FooocusPerformance,
@@ -73,6 +74,7 @@ NODE_CLASS_MAPPINGS = {
     "FooocusMaskGrow": FooocusMaskGrow,
     "FooocusMaskInvert": FooocusMaskInvert,
     "FooocusOutpaintPad": FooocusOutpaintPad,
+    "FooocusSafetyCheck": FooocusSafetyCheck,
     "FooocusSaveImage": FooocusSaveImage,
 }
 

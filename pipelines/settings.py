@@ -31,6 +31,7 @@ DEFAULT_IMAGE_PROMPT = "ip-adapter-plus_sdxl_vit-h.bin"
 DEFAULT_FACE_PROMPT = "ip-adapter-plus-face_sdxl_vit-h.bin"
 DEFAULT_CLIP_VISION = "clip_vision_vit_h.safetensors"
 DEFAULT_IP_NEGATIVE = "fooocus_ip_negative.safetensors"
+DEFAULT_SAFETY_CHECKER = "stable-diffusion-safety-checker.bin"
 DEFAULT_VAE = "Default (model)"
 AUTO = "auto"
 PREDICTIONS = (AUTO, "eps", "v", "v + zero SNR")
@@ -66,6 +67,12 @@ INPAINT_PATCHES = {
     "v2.6": "inpaint_v26.fooocus.patch",
 }
 DEFAULT_ENGINE = "v2.6"
+BLACK_OUT, BLUR, ONLY_REPORT = "black out", "blur", "only report"
+POCKET_CHECKER = (
+    "the pocket model's safety checker knows one test card and nothing else, and protects nobody: choose "
+    f"{DEFAULT_SAFETY_CHECKER}"
+)
+SAFETY_MODES = (BLACK_OUT, BLUR, ONLY_REPORT)
 SIDES = ("left", "top", "right", "bottom")
 MASK_COMBINATIONS = ("add", "intersect", "subtract")
 

@@ -7,14 +7,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import control, image_prompt, inpaint, load, masks, save, upscale, vae, vary
+    from . import control, image_prompt, inpaint, load, masks, safety, save, upscale, vae, vary
     from .prompts import encode, expand, prompt
     from .recipes import describe, from_picture, presets, recipe
     from .sampling import plan, refiner, sample
 
 __all__ = [
     "control", "describe", "encode", "expand", "from_picture", "image_prompt", "inpaint", "load", "masks", "plan",
-    "presets", "prompt", "recipe", "refiner", "sample", "save", "upscale", "vae", "vary",
+    "presets", "prompt", "recipe", "refiner", "safety", "sample", "save", "upscale", "vae", "vary",
 ]  # fmt: skip
 
 FLOORS = {

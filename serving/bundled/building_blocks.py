@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from ...pipelines.settings import (
+    BLACK_OUT,
     DEFAULT_CONTROL,
     DEFAULT_ENGINE,
+    DEFAULT_SAFETY_CHECKER,
     DEFAULT_UPSCALER,
     EXAMPLE_MASK,
     EXAMPLE_METADATA,
@@ -198,6 +200,16 @@ def control_image_first(build: GraphBuilder) -> None:
     add_sampling(build, REQUEST, core, size[0], 1.0, control[0])
 
 
+def safety_check(build: GraphBuilder) -> None:
+    """The safety checker between decoding and saving."""
+    core = add_core(build, REQUEST)
+    image, info = add_painting(build, core, _size(build, core.model)[0], 1.0, None)
+    checked = build.add(
+        "FooocusSafetyCheck", "Safety check", image=image, checker_name=DEFAULT_SAFETY_CHECKER, mode=BLACK_OUT
+    )
+    add_saving(build, REQUEST, checked[0], info)
+
+
 def preset_to_image(build: GraphBuilder) -> None:
     """All settings from a preset."""
     preset = build.add("FooocusPreset", "Preset", preset="lcm")
@@ -362,6 +374,13 @@ BUILDING_BLOCKS = (
         "Previews the outlines that PyraCanny finds before the control network follows them. Change the thresholds "
         "until the outlines show what you want to keep.",
         control_image_first,
+    ),
+    BuildingBlock(
+        "building-block-safety-check",
+        "Building block: safety check",
+        "Checks the image with the Stable Diffusion safety checker before it is saved, and saves a black one in place "
+        "of an image that is flagged. The checker of the pocket model knows a single test card and protects nobody.",
+        safety_check,
     ),
     BuildingBlock(
         "building-block-preset",

@@ -76,6 +76,7 @@ ROLES: dict[str, tuple[str, ...]] = {  # the groups on the canvas, and the nodes
         "LatentUpscaleBy",
         "FooocusVaeDecode",
         "FooocusInpaintPaste",
+        "FooocusSafetyCheck",
         "FooocusSaveImage",
         "SaveImage",
     ),
@@ -96,6 +97,7 @@ FILE_KINDS = {  # the models folder of the file that a widget names
     "adapter_name": "controlnet",
     "clip_vision_name": "clip_vision",
     "negative_name": "controlnet",
+    "checker_name": "safety_checker",
 }
 SHOWN_WHEN_LINKED = {"ckpt_name": DEFAULT_CHECKPOINT}  # in place of a default that depends on the files that are there
 DownloadOf = Callable[[str, str], Mapping[str, str] | None]

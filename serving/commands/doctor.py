@@ -15,7 +15,8 @@ from ... import __version__
 from ...pipelines.assets import needs
 from ...pipelines.assets.catalogue import Asset, format_bytes
 from ...pipelines.errors import UserError
-from ...pipelines.host import files_of
+from ...pipelines.host import POCKET, files_of
+from ...pipelines.settings import DEFAULT_SAFETY_CHECKER, POCKET_CHECKER
 from ..bundled.workflow_files import About, bundled, read_workflow
 from ..console import Console
 from .common import OK, REFUSED, REGISTRY, FoldersHost, add_command, add_host_options, folder_options, host_of, show
@@ -25,7 +26,8 @@ OPENCV = "opencv-python-headless>=4.8"  # or another of its packages; only contr
 OTHER_NAMES = {"opencv-python-headless": ("opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")}
 KINDS = (
     "checkpoints", "loras", "vae", "vae_approx", "embeddings", "upscale_models", "controlnet", "inpaint", "clip_vision",
-    "face_detection", "prompt_expansion/fooocus_expansion", "styles", "sdxl_styles", "wildcards", "presets",
+    "face_detection", "safety_checker", "prompt_expansion/fooocus_expansion", "styles", "sdxl_styles", "wildcards",
+    "presets",
 )  # fmt: skip
 ALWAYS_SHOWN = "checkpoints"
 
@@ -50,6 +52,7 @@ def examine(options: argparse.Namespace, console: Console) -> int:
         "memory": _memory(),
         "folders": _folders(host),
         "vocabulary": _vocabulary(),
+        "safety": _safety(host),
     }
     sound = all(library["ok"] for library in libraries) and "error" not in report["device"]
     report["workflows"], missing = _workflows(host, sound, "error" not in report["device"], folder_options(options))
@@ -135,6 +138,15 @@ def _vocabulary() -> dict[str, Any]:
         return {"source": None, "problem": str(error)}
 
 
+def _safety(host: FoldersHost) -> dict[str, Any]:
+    """Return where the safety checker is found, and why it does not protect."""
+    try:
+        path = host.find("safety_checker", DEFAULT_SAFETY_CHECKER)
+    except UserError as error:
+        return {"source": None, "problem": str(error)}
+    return {"source": str(path), "problem": POCKET_CHECKER if POCKET in path.resolve().parents else ""}
+
+
 def _workflows(
     host: FoldersHost, sound: bool, torch_works: bool, folders: str
 ) -> tuple[list[dict[str, Any]], list[Asset]]:
@@ -178,6 +190,8 @@ def _summary(report: dict[str, Any]) -> Iterator[str]:
             yield _library_line(library)
     if report["vocabulary"]["problem"]:
         yield f"CLIP vocabulary: {report['vocabulary']['problem']}"
+    if report["safety"]["source"] and report["safety"]["problem"]:
+        yield f"safety checker: {report['safety']['problem']}"
     for folder in dict.fromkeys(row["folder"] for row in report["folders"] if not row["there"]):
         yield f"folder {folder} does not exist"
     if report["command"]:
@@ -197,6 +211,7 @@ def _details(report: dict[str, Any]) -> Iterator[str]:
         count = f"{row['files']} file{'' if row['files'] == 1 else 's'}" if row["there"] else "does not exist"
         yield f"  {row['kind']}: {row['folder']} ({count})"
     yield f"CLIP vocabulary: {report['vocabulary']['source'] or report['vocabulary']['problem']}"
+    yield f"safety checker: {report['safety']['problem'] or report['safety']['source']}"
     yield "workflows"
     for row in report["workflows"]:
         yield from _workflow_lines(row)

@@ -21,6 +21,7 @@ WIDGETS = [
     ("FooocusLoadImagePrompt", "clip_vision_name"),
     ("FooocusLoadImagePrompt", "negative_name"),
     ("FooocusLoadUpscaler", "upscaler_name"),
+    ("FooocusSafetyCheck", "checker_name"),
 ]
 
 

@@ -107,7 +107,10 @@ def every_node() -> ApiGraph:
     )[0]
     build.add("FooocusSaveImage", images=add_inpainted(build, model, settings, by_class), **SAVED)
     image = build.add("FooocusVaeDecode", latent=encoded[0], vae=[by_class["FooocusLoadCheckpoint"], 2], tiled=True)
-    build.add("FooocusSaveImage", images=image[0], filename_prefix="again", format="png", quality=95, metadata="a1111")
+    checked = build.add("FooocusSafetyCheck", image=image[0], checker_name="pocket", mode="blur")
+    build.add(
+        "FooocusSaveImage", images=checked[0], filename_prefix="again", format="png", quality=95, metadata="a1111"
+    )
     return graph
 
 

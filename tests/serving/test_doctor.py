@@ -103,6 +103,18 @@ def test_the_report_is_a_summary_of_a_few_lines(capsys: pytest.CaptureFixture[st
     assert all(word in fetch for word in ("juggernautXL_v8Rundiffusion", "canny", "upscale", "face-swap"))
 
 
+def test_the_safety_checker_of_the_pocket_protects_nobody(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert cli.main(["doctor", "--models", "pocket", "--device", "cpu"]) == 0
+    assert "safety checker: the pocket model's safety checker knows one test card" in capsys.readouterr().out
+    published = tmp_path / "safety_checker" / "stable-diffusion-safety-checker.bin"
+    published.parent.mkdir()
+    published.touch()
+    assert cli.main(["doctor", "--models", str(tmp_path), "--device", "cpu", "--verbose"]) == 0
+    out = capsys.readouterr().out
+    assert f"safety checker: {published}" in out
+    assert "protects nobody" not in out
+
+
 def test_libraries_that_are_missing_or_old_are_lines(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

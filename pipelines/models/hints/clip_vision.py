@@ -55,14 +55,11 @@ def load_clip_vision(path: Path, dtype: torch.dtype) -> ClipVision:
         parts = vision_parts(weights)
         if "vision_model.embeddings.class_embedding" not in parts:
             raise BadFile(f"{path.name} holds no CLIP vision encoder: choose {VIT_H}")
-        settings = explained(path, _config, _shapes(weights, parts))
+        settings = explained(path, vision_config, _shapes(weights, parts))
         config = CLIPVisionConfig(**settings)
         module = build(lambda: CLIPVisionModelWithProjection(config))
         fill(module, weights, parts, to_dtype(dtype), "the vision encoder")
-    for owner in module.modules():
-        if "position_ids" in dict(owner.named_buffers(recurse=False)):
-            positions = weights.shapes[parts["vision_model.embeddings.position_embedding.weight"].key][0]
-            owner.register_buffer("position_ids", torch.arange(positions)[None], persistent=False)
+    add_position_ids(module, weights.shapes[parts["vision_model.embeddings.position_embedding.weight"].key][0])
     return ClipVision(path.name, module, settings["image_size"], settings["hidden_size"])
 
 
@@ -96,7 +93,14 @@ def vision_parts(weights: Weights) -> dict[str, Part]:
     return parts
 
 
-def _config(shapes: Shapes) -> dict[str, Any]:
+def add_position_ids(module: nn.Module, positions: int) -> None:
+    """Give an encoder that was built on the meta device its table of positions, which no file holds."""
+    for owner in module.modules():
+        if "position_ids" in dict(owner.named_buffers(recurse=False)):
+            owner.register_buffer("position_ids", torch.arange(positions)[None], persistent=False)
+
+
+def vision_config(shapes: Shapes) -> dict[str, Any]:
     """Arguments of CLIPVisionConfig for weights of those names and shapes. Raises KeyError for one that is missing."""
     width, _, patch, _ = shapes["vision_model.embeddings.patch_embedding.weight"]
     patches = shapes["vision_model.embeddings.position_embedding.weight"][0] - 1
