@@ -1,7 +1,7 @@
 """Train the pocket model: `python -m fooocus_stages.pocket.training.train STAGE --out FOLDER --minutes N`.
 
 The stages in order: vae, unet, targets, lcm, lightning, hyper, offset, film, export. Every stage can be resumed.
-The stages expansion and upscaler are independent: each trains its model and writes it. The stages canny, cpds,
+The stages expansion, upscaler and safety are independent: each trains its model and writes it. The stages canny, cpds,
 image-prompt and inpaint train additions to the committed base and write them; so do refiner-vae, interposer and
 refiner, in this order.
 """
@@ -35,6 +35,7 @@ from . import (
     networks,
     refiner,
     refining,
+    safety,
     upscaling,
 )
 from .loop import (
@@ -256,7 +257,8 @@ def run_export(folder: Path, models: Path) -> None:
 
 
 STAGES = ("vae", "unet", "targets", "lcm", "lightning", "hyper", "offset", "film", "export", "expansion", "upscaler",
-          "refiner-vae", "interposer", "refiner", *controlling.FILES, "image-prompt", inpainting.FOLDER)  # fmt: skip
+          "safety", "refiner-vae", "interposer", "refiner", *controlling.FILES, "image-prompt",
+          inpainting.FOLDER)  # fmt: skip
 
 
 def run_stage(stage: str, folder: Path, minutes: float, models: Path) -> None:
@@ -277,6 +279,9 @@ def run_stage(stage: str, folder: Path, minutes: float, models: Path) -> None:
     elif stage == "upscaler":
         upscaling.train(folder, minutes)
         upscaling.write(folder, models)
+    elif stage == "safety":
+        safety.train(folder, minutes)
+        safety.write(folder, models)
     elif stage == "refiner-vae":
         train_refiner_vae(folder, minutes)
     elif stage == "interposer":
