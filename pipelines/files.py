@@ -9,6 +9,7 @@ import io
 import itertools
 import os
 import re
+import tempfile
 import uuid
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
@@ -52,6 +53,14 @@ class NewFile:
             self._file.close()
             return _renamed(self._temporary, self._folder, names)
 
+    def replace(self, name: str) -> Path:
+        """Rename the file to a name, over the file that has it. Raises UserError."""
+        with saving(self._folder, self._what):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+            return self._temporary.replace(self._folder / name)
+
     def discard(self) -> None:
         """Close the file, and delete it unless it was kept."""
         with contextlib.suppress(OSError):
@@ -85,6 +94,30 @@ def write_whole(folder: Path, name: str, suffix: str, save: Callable[[IO[bytes]]
         return file.keep(counted_names(folder, name, suffix))
 
 
+def replace_whole(path: Path, data: bytes, what: str) -> Path:
+    """Write a file whole or not at all, over an earlier one, and return its path; folders are made.
+
+    `what` begins the message of the UserError that a failure raises.
+    """
+    with new_file(path.parent, what) as file:
+        file.write(data)
+        return file.replace(path.name)
+
+
+def check_writable(folder: Path, what: str) -> None:
+    """Raise UserError, as saving `what` there would, if nothing can be written in a folder; it is not made."""
+    above = (folder.absolute(), *folder.absolute().parents)
+    with saving(folder, what), contextlib.closing(_probe(next(one for one in above if one.exists()))) as file:
+        file.write(b"\0")
+
+
+def _probe(folder: Path) -> IO[bytes]:
+    """Open a file that is deleted when it is closed. Raises OSError."""
+    if not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    return tempfile.TemporaryFile(dir=folder)
+
+
 @contextlib.contextmanager
 def saving(folder: Path, what: str) -> Iterator[None]:
     """Raise UserError for an error of the disk: what can't be saved where, why, and what to do."""
@@ -92,6 +125,9 @@ def saving(folder: Path, what: str) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:
         cause = (error.strerror if isinstance(error, OSError) else "") or str(error)
+        file = next((path for path in (folder, *folder.parents) if os.path.isfile(path)), None)  # noqa: PTH113  any name
+        if file is not None:
+            cause = f"{file.name} is a file, not a folder"
         raise UserError(f"{what} can't be saved in {folder}: {cause}{way_out(error)}") from error
 
 

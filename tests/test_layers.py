@@ -70,7 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.engine": {"pipelines.errors", "pipelines.names"},
     "serving.console": {"serving.engine"},
     "serving.pool": {*HOST, "nodes", "pipelines.assets", "serving.engine"},
-    "serving.bundled": {*BASE, "serving.engine"},
+    "serving.bundled": {*BASE, "pipelines.files", "serving.engine"},
     "serving.requests": {*BASE, "pipelines.assets", "serving.bundled"},
     "serving.comfyui": {"pipelines.errors", "pipelines.files", "serving.engine", "serving.console"},
     "serving.gateway": {*HOST, "serving.engine", "serving.bundled", "serving.requests", "serving.pool"},

@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ...pipelines.files import replace_whole
 from .canvas import declared_inputs
 
 MENU = "Fooocus/"
@@ -70,11 +71,5 @@ def escaped(text: str) -> str:
 
 
 def write(root: Path, registry: Mapping[str, Any], titles: Mapping[str, str]) -> list[Path]:
-    """Write the files below `root` and return their paths."""
-    written = []
-    for name, text in files(registry, titles).items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        written.append(path)
-    return written
+    """Write the files below `root`, each whole, and return their paths. Raises UserError."""
+    return [replace_whole(root / name, text.encode(), "a help page") for name, text in files(registry, titles).items()]

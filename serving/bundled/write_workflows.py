@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...pipelines.files import replace_whole
 from .building_blocks import BUILDING_BLOCKS, BuildingBlock
 from .canvas import DownloadOf, declared_inputs, is_widget, to_canvas
 from .catalogue import TEMPLATES, Template
@@ -51,11 +52,6 @@ def as_text(data: Any) -> str:
 
 
 def write(folder: Path, registry: Mapping[str, Any], version: str, download_of: DownloadOf) -> list[Path]:
-    """Write the bundled files below `folder`; returns their paths."""
-    paths = []
-    for name, text in files(registry, version, download_of).items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        paths.append(path)
-    return paths
+    """Write the bundled files below `folder`, each whole, and return their paths. Raises UserError."""
+    texts = files(registry, version, download_of)
+    return [replace_whole(folder / name, text.encode(), "a workflow file") for name, text in texts.items()]

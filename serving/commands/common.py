@@ -69,13 +69,14 @@ def add_host_options(command: argparse.ArgumentParser) -> None:
 def host_of(
     options: argparse.Namespace, console: Console, on_notice: Callable[[str], None] | None = None
 ) -> FoldersHost:
-    """Return the host of the folders that the options name. Raises MissingFile for a folder that does not exist."""
+    """Return the host of the folders that the options name. Raises MissingFile for one that is none, or not there."""
     given = options.models or list(filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)))
     first = {"styles": options.styles_dir, "wildcards": options.wildcards_dir}
     models = [POCKET if name == "pocket" else Path(name) for name in given]
     for folder in [*models, *filter(None, first.values())]:
         if not folder.is_dir():
-            raise MissingFile(f"folder {folder} does not exist; name an existing folder")
+            fault = "is a file" if folder.is_file() else "does not exist"
+            raise MissingFile(f"folder {folder} {fault}; name an existing folder")
     settings: dict[str, Any] = {"models": models or [Path("models")], "on_progress": console.progress}
     settings |= {
         "extra_model_paths": options.extra_model_paths or (),

@@ -26,7 +26,8 @@ def add(commands: Any) -> None:
 def show_info(options: argparse.Namespace, console: Console) -> int:
     """`info`: the settings that were read, and what had to be left out."""
     if not options.picture.is_file():
-        raise MissingFile(f"picture {str(options.picture)!r} is not there; name an image file")
+        fault = "is a folder" if options.picture.is_dir() else "is not there"
+        raise MissingFile(f"picture {str(options.picture)!r} {fault}; name an image file")
     reading = stages.from_picture.reading_of(host_of(options, console), options.picture)
     values = {key: value for key, value in asdict(reading.info).items() if _tells(key, value)}
     lines = [f"scheme: {reading.scheme}", *(f"{key}: {_shown(value)}" for key, value in values.items())]

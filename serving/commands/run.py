@@ -12,6 +12,7 @@ from typing import Any
 
 from ...nodes.comfy import use_host
 from ...pipelines.errors import BadValue, UserError
+from ...pipelines.files import check_writable
 from ...pipelines.host import LocalHost
 from ...pipelines.settings import MAX_SEED
 from ..bundled.workflow_files import read_workflow
@@ -22,6 +23,7 @@ from ..engine.results import Results, RunError
 from .common import OK, REGISTRY, add_command, add_host_options, host_of, lines_of, show
 
 Classes = Mapping[str, type[Any]]
+SAVING = ("FooocusSaveImage", "SaveImage", "PreviewImage")
 LOCAL_OPTIONS = ("models", "extra_model_paths", "device", "styles_dir", "wildcards_dir", "nodes")
 
 
@@ -65,6 +67,8 @@ def add(commands: Any) -> None:
 def run_workflow(options: argparse.Namespace, console: Console) -> int:
     """Run the workflow with the options' settings and report what it saved."""
     graph = read_workflow(options.workflow)
+    if any(node.get("class_type") in SAVING for node in graph.values() if isinstance(node, dict)):
+        check_writable(options.output, "a picture")  # before minutes of work
     report: dict[str, Any] = {"workflow": options.workflow}
     report |= run_here(options, console, graph) if options.comfyui is None else run_there(options, console, graph)
     report["notices"] = console.notices

@@ -10,6 +10,7 @@ from typing import Any
 
 from ... import __version__
 from ...nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+from ...pipelines.files import check_writable, replace_whole
 from ..bundled.workflow_files import bundled
 from ..console import Console
 from .common import OK, REGISTRY, add_command, show
@@ -38,6 +39,7 @@ def list_workflows(options: argparse.Namespace, console: Console) -> int:
         from ..bundled import help_pages, write_workflows
 
         root = options.write
+        check_writable(root, "the workflows")
         for path in [
             *write_workflows.write(root / "workflows", REGISTRY, __version__, download_of),
             *help_pages.write(root, NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS),
@@ -70,12 +72,10 @@ def write_thumbnails(folder: Path) -> Iterator[Path]:
         with use_host(host):
             for workflow in BUNDLED:
                 path = folder / f"{workflow.name}.jpg"
-                path.write_bytes(
-                    thumbnail(
-                        workflow.graph,
-                        workflow.title,
-                        find_picture,
-                        lambda graph: saved_files(runner.run(graph).ui, host.folder),
-                    )
+                drawn = thumbnail(
+                    workflow.graph,
+                    workflow.title,
+                    find_picture,
+                    lambda graph: saved_files(runner.run(graph).ui, host.folder),
                 )
-                yield path
+                yield replace_whole(path, drawn, "a thumbnail")

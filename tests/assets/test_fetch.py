@@ -195,6 +195,16 @@ def test_a_disk_without_room_is_told_before_anything_comes(server: FileServer, t
     assert not (tmp_path / "loras").exists()
 
 
+def test_a_folder_that_takes_nothing_is_named(server: FileServer, tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    server.add("/files/remote.bin", BODY)
+    target = tmp_path / "taken" / "loras" / "one.safetensors"
+    why = re.escape(f"one.safetensors ({target} can't be written: Not a directory)")
+    with pytest.raises(MissingFile, match=f"1 of 1 files could not be downloaded: {why}"):
+        fetch([Job(plain(server), target)], connection(server))
+    assert files_below(tmp_path / "taken") == []
+
+
 def test_many_files_fail_in_one_sentence(server: FileServer, tmp_path: Path) -> None:
     assets = [replace(HUB, id=str(n), name=f"{n}.bin", file=f"{n}.bin") for n in range(7)]
     with pytest.raises(

@@ -7,17 +7,20 @@ The disk is a small tmpfs where one can be mounted; a bound on the size of files
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from fooocus_stages.pipelines.errors import UserError
+from fooocus_stages.pipelines.files import replace_whole
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.stages.recipes.write_metadata import PictureInfo
 from fooocus_stages.pipelines.stages.save import save_pictures
+from fooocus_stages.serving.cli import main
 from PIL import Image
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the disks are made with Linux's means")
@@ -95,6 +98,81 @@ def test_a_disk_that_can_only_be_read(disk: Path) -> None:
     assert all_whole(disk) == ["x_00001_.png"]
     subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
     assert save(disk, noise(16), "png") == ["x_00002_.png"]
+
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`fooocus-stages` with the words given, in a folder of its own: its exit code, output and errors."""
+
+    def run(*words: str | Path) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        capsys.readouterr()
+        code = main(list(map(str, words)))
+        return code, *capsys.readouterr()
+
+    return run
+
+
+RUN = ("run", "text-to-image-extreme-speed", "--models", "pocket", "-o")
+
+
+def test_a_run_into_a_disk_that_can_only_be_read_ends_before_it_samples(disk: Path, command: Command) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    why = f"a picture can't be saved in {disk / 'new'}: Read-only file system; choose another output folder"
+    assert command(*RUN, disk / "new") == (2, "", f"error: {why}\n")
+
+
+@pytest.mark.parametrize("below", ["", "deep/er"])
+def test_workflows_into_a_tree_that_takes_nothing(disk: Path, tmp_path: Path, command: Command, below: str) -> None:
+    (tmp_path / "taken").write_text("mine")
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    for root, why in (
+        (disk / below, "Read-only file system"),
+        (tmp_path / "taken" / below, "taken is a file, not a folder"),
+    ):
+        told = f"the workflows can't be saved in {root}: {why}; choose another output folder"
+        assert command("workflows", "--write", root) == (2, "", f"error: {told}\n")
+    assert list(disk.iterdir()) == []
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
+def test_a_file_on_a_full_disk_stays_as_it_was(disk: Path) -> None:
+    replace_whole(disk / "deep" / "a.json", b"mine", "a file")
+    with pytest.raises(UserError, match=r"a file can't be saved in .*deep: No space left on device; make room"):
+        replace_whole(disk / "deep" / "a.json", bytes(2 * ROOM), "a file")
+    assert (disk / "deep" / "a.json").read_bytes() == b"mine"
+    replace_whole(disk / "deep" / "a.json", b"new", "a file")
+    assert [(path.name, path.read_bytes()) for path in (disk / "deep").iterdir()] == [("a.json", b"new")]
+
+
+@pytest.mark.parametrize("option", ["--models", "--styles-dir", "--wildcards-dir"])
+def test_a_file_where_a_folder_should_be(tmp_path: Path, command: Command, option: str) -> None:
+    (tmp_path / "taken").touch()
+    told = "error: folder taken is a file; name an existing folder\n"
+    assert command("prompt", "a fox", option, "taken") == (2, "", told)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads what its permission bits forbid")
+@pytest.mark.parametrize(("option", "name"), [("--styles-dir", "a.json"), ("--wildcards-dir", "colour.txt")])
+def test_a_file_that_may_not_be_read(tmp_path: Path, command: Command, option: str, name: str) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / name).write_text("[]")
+    (tmp_path / "mine" / name).chmod(0)
+    code, _, errors = command("prompt", "a __colour__ fox", option, "mine")
+    assert code == 2
+    assert f"{Path('mine') / name}" in errors
+    assert "Permission denied" in errors
+
+
+@pytest.mark.parametrize(("option", "name"), [("--styles-dir", "a.json"), ("--wildcards-dir", "colour.txt")])
+def test_a_folder_with_the_name_of_a_file_is_passed_over(
+    tmp_path: Path, command: Command, option: str, name: str
+) -> None:
+    (tmp_path / "mine" / name).mkdir(parents=True)
+    assert command("prompt", "a fox", option, "mine") == (0, "image 1, seed 0\n  + a fox\n  - \n", "")
 
 
 BOUND = """

@@ -463,15 +463,14 @@ ROWS = [
     ),
     Row(
         "a file where the output folder should be",
-        "node 2 (SaveImage): a picture can't be saved in {folder}/a.png: File exists; choose another output folder",
+        "a picture can't be saved in a.png: a.png is a file, not a folder; choose another output folder",
         (),
         graph=COPY,
         options=("-o", "a.png"),
     ),
     Row(
         "an output folder below a file",
-        "node 2 (SaveImage): a picture can't be saved in {folder}/a.png/x: Not a directory; "
-        "choose another output folder",
+        "a picture can't be saved in a.png/x: a.png is a file, not a folder; choose another output folder",
         (),
         graph=COPY,
         options=("-o", "a.png/x"),

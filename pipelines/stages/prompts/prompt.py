@@ -334,7 +334,8 @@ def _read_all(host: Host, files: Iterable[Path], broken: Callable[[BadFile], Non
 
 def _listed(kind: str, folder: Path) -> list[str]:
     if not folder.is_dir():
-        raise MissingFile(f"the folder of {kind} {str(folder)!r} does not exist; name one that does")
+        fault = "is a file" if folder.is_file() else "does not exist"
+        raise MissingFile(f"the folder of {kind} {str(folder)!r} {fault}; name one that does")
     names = files_of(kind, folder)
     return load_order(names) if kind == "styles" else names
 
