@@ -10,10 +10,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..errors import BadValue, MissingFile
+from ..errors import BadFile, BadValue, MissingFile
 from .kept import Kept
 from .model_files import POCKET, HowToGet, files_of, find_file
-from .model_paths import extra_files, folders_of_kind, model_roots, read_extra_paths
+from .model_paths import (
+    extra_files,
+    folders_of_kind,
+    fooocus_files,
+    model_roots,
+    read_extra_paths,
+    read_fooocus_config,
+)
 from .protocol import Preview, Role, Value
 
 if TYPE_CHECKING:
@@ -47,13 +54,18 @@ class LocalHost:
     ) -> None:
         self.roots = [root for folder in models for root in model_roots(folder)]
         extra_paths = [*extra_files(models), *extra_model_paths]
+        self._on_notice = on_notice or log.warning
         self._extras = [extra for path in extra_paths for extra in read_extra_paths(path)]
+        for path in fooocus_files(models):
+            try:
+                self._extras += read_fooocus_config(path)
+            except BadFile as error:
+                self.notice(f"{error}: the folders that it names are not searched")
         self._hint = hint
         self.folders = {"input": input, "output": output, "temp": output / "temp"}
         self._named_device = device
         self._device: torch.device | None = None
         self._on_progress = on_progress
-        self._on_notice = on_notice or log.warning
         self._resident: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
         self._kept = Kept()
         self._networks = Kept(network_bytes)

@@ -1,7 +1,9 @@
-"""Models folders: a folder itself, its sub-folder `models`, and the folders listed in extra_model_paths.yaml."""
+"""Models folders: a folder itself, its sub-folder `models`, and the folders listed in extra_model_paths.yaml or in
+Fooocus's config.txt."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,22 @@ from ..errors import BadFile, MissingFile
 EXTRA_FILE = "extra_model_paths.yaml"
 OLD_KINDS = {"unet": "diffusion_models", "clip": "text_encoders"}
 NOT_MODELS = ("custom_nodes",)
+FOOOCUS_FILE = "config.txt"
+LARGEST_CONFIG = 2**20
+FOOOCUS_KINDS = {  # keys of that file
+    "path_checkpoints": "checkpoints",
+    "path_loras": "loras",
+    "path_embeddings": "embeddings",
+    "path_vae_approx": "vae_approx",
+    "path_vae": "vae",
+    "path_upscale_models": "upscale_models",
+    "path_inpaint": "inpaint",
+    "path_controlnet": "controlnet",
+    "path_clip_vision": "clip_vision",
+    "path_fooocus_expansion": "prompt_expansion/fooocus_expansion",
+    "path_safety_checker": "safety_checker",
+    "path_wildcards": "wildcards",
+}
 
 
 @dataclass(frozen=True)
@@ -64,6 +82,38 @@ def read_extra_paths(path: Path) -> list[ExtraFolder]:
                 folders = [line.strip() for line in _text(path, section, kind, lines).splitlines()]
                 extras += [ExtraFolder(kind, Path(os.path.normpath(base / f)), first) for f in folders if f]
     return extras
+
+
+def fooocus_files(folders: Iterable[Path]) -> list[Path]:
+    """Return the config.txt files of Fooocus in the folders; a file of that name without its keys is none."""
+    return [path for folder in folders if _names_folders(path := folder / FOOOCUS_FILE)]
+
+
+def read_fooocus_config(path: Path) -> list[ExtraFolder]:
+    """Read the folders that Fooocus's config.txt names; relative ones begin at its folder (Fooocus modules/config.py).
+
+    Raises BadFile naming the key.
+    """
+    try:
+        read = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadFile(f"{path} can't be read as JSON: {error}") from error
+    extras = []
+    for key, kind in FOOOCUS_KINDS.items():
+        folders = read.get(key) if isinstance(read, dict) else None
+        listed = [folders] if isinstance(folders, str) else folders or []
+        if not isinstance(listed, list) or not all(isinstance(folder, str) for folder in listed):
+            raise BadFile(f"{path}: {key} is {folders!r}, but should be a folder, or a list of folders")
+        named = [path.resolve().parent / _expanded(folder.strip()) for folder in listed if folder.strip()]
+        extras += [ExtraFolder(kind, Path(os.path.normpath(folder)), True) for folder in reversed(named)]
+    return extras
+
+
+def _names_folders(path: Path) -> bool:
+    try:
+        return path.is_file() and b'"path_' in path.read_bytes()[:LARGEST_CONFIG]
+    except OSError:
+        return False
 
 
 def _sections(path: Path) -> Mapping[str, Mapping[str, Any]]:

@@ -51,6 +51,43 @@ def test_sections_are_read_as_comfyui_does(tmp_path: Path, monkeypatch: pytest.M
     ]
 
 
+FOOOCUS = r"""{
+    "path_checkpoints": ["../big/checkpoints", "/disk/checkpoints"],
+    "path_loras": "loras of mine",
+    "path_fooocus_expansion": "gpt",
+    "path_outputs": "../outputs",
+    "default_model": "a.safetensors"
+}"""
+
+
+def test_the_folders_of_fooocus_s_own_configuration_are_searched_first(tmp_path: Path) -> None:
+    root = write(tmp_path / "Fooocus", FOOOCUS, "config.txt").parent
+    (root / "models").mkdir()
+    host = LocalHost(models=[root])
+    own = [root / "models" / "checkpoints", root / "checkpoints"]
+    assert host.folders_of("checkpoints") == [tmp_path / "big/checkpoints", Path("/disk/checkpoints"), *own]
+    assert host.folders_of("loras")[0] == root / "loras of mine"
+    assert host.folders_of("prompt_expansion/fooocus_expansion")[0] == root / "gpt"
+    assert host.folders_of("vae") == [root / "models" / "vae", root / "vae"]
+
+
+@pytest.mark.parametrize(
+    ("text", "notice"),
+    [
+        ('{"path_loras": "C:\\my loras"}', "config.txt can't be read as JSON: Invalid \\escape"),
+        ('{"path_loras": 7}', "config.txt: path_loras is 7, but should be a folder, or a list of folders"),
+        ("a note of mine: the path_loras", ""),
+        ("{}", ""),
+    ],
+)
+def test_a_broken_configuration_of_fooocus_costs_only_itself(tmp_path: Path, text: str, notice: str) -> None:
+    write(tmp_path, text, "config.txt")
+    notices: list[str] = []
+    host = LocalHost(models=[tmp_path], on_notice=notices.append)
+    assert host.folders_of("loras") == [tmp_path / "loras"]
+    assert [notice in told for told in notices] == ([True] if notice else [])
+
+
 @pytest.mark.parametrize("given", ["beside", "named"])
 def test_a_host_looks_into_them_in_order(tmp_path: Path, given: str) -> None:
     text = """
