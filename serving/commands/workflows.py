@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
         "--write",
         type=Path,
         metavar="DIR",
-        help="for developers: generate the workflow files, help pages and node table",
+        help="for developers: generate the workflow files, help pages, node table and OpenAPI document",
     )
     workflows.add_argument(
         "--thumbnails",
@@ -37,12 +37,14 @@ def list_workflows(options: argparse.Namespace, console: Console) -> int:
     if options.write is not None:
         from ...pipelines.assets.catalogue import download_of
         from ..bundled import help_pages, write_workflows
+        from ..requests import openapi
 
         root = options.write
         check_writable(root, "the workflows")
         for path in [
             *write_workflows.write(root / "workflows", REGISTRY, __version__, download_of),
             *help_pages.write(root, NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS),
+            openapi.write(root, __version__),
         ]:
             print(path)
         if options.thumbnails:

@@ -15,12 +15,13 @@ from ..bundled.graph_builder import ApiGraph
 from ..bundled.request import NO_MASK, OWN_MASK, ImagePrompt, Inpaint, InpaintOptions, TextToImage, UpscaleOrVary
 from . import models
 from .endpoints import Request
-from .fields import OWN_MASK_SUFFIX, is_data, is_fetched, without_fragment
+from .fields import OWN_MASK_SUFFIX, is_data, is_fetched
 
 Kind = Literal["image", "lora"]
 Files = Mapping[str, str]
 """The address of each picture and LoRA -> the name of its file in the workflow. Names of files stand for themselves."""
 DISABLED = "Disabled"
+SAVE, CHECKER = "FooocusSaveImage", "FooocusSafetyCheck"
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,21 @@ class Plan:
         """False where the picture is enlarged by a network alone, so that no prompt and no model is used."""
         return self.method not in FAST_UPSCALES
 
+    @property
+    def masks_itself(self) -> bool:
+        """True where the mask is the transparent part of the picture."""
+        return bool(self.mask) and self.mask == self.inpaint + OWN_MASK_SUFFIX
 
-def graph_of(request: Request, files: Files, checker: bool = False) -> ApiGraph:
+
+def graph_of(request: Request, files: Files, checker: str = NO_FILE) -> ApiGraph:
     """The workflow of a request in API form.
 
-    `files` must have each address of `urls_of(request)`. `checker`: a safety checker is available, so that a request
-    that asks for it is checked before its images are saved. A request without a seed has seed 0: see `with_seed`.
+    `files` must have each address of `urls_of(request)`. `checker`: the file of the safety checker, with which a
+    request that asks for it is checked before its images are saved; 'None' where there is none. A request without a
+    seed has seed 0: see `with_seed`.
     """
     graph = modes.graph_of(mode_request(request, files))
-    return checked(graph) if checker and request.input.enable_safety_checker else graph
+    return checked(graph, checker) if checker != NO_FILE and request.input.enable_safety_checker else graph
 
 
 def urls_of(request: Request) -> tuple[InputUrl, ...]:
@@ -171,21 +178,15 @@ def growth_of(given: models.InpaintInput) -> int:
     return int(given.inpaint_erode_or_dilate) if given.override_inpaint_options else 0
 
 
-def checked(graph: ApiGraph) -> ApiGraph:
-    """The workflow with its images checked before they are saved."""
-    checker = str(len(graph) + 1)
-    whole = {node_id: {**node, "inputs": dict(node["inputs"])} for node_id, node in graph.items()}
-    for node in whole.values():
-        if node["class_type"] == "FooocusSaveImage":
-            inputs = {"images": node["inputs"]["images"], **CHECKER_INPUTS}
-            whole[checker] = {"class_type": CHECKER, "inputs": inputs, "_meta": {"title": "Safety check"}}
-            node["inputs"]["images"] = [checker, 0]
-            return whole
-    raise BadValue("a workflow that saves no images can't have them checked")
-
-
-CHECKER = "FooocusSafetyCheck"
-CHECKER_INPUTS: Mapping[str, Any] = {}
+def checked(graph: ApiGraph, checker: str) -> ApiGraph:
+    """The workflow with its images checked, and those that are not safe blacked out, before they are saved."""
+    node_id = str(len(graph) + 1)
+    whole = {key: {**node, "inputs": dict(node["inputs"])} for key, node in graph.items()}
+    save = next(node["inputs"] for node in whole.values() if node["class_type"] == SAVE)
+    inputs = {"image": save["images"], "checker_name": checker, "mode": "black out"}
+    whole[node_id] = {"class_type": CHECKER, "inputs": inputs, "_meta": {"title": "Safety check"}}
+    save["images"] = [node_id, 0]
+    return whole
 
 
 def _named(request: Request) -> Iterator[InputUrl]:
@@ -196,11 +197,9 @@ def _named(request: Request) -> Iterator[InputUrl]:
             yield InputUrl(lora.path, "lora", ("body", "loras", number, "path"))
         for slot in plan.slots:
             yield InputUrl(slot.image, "image", ("body", *slot.loc))
-    for field, value in (
-        ("inpaint_image_url", plan.inpaint),
-        ("mask_image_url", without_fragment(plan.mask)),
-        ("uov_image_url", "" if plan.method == DISABLED else plan.picture),
-    ):
+    mask = "" if plan.masks_itself else plan.mask
+    picture = "" if plan.method == DISABLED else plan.picture
+    for field, value in (("inpaint_image_url", plan.inpaint), ("mask_image_url", mask), ("uov_image_url", picture)):
         if value:
             yield InputUrl(value, "image", ("body", field))
 
@@ -262,7 +261,7 @@ def _inpainting(given: models.Input, plan: Plan, files: Files) -> dict[str, Any]
 def _mask(files: Files, plan: Plan) -> str:
     if not plan.mask:
         return NO_MASK
-    return OWN_MASK if plan.mask == plan.inpaint + OWN_MASK_SUFFIX else _local(files, plan.mask)
+    return OWN_MASK if plan.masks_itself else _local(files, plan.mask)
 
 
 def _placed(slot: Slot, files: Files) -> ImagePrompt:

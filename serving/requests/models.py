@@ -37,7 +37,8 @@ MASK = (
 )
 
 
-def _offset_lora() -> tuple[LoraWeight, ...]:
+def default_loras() -> tuple[LoraWeight, ...]:
+    """The offset LoRA by its published address."""
     asset = catalogue().known("loras", OFFSET_LORA.name)
     return (LoraWeight(path=asset.address if asset else OFFSET_LORA.name, scale=OFFSET_LORA.weight),)
 
@@ -95,7 +96,7 @@ class Input(Part):
     )
     num_images: int = Field(1, ge=1, le=MOST_IMAGES, description="Number of images, from consecutive seeds.")
     loras: tuple[LoraWeight, ...] = Field(
-        default_factory=_offset_lora, max_length=MAX_LORAS, description="Up to five LoRAs."
+        default_factory=default_loras, max_length=MAX_LORAS, description="Up to five LoRAs."
     )
     refiner_model: Refiner = Field(
         "None", description="Model for the last steps. Has no effect with Extreme Speed and Lightning."

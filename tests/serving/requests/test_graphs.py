@@ -309,3 +309,12 @@ def test_the_same_request_gives_the_same_workflow() -> None:
     before = json.dumps(request.body())
     assert graph(request) == graph(request)
     assert json.dumps(request.body()) == before
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_images_are_checked_before_they_are_saved(mode: str) -> None:
+    plain, checked = graph_of(example(mode), {}), graph_of(example(mode), {}, "pocket")
+    check, before = the(checked, "FooocusSafetyCheck"), the(plain, "FooocusSaveImage")
+    assert check == {"image": before["images"], "checker_name": "pocket", "mode": "black out"}
+    assert the(checked, "FooocusSaveImage") == {**before, "images": [str(len(plain) + 1), 0]}
+    assert graph_of(example(mode, enable_safety_checker=False), {}, "pocket") == plain
