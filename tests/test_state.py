@@ -28,6 +28,7 @@ CONSTANT_CACHES = {
     "pipelines.functional.model_sampling:*": "noise tables of a handful of kinds",
     "pipelines.models.unet:ids_on": "six numbers for each picture size and device, at most 64",
     "pipelines.text.styles:bundled_styles": "the pack's own styles",
+    "serving.requests.fields:style_names": "the endpoints' own list of styles",
     "pocket.training.expansion:*": "a program's own word lists",
 }
 TABLES = (ast.Dict, ast.List, ast.Set, ast.DictComp, ast.ListComp, ast.SetComp)
