@@ -82,7 +82,7 @@ def host_of(
         "extra_model_paths": options.extra_model_paths or (),
         "hint": partial(needs.how_to_get, folders=folder_options(options)),
     }
-    if "workflow" in options:
+    if "input_dir" in options:
         settings |= {"output": options.output, "input": options.input_dir}
     if "device" in options:
         settings |= {"device": options.device}

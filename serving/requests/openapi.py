@@ -29,6 +29,7 @@ WEBHOOK = {
     "description": "URL to which the result is posted.",
     "schema": {"type": "string", "format": "uri"},
 }
+Answers = Mapping[int, tuple[str, type[BaseModel]]]
 TITLES = dict(zip(ENDPOINTS, ("text to image", "image prompt", "inpaint", "upscale or vary"), strict=True))
 
 
@@ -109,7 +110,7 @@ class Problem(BaseModel):
 
 def openapi(version: str) -> dict[str, Any]:
     """The OpenAPI 3.1 document. `version`: that of the pack."""
-    models = (*ENDPOINTS.values(), Output, Queued, Status, Cancellation, Mistakes, Problem)
+    models: tuple[type[BaseModel], ...] = (*ENDPOINTS.values(), Output, Queued, Status, Cancellation, Mistakes, Problem)
     schemas: dict[str, Any] = models_json_schema(
         [(model, "validation") for model in models], ref_template=COMPONENTS + "{model}"
     )[1]["$defs"]
@@ -181,19 +182,23 @@ def _paths() -> Iterator[tuple[str, dict[str, Any]]]:
             },
         )
     request = f"{QUEUE}/{TEXT_TO_IMAGE}/requests/{{request_id}}"
-    unknown = {404: ("There is no such request.", Problem)}
-    done = {
+    unknown: Answers = {404: ("There is no such request.", Problem)}
+    done: Answers = {
         200: ("The output.", Output),
         400: ("The request is still in progress.", Problem),
         **unknown,
         422: ("A field is wrong.", Mistakes),
         499: ("The request was cancelled.", Problem),
     }
-    states = {200: ("The request is done.", Status), 202: ("The request is queued or runs.", Status), **unknown}
+    states: Answers = {
+        200: ("The request is done.", Status),
+        202: ("The request is queued or runs.", Status),
+        **unknown,
+    }
     yield request, {"get": _operation("Get the result of a request", done, parameters=[ID])}
     yield f"{request}/status", {"get": _operation("Get the state of a request", states, parameters=[ID, LOGS])}
     yield f"{request}/status/stream", {"get": _stream(unknown)}
-    cancelled = {
+    cancelled: Answers = {
         200: ("The request is taken out of the queue.", Cancellation),
         202: ("The request is told to stop.", Cancellation),
         400: ("The request is done.", Cancellation),
@@ -202,7 +207,7 @@ def _paths() -> Iterator[tuple[str, dict[str, Any]]]:
     yield f"{request}/cancel", {"put": _operation("Cancel a request", cancelled, parameters=[ID])}
 
 
-def _stream(others: Mapping[int, tuple[str, type[BaseModel]]]) -> dict[str, Any]:
+def _stream(others: Answers) -> dict[str, Any]:
     operation = _operation("Follow the state of a request", others, parameters=[ID, LOGS])
     events = {"text/event-stream": {"schema": {"$ref": f"{COMPONENTS}{Status.__name__}"}}}
     described = (
@@ -212,7 +217,7 @@ def _stream(others: Mapping[int, tuple[str, type[BaseModel]]]) -> dict[str, Any]
     return operation
 
 
-def _operation(summary: str, answers: Mapping[int, tuple[str, type[BaseModel]]], **more: Any) -> dict[str, Any]:
+def _operation(summary: str, answers: Answers, **more: Any) -> dict[str, Any]:
     answers = {**answers, 401: ("The key is missing or wrong.", Problem)}
     responses = {
         str(status): {"description": words, "content": _json(model)} for status, (words, model) in answers.items()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, Field
 
-from ..bundled.graph_builder import ApiGraph
+from ...pipelines.settings import NO_FILE
 from .endpoints import Request
-from .graphs import CHECKER
 
 FLAGS = "nsfw"
 """The output of the safety check that has a truth value for each image."""
@@ -41,78 +39,73 @@ class Output(BaseModel):
 
 
 class SavedImage(Protocol):
-    """A file that a workflow saved."""
+    """A file that a workflow saved. `size` is in bytes, `width` and `height` are in pixels."""
 
     @property
     def name(self) -> str: ...
     @property
     def media_type(self) -> str: ...
     @property
-    def data(self) -> bytes: ...
+    def size(self) -> int: ...
     @property
     def width(self) -> int: ...
     @property
     def height(self) -> int: ...
 
 
-@dataclass(frozen=True)
-class PlainImage:
-    """A saved image in memory."""
-
-    name: str
-    media_type: str
-    data: bytes = field(repr=False)
-    width: int
-    height: int
+Saved = TypeVar("Saved", bound=SavedImage)
 
 
 def output_of(
     request: Request,
-    graph: ApiGraph,
-    images: Sequence[SavedImage],
+    images: Sequence[Saved],
     outputs: Mapping[str, Mapping[str, Sequence[Any]]],
     seconds: float,
-    url_of: Callable[[int, SavedImage], str],
+    url_of: Callable[[int, Saved], str],
+    checker: str = NO_FILE,
 ) -> dict[str, Any]:
     """The output of a request whose seed is known, see `with_seed`.
 
-    `images`: the saved images in order. `outputs`: values of the nodes' outputs, by node and name; those of the safety
-    check are needed. `url_of`: the URL of an image by its number and the image; not called with sync_mode. Raises
-    ValueError where the safety check did not answer for each image.
+    `images`: the saved images in order. `outputs`: values of the nodes' outputs, by node and name, among them those of
+    the safety check. `seconds`: of the run. `url_of`: the URL of an image by its number and the image; with sync_mode
+    it should be a data URI. `checker`: as it was given to `graph_of`. Raises ValueError where the safety check did not
+    answer for each image.
     """
-    given = request.input
     listed = [
         Image(
-            url=data_uri(image) if given.sync_mode else url_of(number, image),
+            url=url_of(number, image),
             content_type=image.media_type,
             file_name=image.name,
-            file_size=len(image.data),
+            file_size=image.size,
             width=image.width,
             height=image.height,
         )
         for number, image in enumerate(images)
     ]
-    flags = flags_of(request, graph, outputs, len(listed))
-    timings = {"inference": round(seconds, 3)}
-    return Output(images=listed, timings=timings, has_nsfw_concepts=flags, seed=given.seed or 0).model_dump(mode="json")
+    output = Output(
+        images=listed,
+        timings={"inference": round(seconds, 3)},
+        has_nsfw_concepts=flags_of(request, outputs, len(listed), checker),
+        seed=request.input.seed or 0,
+    )
+    return output.model_dump(mode="json")
 
 
 def flags_of(
-    request: Request, graph: ApiGraph, outputs: Mapping[str, Mapping[str, Sequence[Any]]], count: int
+    request: Request, outputs: Mapping[str, Mapping[str, Sequence[Any]]], count: int, checker: str
 ) -> list[bool]:
     """One truth value for each of `count` images: what the safety check found, False where the request switched it off,
-    and nothing at all where the request asked for it but its workflow has none."""
+    and nothing at all where the request asked for it and there is no checker."""
     if not request.input.enable_safety_checker:
         return [False] * count
-    checkers = [node_id for node_id, node in graph.items() if node["class_type"] == CHECKER]
-    if not checkers:
+    if checker == NO_FILE:
         return []
-    flags = [flag for node_id in checkers for flag in outputs.get(node_id, {}).get(FLAGS, ())]
+    flags = [flag for values in outputs.values() for flag in values.get(FLAGS, ())]
     if len(flags) != count or not all(type(flag) is bool for flag in flags):
         raise ValueError(f"the safety check answered {flags!r} for {count} images")
     return flags
 
 
-def data_uri(image: SavedImage) -> str:
-    """The data URI of an image."""
-    return f"data:{image.media_type};base64,{base64.b64encode(image.data).decode('ascii')}"
+def data_uri(media_type: str, data: bytes) -> str:
+    """The data URI of a file."""
+    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"

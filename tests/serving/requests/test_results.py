@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from fooocus_stages.pipelines.errors import BadValue
+from fooocus_stages.serving.requests.data_uris import decoded
 from fooocus_stages.serving.requests.endpoints import TEXT_TO_IMAGE
-from fooocus_stages.serving.requests.graphs import graph_of
-from fooocus_stages.serving.requests.results import PlainImage, SavedImage, output_of
+from fooocus_stages.serving.requests.results import data_uri, output_of
 
 from .examples import request_to
 
-IMAGES = [PlainImage(f"{i}.png", "image/png", b"abc", 8, 4) for i in range(2)]
+
+@dataclass(frozen=True)
+class Saved:
+    name: str
+    media_type: str = "image/png"
+    size: int = 3
+    width: int = 8
+    height: int = 4
+
+
+IMAGES = [Saved("0.png"), Saved("1.png")]
 
 
 def output(checker: str = "pocket", flags: Any = None, **fields: Any) -> dict[str, Any]:
     request = request_to(TEXT_TO_IMAGE, seed=7, **fields)
-    graph = graph_of(request, {}, checker)
-    node_id = next((i for i, node in graph.items() if node["class_type"] == "FooocusSafetyCheck"), "")
-    return output_of(request, graph, IMAGES, {node_id: {"nsfw": flags}} if flags is not None else {}, 1.23456, url_of)
+    outputs = {"3": {"seed": [7]}} | ({"9": {"nsfw": flags}} if flags is not None else {})
+    return output_of(request, IMAGES, outputs, 1.23456, url_of, checker)
 
 
-def url_of(number: int, image: SavedImage) -> str:
+def url_of(number: int, image: Saved) -> str:
     return f"http://a/{number}/{image.name}"
 
 
@@ -38,10 +49,30 @@ def test_an_output() -> None:
     }
 
 
-def test_with_sync_mode_the_images_are_data_uris() -> None:
-    assert [image["url"] for image in output(flags=[False] * 2, sync_mode=True)["images"]] == [
-        "data:image/png;base64,YWJj"
-    ] * 2
+def test_a_data_uri() -> None:
+    uri = data_uri("image/png", b"abc")
+    assert uri == "data:image/png;base64,YWJj"
+    assert decoded(uri) == ("image/png", b"abc")
+
+
+@pytest.mark.parametrize(
+    ("uri", "type_", "data"),
+    [
+        ("data:,a%20b", "", b"a b"),
+        ("DATA:Image/PNG;base64,YW Jj\n", "image/png", b"abc"),
+        ("data:image/png;name=a.png;base64,", "image/png", b""),
+    ],
+)
+def test_data_uris_as_people_write_them(uri: str, type_: str, data: bytes) -> None:
+    assert decoded(uri) == (type_, data)
+
+
+@pytest.mark.parametrize(
+    "uri", ["data:image/png;base64", "a.png", "data:image/png;base64,YWJ", "data:image/png;base64,@"]
+)
+def test_a_damaged_data_uri(uri: str) -> None:
+    with pytest.raises(BadValue, match="data URI"):
+        decoded(uri)
 
 
 def test_without_the_check_no_image_is_called_safe() -> None:

@@ -1,0 +1,145 @@
+"""`request`: runs a request to a hosted endpoint in this process."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...nodes.comfy import use_host
+from ...pipelines.errors import MissingFile
+from ...pipelines.host import LocalHost
+from ...pipelines.settings import NO_FILE
+from ..console import Console
+from .common import OK, REGISTRY, add_command, add_host_options, host_of, show
+from .requested import local_files, read_request
+
+if TYPE_CHECKING:
+    from ..requests.endpoints import Request
+
+CHECKER_KIND, CHECKER_FILE, OFF = "safety_checker", "stable-diffusion-safety-checker.bin", "off"
+MEDIA_TYPES = {".png": "image/png", ".jpeg": "image/jpeg", ".webp": "image/webp"}
+
+
+@dataclass(frozen=True)
+class SavedFile:
+    """An image in the output folder."""
+
+    path: Path
+    media_type: str
+    size: int
+    width: int
+    height: int
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    request = add_command(commands, "request", run_request, "run a request to a hosted endpoint, and print its output")
+    add_request_options(request)
+    request.add_argument(
+        "-o", "--output", type=Path, default=Path("outputs"), metavar="DIR", help="output folder; default: outputs"
+    )
+    request.add_argument("--device", help="cpu, cuda, cuda:1 or mps; default: the fastest available")
+    request.add_argument(
+        "--safety-checker",
+        default=CHECKER_FILE,
+        metavar="FILE|off",
+        help=f"file of the safety checker; 'off' leaves the images of any request unchecked; default: {CHECKER_FILE}",
+    )
+    add_host_options(request)
+
+
+def add_request_options(command: argparse.ArgumentParser) -> None:
+    """Add the options that name a request and its endpoint."""
+    command.add_argument("request", type=Path, metavar="REQUEST", help="a JSON file with the fields of a request")
+    command.add_argument(
+        "--endpoint",
+        metavar="ID",
+        help="fal-ai/fooocus, or fal-ai/fooocus/image-prompt, /inpaint or /upscale-or-vary; default: the one that has "
+        "the request's fields",
+    )
+
+
+def run_request(options: argparse.Namespace, console: Console) -> int:
+    """Run the request, and print its output as JSON: images, timings, has_nsfw_concepts and seed."""
+    from ..requests.endpoints import with_seed
+
+    request = with_seed(read_request(options.request, options.endpoint))
+    with ExitStack() as stack:
+        options.input_dir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        output = run_here(options, console, request, stack)
+    console.close()
+    show(options, output, [json.dumps(output, indent=1, ensure_ascii=False)])
+    return OK
+
+
+def run_here(options: argparse.Namespace, console: Console, request: Request, stack: ExitStack) -> dict[str, Any]:
+    """Run a request with the options' host and return its output."""
+    from ..engine.runner import Runner
+    from ..requests.graphs import CHECKER, graph_of
+    from ..requests.notices import notices_of
+    from ..requests.results import FLAGS, data_uri, output_of
+
+    for notice in notices_of(request):
+        console.notice(notice)
+    runner = Runner(REGISTRY, console.event)
+    host = host_of(options, console)
+    stack.enter_context(use_host(host))
+    checker = checker_of(options.safety_checker, host, request, console)
+    graph = graph_of(request, local_files(request, options.request.parent, options.input_dir), checker)
+    checks = [node_id for node_id, node in graph.items() if node["class_type"] == CHECKER]
+    start = time.perf_counter()
+    results = runner.run(graph, outputs=checks)
+    seconds = time.perf_counter() - start
+    names = [*getattr(REGISTRY.get(CHECKER), "RETURN_NAMES", ())]
+    flags = {node_id: {FLAGS: results.outputs[node_id][names.index(FLAGS)]} for node_id in checks}
+
+    def url_of(number: int, image: SavedFile) -> str:
+        if request.input.sync_mode:
+            return data_uri(image.media_type, image.path.read_bytes())
+        return image.path.resolve().as_uri()
+
+    return output_of(request, saved_files(results.ui, host), flags, seconds, url_of, checker)
+
+
+def checker_of(named: str, host: LocalHost, request: Request, console: Console) -> str:
+    """The file of the safety checker for a request; 'None' where the request does not ask for it, or it is off.
+
+    Raises MissingFile where the request asks for a checker that is not there.
+    """
+    if not request.input.enable_safety_checker:
+        return NO_FILE
+    if named == OFF:
+        console.notice("the request asks for the safety checker, which is off: its images are not checked")
+        return NO_FILE
+    try:
+        host.find(CHECKER_KIND, named)
+    except MissingFile as error:
+        raise MissingFile(
+            f"{error}; the request asks for the safety checker: set enable_safety_checker to false in it, or give "
+            "--safety-checker off to leave its images unchecked"
+        ) from error
+    return named
+
+
+def saved_files(ui: Any, host: LocalHost) -> list[SavedFile]:
+    """The images that the nodes of a run saved, in order."""
+    from PIL import Image
+
+    found = []
+    for values in ui.values():
+        for saved in values.get("images", ()):
+            path = host.folder(saved["type"]) / saved["subfolder"] / saved["filename"]
+            with Image.open(path) as image:
+                width, height = image.size
+            found.append(SavedFile(path, MEDIA_TYPES[path.suffix], path.stat().st_size, width, height))
+    return found
