@@ -22,7 +22,6 @@ from fooocus_stages.pipelines.models.hints import controlnet
 from fooocus_stages.pipelines.models.hints.control_lora import Changed, changed
 from fooocus_stages.pipelines.models.hints.controlnet import OF_THE_UNET
 from fooocus_stages.pipelines.models.protocols import Condition, Residuals
-from fooocus_stages.pipelines.models.unet import UNet
 from fooocus_stages.pipelines.models.weights.tensors import Tensors
 from fooocus_stages.pipelines.stages.sampling import control_hints
 from fooocus_stages.preprocessors import canny, cpds
@@ -115,7 +114,7 @@ def steps(size: str, side: int, rank: int, rounds: int) -> list[tuple[str, objec
     sides = [Condition(tokens, more["pooled_output"], ids) for tokens, more in given]
     network = controlnet.on_unet(control, unet)
     residuals = partial(controlnet.residuals, network, controlnet.embedded(network, torch.rand(1, 3, side, side)))
-    step = partial(UNet(model.network).predict, x, 500.0, sides)
+    step = partial(model.network.predict, x, 500.0, sides)
     watch = Work(CPU)
     with_control = in_turn(partial(step, scaled(residuals)), step, rounds, watch)
     shared = {id(parameter) for parameter in unet.parameters()}

@@ -16,7 +16,6 @@ import torch
 from fooocus_stages.pipelines.models.handles import ImageHint, Model
 from fooocus_stages.pipelines.models.hints import attention
 from fooocus_stages.pipelines.models.protocols import Condition
-from fooocus_stages.pipelines.models.unet import UNet
 from fooocus_stages.pipelines.stages.sampling import image_hints
 from timing import Stopwatch, in_turn, machine, table
 
@@ -40,7 +39,7 @@ def report(size: str, given: argparse.Namespace) -> None:
         Condition(tokens.to(device), more["pooled_output"].to(device), (side, side, 0.0, 0.0, side, side))
         for tokens, more in (networks.conditioning(size, seed)[0] for seed in (1, 2))
     ]
-    network = UNet(model.network)
+    network = model.network
     step = partial(network.predict, x, 500.0, sides)
     watch = Stopwatch(device)
     rows: list[tuple[str, object]] = []

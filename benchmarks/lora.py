@@ -22,7 +22,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from fooocus_stages.pipelines.models.handles import Model
 from fooocus_stages.pipelines.models.lora import matching
-from fooocus_stages.pipelines.models.weights.merging import Network
+from fooocus_stages.pipelines.models.unet import UNet
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -120,7 +120,7 @@ def main() -> None:
     options.add_argument("--threads", type=int, default=1)
     given = options.parse_args()
     torch.set_num_threads(given.threads)
-    model = Model(Network(unet(given.size)), "sdxl")
+    model = Model(UNet(unet(given.size)), "sdxl")
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder, f"{i}.safetensors") for i in range(FILES)]
         for path in paths:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from fooocus_stages.pipelines.models.handles import Model
+from fooocus_stages.pipelines.models.unet import UNet
 from fooocus_stages.pipelines.models.weights import key_names
-from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.text.tokenizer import END, MERGES_OF_CLIP, START
 from fooocus_stages.pocket.training import published_names
 from torch import Tensor, nn
@@ -98,7 +98,7 @@ def model(size: str, device: torch.device, dtype: torch.dtype) -> Model:
     tile = torch.rand(TILE, generator=torch.Generator().manual_seed(0)).mul_(2).sub_(1)
     for name, parameter in module.named_parameters():
         parameter.data.copy_(laid_out(tile, name, tuple(parameter.shape)))
-    return Model(Network(module), "sdxl", name=size)
+    return Model(UNet(module), "sdxl", name=size)
 
 
 def laid_out(tile: Tensor, name: str, shape: tuple[int, ...]) -> Tensor:

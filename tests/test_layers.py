@@ -30,12 +30,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipelines.host": {"pipelines.errors", "pipelines.names"},
     "pipelines.text": {"pipelines.errors", "pipelines.names"},
     "pipelines.models.weights": BASE,
-    "pipelines.models.handles": {"pipelines.types", "pipelines.text", "pipelines.models.weights"},
-    "pipelines.models.protocols": {
+    "pipelines.models.protocols": {"pipelines.types", "pipelines.functional", "pipelines.models.weights"},
+    "pipelines.models.handles": {
         "pipelines.types",
-        "pipelines.functional",
+        "pipelines.text",
         "pipelines.models.weights",
-        "pipelines.models.handles",
+        "pipelines.models.protocols",
     },
     "pipelines.models.lora": {*BASE, "pipelines.models.weights", "pipelines.models.handles"},
     "pipelines.models.hints": {

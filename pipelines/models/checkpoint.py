@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +17,7 @@ from ..types import Family
 from .clip import load_clip
 from .handles import Clip, Model, Vae
 from .prediction import predicts
+from .unet import UNet
 from .weights import key_names
 from .weights.checkpoint_files import kind_of, open_checkpoint
 from .weights.configs import CONTEXT_OF_SD2, unet_config, vae_config
@@ -68,7 +69,7 @@ def load_checkpoint(
         family = recognise(weights)
         found = predicts(weights, prediction)
         model = Model(
-            network=Network(load_unet(weights, family, unet_dtype)),
+            network=UNet(load_unet(weights, family, unet_dtype)),
             family=family,
             prediction=found.prediction,
             zero_snr=found.zero_snr,
@@ -132,17 +133,23 @@ def load_unet(weights: Weights, family: Family, dtype: torch.dtype) -> nn.Module
     raise_for_names(weights.path, "the UNet", left_over=shapes.keys() - new_names.keys())
     config, middle = explained(weights.path, unet_config, {new: shapes[old] for old, new in new_names.items()}, family)
 
+    parts = {new: Part(prefix + old) for old, new in new_names.items()}
+    return fill(empty_unet(config, middle), weights, parts, to_dtype(dtype), "the UNet")
+
+
+def empty_unet(config: Mapping[str, Any], middle: int | None) -> nn.Module:
+    """Build the UNet of a configuration from `unet_config` on the meta device."""
+
     def make() -> nn.Module:
         unet = _untyped(UNet2DConditionModel)(**config)
         last = config["transformer_layers_per_block"][-1]
         if middle is not None and middle != (last if isinstance(last, int) else last[0]):
             depths = [*config["transformer_layers_per_block"][:-1], middle]
-            other = _untyped(UNet2DConditionModel)(**config | {"transformer_layers_per_block": depths})
+            other = _untyped(UNet2DConditionModel)(**{**config, "transformer_layers_per_block": depths})
             unet.mid_block = other.mid_block
         return cast(nn.Module, unet)
 
-    parts = {new: Part(prefix + old) for old, new in new_names.items()}
-    return fill(build(make), weights, parts, to_dtype(dtype), "the UNet")
+    return build(make)
 
 
 def vae_parts(weights: Weights) -> dict[str, Part]:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..types import Family, FreeU, Lora, Prediction, Prompt, SamplingSettings, SwapMethod
+from .weights.control_net import ControlNet as ControlNet
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ..text.tokenizer import ClipTokenizer
+    from .protocols import DenoisingNetwork
     from .weights.merging import Network, WeightPatch
-    from .weights.tensors import Tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,7 @@ class InpaintEngine:
 
 @dataclass(frozen=True)
 class Model:
-    """A UNet with the settings chosen for it.
+    """A UNet, of the pack or of ComfyUI, with the settings chosen for it.
 
     `zero_snr` is True for a network trained to zero terminal SNR. `home` is the models folder to search first,
     `native_size` the side in pixels that the network was trained at, `vae_name` the VAE that was chosen with it, and
@@ -41,7 +42,7 @@ class Model:
     it.
     """
 
-    network: Network
+    network: DenoisingNetwork
     family: Family
     prediction: Prediction = "eps"
     zero_snr: bool = False
@@ -144,19 +145,6 @@ class RefinerSwitch:
     at: float = 0.5
     method: SwapMethod = "joint"
     step: int = -1
-
-
-@dataclass(frozen=True, eq=False)
-class ControlNet:
-    """The tensors of a control network, under diffusers' names.
-
-    Those of a control-LoRA change the UNet that it is used with: the product of `LAYER.up` and `LAYER.down` is added to
-    `LAYER.weight`, biases and norms replace the UNet's, and missing tensors are the UNet's own.
-    """
-
-    name: str
-    tensors: Tensors
-    is_lora: bool
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from ..functional.image_attention import ImagePrompts
+from ..functional.model_sampling import ModelSampling
 from ..functional.regions import Area
 from ..types import FreeU
-from .handles import ControlNet
+from .weights.control_net import ControlNet
 from .weights.merging import WeightPatch
 
 
@@ -52,8 +53,27 @@ AreaResiduals = Callable[[NetworkInputs, Area], list[Tensor]]
 """Residuals of a control network for inputs that are an area of the latents, and for the control image there."""
 
 
+Load = Callable[[Sequence[nn.Module], int], torch.device]
+"""Moves modules to the device on which they run, with so many bytes free for activations, and returns the device."""
+
+
 class DenoisingNetwork(Protocol):
     """A denoising network and what can be attached to it for a run."""
+
+    @property
+    def module(self) -> nn.Module:
+        """diffusers' UNet with the names and shapes of the weights, perhaps without their values (on meta)."""
+        ...
+
+    @property
+    def weights(self) -> nn.Module:
+        """The module that holds the weights, under whatever names."""
+        ...
+
+    @property
+    def patcher(self) -> object | None:
+        """ComfyUI's ModelPatcher of the network; None outside ComfyUI."""
+        ...
 
     @property
     def dtype(self) -> torch.dtype:
@@ -80,26 +100,35 @@ class DenoisingNetwork(Protocol):
         """The key width of each cross-attention, in the order of image prompt adapters."""
         ...
 
-    def predict(
+    def running(
+        self,
+        load: Load,
+        shape: Sequence[int],
+        patches: tuple[WeightPatch, ...] = (),
+        freeu: FreeU | None = None,
+        beside: Sequence[nn.Module] = (),
+    ) -> AbstractContextManager[torch.device]:
+        """Keep the network on its device, with patches and FreeU attached, while the context lasts.
+
+        `shape` (B, C, h, w) is that of the latents; the modules `beside` run with it and are loaded by `load`.
+        """
+        ...
+
+    def denoised(
         self,
         x: Tensor,
-        timestep: float,
+        sigma: float,
+        sampling: ModelSampling,
         conditions: Sequence[Condition],
         residuals: Residuals | None = None,
         images: ImagePrompts | None = None,
         inpaint: Tensor | None = None,
     ) -> list[Tensor]:
-        """Return the output for each condition, (B, 4, h, w) float32, in their order.
+        """Return the denoised prediction for each condition, (B, 4, h, w) float32, in their order.
 
-        `x` (B, 4, h, w) are latents already divided by sqrt(sigma² + sigma_d²). `images` has the rows of all
-        conditions. `inpaint` (B or 1, C, h, w) is the output of the inpaint head.
+        `x` (B, 4, h, w) are latents at noise level sigma. `images` has the rows of all conditions. `inpaint` (B or 1,
+        C, h, w) is the output of the inpaint head. Call it while `running` is open.
         """
-        ...
-
-    def attached(
-        self, patches: tuple[WeightPatch, ...] = (), freeu: FreeU | None = None
-    ) -> AbstractContextManager[None]:
-        """Attach weight patches and FreeU while the context lasts."""
         ...
 
     def controlled_by(self, control: ControlNet, image: Tensor, name: str) -> AreaResiduals:

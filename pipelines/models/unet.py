@@ -14,11 +14,14 @@ from torch import Tensor, nn
 from ..functional import freeu as freeu_maths
 from ..functional.image_attention import ImagePrompts
 from ..functional.latents import batchable, tiled_tokens
+from ..functional.model_sampling import ModelSampling
 from ..types import FreeU
-from .handles import ControlNet
 from .hints import attention, controlnet, inpaint_patch
-from .protocols import AreaResiduals, Condition, NetworkInputs, Residuals
+from .protocols import AreaResiduals, Condition, Load, NetworkInputs, Residuals
+from .weights.control_net import ControlNet
 from .weights.merging import Network, WeightPatch
+
+BYTES_PER_CELL = 8 * 1024  # of activations, per latent cell and byte of the dtype
 
 
 class UNetConfig(Protocol):
@@ -85,33 +88,43 @@ class Forward(Protocol):
     ) -> tuple[Tensor]: ...
 
 
-class UNet:
-    """A UNet of diffusers and the weight patches merged into it."""
+class UNetFacts:
+    """What the layout of a diffusers UNet tells about a network."""
 
-    def __init__(self, network: Network) -> None:
-        self._network = network
-        self._module = network.module
-        self._decoder = cast(Decoder, network.module)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return next(self._module.parameters()).dtype
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
 
     @property
     def in_channels(self) -> int:
-        return self._decoder.config.in_channels
+        return self._config.in_channels
 
     @property
     def token_width(self) -> int:
-        return self._decoder.config.cross_attention_dim
+        return self._config.cross_attention_dim
 
     @property
     def takes_sizes(self) -> bool:
-        return self._decoder.config.addition_embed_type == "text_time"
+        return self._config.addition_embed_type == "text_time"
 
     @property
     def attention_widths(self) -> tuple[int, ...]:
-        return attention.widths(self._module)
+        return attention.widths(self.module)
+
+    @property
+    def _config(self) -> UNetConfig:
+        return cast(Decoder, self.module).config
+
+
+class UNet(Network, UNetFacts):
+    """A UNet of diffusers as a `DenoisingNetwork`, with the weight patches merged into it."""
+
+    @property
+    def weights(self) -> nn.Module:
+        return self.module
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.module.parameters()).dtype
 
     @torch.no_grad()
     def predict(
@@ -123,10 +136,11 @@ class UNet:
         images: ImagePrompts | None = None,
         inpaint: Tensor | None = None,
     ) -> list[Tensor]:
-        """Return the output for each condition, (B, 4, h, w) float32, in their order.
+        """Return the network's output for each condition, (B, 4, h, w) float32, in their order.
 
-        All conditions run in one batch, their tokens repeated to equal length, unless that would repeat one of them
-        more than four times (Fooocus ldm_patched/modules/samplers.py: calc_cond_uncond_batch).
+        `x` (B, 4, h, w) are latents already divided by sqrt(sigma² + sigma_d²). All conditions run in one
+        batch, their tokens repeated to equal length, unless that would repeat one of them more than four times (Fooocus
+        ldm_patched/modules/samplers.py: calc_cond_uncond_batch).
         """
         if len(conditions) > 1 and not batchable([condition.tokens.shape[1] for condition in conditions]):
             return [
@@ -139,10 +153,10 @@ class UNet:
         inputs = self._inputs(x, timestep, conditions)
         added = _residual_arguments(residuals(inputs)) if residuals else {}
         with (
-            attention.image_prompts_attached(self._module, images),
-            inpaint_patch.head_attached(self._module, inpaint),
+            attention.image_prompts_attached(self.module, images),
+            inpaint_patch.head_attached(self.module, inpaint),
         ):
-            output = cast(Forward, self._module)(
+            output = cast(Forward, self.module)(
                 inputs.x,
                 inputs.timesteps,
                 encoder_hidden_states=inputs.tokens,
@@ -153,21 +167,45 @@ class UNet:
         return list(output.float().chunk(len(conditions)))
 
     @contextmanager
-    def attached(self, patches: tuple[WeightPatch, ...] = (), freeu: FreeU | None = None) -> Iterator[None]:
-        """Attach weight patches and FreeU while the context lasts."""
-        with self._network.patched(patches), freeu_attached(self._decoder, freeu):
-            yield
+    def running(
+        self,
+        load: Load,
+        shape: Sequence[int],
+        patches: tuple[WeightPatch, ...] = (),
+        freeu: FreeU | None = None,
+        beside: Sequence[nn.Module] = (),
+    ) -> Iterator[torch.device]:
+        """Keep the network on its device, with patches and FreeU attached, while the context lasts."""
+        cells = 2 * shape[0] * shape[-2] * shape[-1]
+        device = load([self.module, *beside], cells * BYTES_PER_CELL * self.dtype.itemsize)
+        with self.patched(patches), freeu_attached(cast(Decoder, self.module), freeu):
+            yield device
+
+    def denoised(
+        self,
+        x: Tensor,
+        sigma: float,
+        sampling: ModelSampling,
+        conditions: Sequence[Condition],
+        residuals: Residuals | None = None,
+        images: ImagePrompts | None = None,
+        inpaint: Tensor | None = None,
+    ) -> list[Tensor]:
+        """Return the denoised prediction for each condition, (B, 4, h, w) float32, in their order."""
+        scaled, timestep = sampling.scaled_input(x, sigma), sampling.timestep(sigma)
+        outputs = self.predict(scaled, timestep, conditions, residuals, images, inpaint)
+        return [sampling.denoised(x, output, sigma) for output in outputs]
 
     @torch.no_grad()
     def controlled_by(self, control: ControlNet, image: Tensor, name: str) -> AreaResiduals:
         """Return the residuals of a control network that reads `image` (1 or B, 3, 8h, 8w)."""
-        branch = controlnet.on_unet(control, self._module, name)
+        branch = controlnet.on_unet(control, self.module, name)
         embedding = controlnet.embedded(branch, image.to(next(branch.parameters())))
         return lambda inputs, area: controlnet.residuals(branch, area.crop(embedding), inputs)
 
     def _inputs(self, x: Tensor, timestep: float, conditions: Sequence[Condition]) -> NetworkInputs:
         """The inputs of one forward pass for all conditions."""
-        parameter = next(self._module.parameters())
+        parameter = next(self.module.parameters())
         sides, batch = len(conditions), len(x)
 
         def stacked(values: Sequence[Tensor]) -> Tensor:

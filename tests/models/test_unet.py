@@ -8,7 +8,6 @@ import pytest
 import torch
 from fooocus_stages.pipelines.models import unet
 from fooocus_stages.pipelines.models.protocols import Condition
-from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.types import FreeU
 from torch import Tensor, nn
 
@@ -25,7 +24,7 @@ def side(tokens: int, batch: int = 1, seed: int = 0) -> Condition:
 
 
 def predict(network: nn.Module, x: Tensor, timestep: float, sides: list[Condition]) -> list[Tensor]:
-    return unet.UNet(Network(network)).predict(x, timestep, sides)
+    return unet.UNet(network).predict(x, timestep, sides)
 
 
 @pytest.fixture(scope="module")

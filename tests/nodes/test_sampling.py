@@ -8,10 +8,10 @@ import pytest
 import torch
 from fooocus_stages.nodes.sampling import FooocusPerformance, FooocusSamplingSettings, FooocusScheduler
 from fooocus_stages.pipelines.models.handles import Model
-from fooocus_stages.pipelines.models.weights.merging import Network
+from fooocus_stages.pipelines.models.unet import UNet
 from fooocus_stages.pipelines.types import SamplingSettings
 
-MODEL = Model(Network(torch.nn.Identity()), "sdxl")
+MODEL = Model(UNet(torch.nn.Identity()), "sdxl")
 
 
 def settings_of(scheduler: str, **options: bool) -> SamplingSettings:

@@ -58,7 +58,7 @@ def assert_same(ours: Given, golden: torch.Tensor) -> None:
 
 def given(case: Case, model: Model, timestep: float, **changes: Any) -> Given:
     """What the case's side of guidance is given at a timestep, as the model's denoiser makes it."""
-    network = denoiser.network_of(model)
+    network = model.network
     scales = {"adm_positive": case.params["positive_scale"], "adm_negative": case.params["negative_scale"]}
     settings = SamplingSettings(**{**scales, "adm_end": case.params["end"], **changes})
     side = [[torch.zeros(1, 77, network.token_width), {"pooled_output": case.inputs("pooled")}]]

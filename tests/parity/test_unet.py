@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import torch
 from fooocus_stages.pipelines.models.protocols import Condition
-from fooocus_stages.pipelines.models.unet import UNet
 from torch import nn
 
 from . import nano
@@ -24,7 +23,7 @@ def test_forward(case: Case) -> None:
     sides = [condition(case.inputs("context")[i : i + 1], None if y is None else y[i]) for i in range(2)]
     with embedded_ids(network.module):
         outputs = [
-            UNet(network).predict(x, case.params["timestep"], [side])[0]
+            network.predict(x, case.params["timestep"], [side])[0]
             for x, side in zip(case.inputs("x").split(1), sides, strict=True)
         ]
     # The cases give y by formula, so no size ids embed to it: they enter behind that embedding, which `adm` compares.
@@ -33,7 +32,7 @@ def test_forward(case: Case) -> None:
 
 @each_case("unet")
 def test_both_sides_in_one_call_are_what_each_is_alone(case: Case) -> None:
-    network = UNet(CHECKPOINTS[case.params["model"]]().model.network)
+    network = CHECKPOINTS[case.params["model"]]().model.network
     x, context, t = case.inputs("x")[:1], case.inputs("context"), case.params["timestep"]
     ids = (1344.0, 1728.0, 0.0, 0.0, 896.0, 1152.0)[: 5 if case.params["model"] == "refiner" else 6]
     sides = [

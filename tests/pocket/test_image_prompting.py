@@ -10,7 +10,6 @@ import torch
 from fooocus_stages.pipelines.functional.latents import from_uint8
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.hints import attention
-from fooocus_stages.pipelines.models.unet import UNet
 from fooocus_stages.pipelines.stages import image_prompt
 from fooocus_stages.pipelines.stages.sampling import image_hints
 from fooocus_stages.pocket.training import base, controlling, diffusion, draw, evaluate_hints, painting
@@ -43,7 +42,7 @@ def test_what_is_trained_is_written_and_read_as_the_pack_reads_it(tmp_path, monk
     seen = image_prompt.load(host, f"{ours.ADAPTERS[0]}.bin", f"{ours.VISION}.safetensors")
     (hint,) = image_prompt.prompt(host, seen, from_uint8(torch.from_numpy(drawing))[None], weight=0.8, stop_at=1.0)
     whole = painting.open_pipeline(painting.MODELS, "Speed", []).model
-    network = UNet(whole.network)
+    network = whole.network
     at_run_time = image_hints.prompts_by_progress(network, whole.name, (hint,), 2, 1, torch.device("cpu"))(0.0)
     x, sigma, t = torch.randn(2, 4, 8, 8), torch.tensor([4.0, 4.0]), torch.tensor([700, 700])
     told = base.condition_for(frozen, ["a star", ""], (64, 64), np.random.default_rng(0))

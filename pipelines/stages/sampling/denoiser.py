@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...functional import guidance, latents, sigmas
 from ...functional.model_sampling import ModelSampling
@@ -14,32 +14,25 @@ from ...functional.regions import Area
 from ...functional.stepping import Callback, Denoise
 from ...host import Host
 from ...models.handles import Hint, Model
-from ...models.protocols import DenoisingNetwork
-from ...models.unet import UNet
 from ...models.weights.merging import WeightPatch
 from ...types import Conditioning, SamplingSettings
 from . import control_hints, image_hints, preview
 from .conditioning import Reader
 from .entries import Entry, estimates, matched
 
-BYTES_PER_CELL = 8 * 1024  # of activations, per latent cell and byte of the dtype
 
+def running(
+    host: Host, model: Model, shape: torch.Size, hints: Sequence[Hint] = ()
+) -> AbstractContextManager[torch.device]:
+    """Keep the model's network and those of the hints on the device, patches attached, while the context lasts.
 
-def network_of(model: Model) -> DenoisingNetwork:
-    """The model's network, as the sampler calls it."""
-    return UNet(model.network)
+    `shape` (B, C, h, w) is that of the latents.
+    """
 
+    def load(modules: Sequence[nn.Module], memory: int) -> torch.device:
+        return host.load("unet", *modules, memory=memory)
 
-def load(host: Host, model: Model, shape: torch.Size, hints: Sequence[Hint] = ()) -> torch.device:
-    """Move the network and the hints' networks to the device, with memory free for latents of `shape` (B, C, h, w)."""
-    cells = 2 * shape[0] * shape[-2] * shape[-1]
-    memory = cells * BYTES_PER_CELL * network_of(model).dtype.itemsize
-    return host.load("unet", model.network.module, *control_hints.modules_of(hints), memory=memory)
-
-
-def attached(model: Model) -> AbstractContextManager[None]:
-    """Attach the model's patches and FreeU while the context lasts."""
-    return network_of(model).attached(patches_of(model), model.freeu)
+    return model.network.running(load, shape, patches_of(model), model.freeu, control_hints.modules_of(hints))
 
 
 def patches_of(model: Model) -> tuple[WeightPatch, ...]:
@@ -74,10 +67,10 @@ def guided(
 
     Guidance scale 1 runs the positive side only. An entry with an area is predicted on its crop of x, and sees the
     same crop of the control images and of `inpaint` (1 or B, C, h, w), the output of the inpaint head. Call it while
-    `attached` is open: control-LoRAs share the network's patched weights. Raises BadValue for conditioning or hints
+    `running` is open: control-LoRAs share the network's patched weights. Raises BadValue for conditioning or hints
     that do not fit the model.
     """
-    network, sampling = network_of(model), model_sampling(model, settings)
+    network, sampling = model.network, model_sampling(model, settings)
     dtype = network.dtype
     reader = Reader(network, sampling, model, settings, shape, device)
     sides = [reader.entries(positive, "positive")]
@@ -94,15 +87,15 @@ def guided(
         images = prompts_at(p)
 
         def evaluate(x: Tensor, area: Area, entries: Sequence[tuple[int, Entry]]) -> list[Tensor]:
-            outputs = network.predict(
-                sampling.scaled_input(x, sigma),
-                t,
+            return network.denoised(
+                x,
+                sigma,
+                sampling,
                 [entry.at(t, settings.adm_end) for _, entry in entries],
                 control_hints.residuals_at(sigma, controls, area),
                 images and images.of_sides([side for side, _ in entries]),
                 None if inpaint is None else area.crop(inpaint),
             )
-            return [sampling.denoised(x, output, sigma) for output in outputs]
 
         predictions = estimates(sides, x, sigma, evaluate)
         unconditional = predictions[1] if len(predictions) > 1 else None

@@ -19,7 +19,6 @@ from ...models.interposer import Interposer, load_interposer
 from ...settings import DEFAULT_REFINER, PERFORMANCES
 from ...types import Conditioning, SamplingSettings, SwapMethod
 from .. import load
-from . import denoiser
 
 Route = Literal["base", "refiner", "joint", "separate", "vae"]
 
@@ -130,7 +129,7 @@ def refiner_conditioning(conditioning: Conditioning, model: Model, refiner: Mode
     CLIP-L, through its final norm, and no pooled output. Another SDXL model takes all of them. Areas, masks, ranges and
     sizes of the entries stay.
     """
-    width = denoiser.network_of(refiner).token_width
+    width = refiner.network.token_width
     if refiner.family == "sd15":
         return [[_normed(tokens[..., :width], model), without_pooled(extra)] for tokens, extra in conditioning]
     return [[tokens[..., -width:], extra] for tokens, extra in conditioning]

@@ -110,13 +110,9 @@ class Job:
         """The step at which the refiner takes over."""
         return refiners.switch_step(self.switch, self.settings.steps)
 
-    def loaded(self) -> torch.device:
-        """Move the model's network to its device."""
-        return denoiser.load(self.host, self.model, self.raw.shape, self.control)
-
-    def attached(self) -> AbstractContextManager[None]:
-        """Attach the model's patches and FreeU to its network while the context lasts."""
-        return denoiser.attached(self.model)
+    def running(self) -> AbstractContextManager[torch.device]:
+        """Keep the networks on their device, with the model's patches attached, while the context lasts."""
+        return denoiser.running(self.host, self.model, self.raw.shape, self.control)
 
     def for_refiner(self) -> Job:
         """Return the run with the refiner in place of the model, its conditioning, and no hints."""
@@ -135,8 +131,7 @@ class RunNoise:
 
 def base_only(job: Job) -> Tensor:
     """Run one model from the first step to the last."""
-    device = job.loaded()
-    with job.attached():
+    with job.running() as device:
         callback = denoiser.step_callback(job.host, job.model)
         return run_sampler(job, denoiser_of(job, device), run_noise(job, device), callback)
 
@@ -150,10 +145,9 @@ def refiner_only(job: Job) -> Tensor:
 def joint(job: Job) -> Tensor:
     """Run once, and exchange the network after the first evaluation of the switch step."""
     second, at = job.for_refiner(), job.switch_step
-    device = job.loaded()
     report = denoiser.step_callback(job.host, job.model)
-    with ExitStack() as attachments:
-        attachments.enter_context(job.attached())
+    with ExitStack() as running:
+        device = running.enter_context(job.running())
         current = denoiser_of(job, device)
         refined = denoiser_of(second, device)
 
@@ -161,9 +155,8 @@ def joint(job: Job) -> Tensor:
             nonlocal current
             report(i, total, denoised, x)
             if i == at:
-                attachments.close()
-                second.loaded()
-                attachments.enter_context(second.attached())
+                running.close()
+                running.enter_context(second.running())
                 current = refined
 
         return run_sampler(job, lambda x, sigma: current(x, sigma), run_noise(job, device), callback)
@@ -172,16 +165,14 @@ def joint(job: Job) -> Tensor:
 def separate(job: Job) -> Tensor:
     """Run twice over one schedule: the model to the switch step, then the refiner from its noisy latents."""
     second, at, total = job.for_refiner(), job.switch_step, len(job.levels) - 1
-    device = job.loaded()
-    random = run_noise(job, device)
-    with job.attached():
+    with job.running() as device:
+        random = run_noise(job, device)
         callback = denoiser.step_callback(job.host, job.model, total=total)
         first = replace(job, levels=sigmas.cut(job.levels, last=at))
         halfway = run_sampler(first, denoiser_of(job, device), random, callback)
-    second.loaded()
     second = replace(second, raw=halfway, levels=sigmas.cut(job.levels, start=at))
     no_start = replace(random, start=torch.zeros_like(random.start))
-    with second.attached():
+    with second.running() as device:
         callback = denoiser.step_callback(job.host, second.model, first=at, total=total)
         return run_sampler(second, denoiser_of(second, device), no_start, callback)
 
@@ -193,9 +184,8 @@ def through_latents(job: Job) -> Tensor:
     """
     second, at, total = job.for_refiner(), job.switch_step, len(job.levels) - 1
     interposer = refiners.interposer(job.host, job.model)
-    device = job.loaded()
-    random = run_noise(job, device)
-    with job.attached():
+    with job.running() as device:
+        random = run_noise(job, device)
         callback = denoiser.step_callback(job.host, job.model, total=total)
         recorder = NoiseRecorder(denoiser_of(job, device))
         first = replace(job, levels=sigmas.cut(job.levels, last=at, full_denoise=True))
@@ -203,12 +193,11 @@ def through_latents(job: Job) -> Tensor:
     if interposer is not None:
         job.host.load("vae", interposer)
         clean = interposers.convert(interposer, clean).to(clean)
-    second.loaded()
     levels = sigmas.cut(plan.schedule(second.model, job.settings, job.denoise), start=at) * REFINER_SIGMAS
     seeds = [(seed + 1) % (MAX_SEED + 1) for seed in job.seeds]
     known = job.known.for_refiner(interposer) if job.known is not None else None
     second = replace(second, raw=clean, levels=levels, seeds=seeds, known=known, add_noise=True)
-    with second.attached():
+    with second.running() as device:
         callback = denoiser.step_callback(job.host, second.model, first=at, total=total)
         fresh = recorder.recentred(random, run_noise(second, device))
         return run_sampler(second, denoiser_of(second, device), fresh, callback)
@@ -291,7 +280,7 @@ def last_model(model: Model, route: refiners.Route) -> Model:
 def networks_of(model: Model) -> list[tuple[str, nn.Module]]:
     """Return the networks that a model may call, with the names of their files."""
     models = [model] if model.switch is None else [model, model.switch.refiner.model]
-    return [(one.name, one.network.module) for one in models]
+    return [(one.name, one.network.weights) for one in models]
 
 
 def latent_family(model: Model) -> Family:
@@ -302,7 +291,7 @@ def latent_family(model: Model) -> Family:
 def checked_samples(latent: Latent, model: Model, first: Model) -> Tensor:
     """Return the samples (B, C, h, w), float32 on the CPU. Raises BadValue unless they fit `first`, which starts."""
     samples: Tensor = latent["samples"]
-    channels = denoiser.network_of(model).in_channels
+    channels = model.network.in_channels
     if samples.ndim != 4 or samples.shape[1] != channels or not samples.numel():
         raise BadValue(
             f"the latent has the shape {tuple(samples.shape)} and the model takes (B, {channels}, h, w): create it "

@@ -13,7 +13,6 @@ from fooocus_stages.pipelines.models.hints import attention
 from fooocus_stages.pipelines.models.hints.ip_adapter import ImageAdapter
 from fooocus_stages.pipelines.models.protocols import Condition
 from fooocus_stages.pipelines.models.unet import UNet
-from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pocket.training.published_names import adapter_state_published
 from torch import Tensor, nn
 
@@ -60,7 +59,7 @@ def test_the_widths_of_sdxl() -> None:
 
 def asked(network: nn.Module, x: Tensor, text: Tensor, images: ImagePrompts | None) -> Tensor:
     side = Condition(text, torch.full((1, WIDTH_G), 0.1), (64.0, 64.0, 0.0, 0.0, 64.0, 64.0))
-    return UNet(Network(network)).predict(x, 500.0, [side], images=images)[0]
+    return UNet(network).predict(x, 500.0, [side], images=images)[0]
 
 
 def apart(adapter: ImageAdapter, hidden: Tensor, weight: float) -> ImagePrompts:
@@ -134,12 +133,12 @@ def test_each_side_reads_its_own_rows(network: Any, adapter: ImageAdapter) -> No
     x = torch.randn(2, 4, 8, 8)
     ids, pooled = (64.0, 64.0, 0.0, 0.0, 64.0, 64.0), torch.full((1, WIDTH_G), 0.1)
     sides = [Condition(torch.randn(1, 77, CONTEXT), pooled, ids) for _ in range(2)]
-    together = UNet(Network(network)).predict(x, 300.0, sides, images=both)
+    together = UNet(network).predict(x, 300.0, sides, images=both)
     for i, side in enumerate(sides):
         for row in range(2):
             one = slice(2 * i + row, 2 * i + row + 1)
             alone = ImagePrompts(tuple(LayerImages((k[one], v[one]), (((k[one], v[one]), 0.5),)) for k, v in pairs))
-            expected = UNet(Network(network)).predict(x[row : row + 1], 300.0, [side], images=alone)[0]
+            expected = UNet(network).predict(x[row : row + 1], 300.0, [side], images=alone)[0]
             assert torch.allclose(together[i][row : row + 1], expected, atol=1e-5)
 
 
@@ -151,8 +150,8 @@ def test_text_of_other_lengths_is_repeated_only_where_both_sides_run_together(
     both = ImagePrompts(tuple(LayerImages(pair) for pair in pairs), sides=2)
     x, texts = torch.randn(1, 4, 8, 8), [torch.randn(1, length, CONTEXT) for length in lengths]
     ids, pooled = (64.0, 64.0, 0.0, 0.0, 64.0, 64.0), torch.full((1, WIDTH_G), 0.1)
-    outputs = UNet(Network(network)).predict(x, 300.0, [Condition(t, pooled, ids) for t in texts], images=both)
+    outputs = UNet(network).predict(x, 300.0, [Condition(t, pooled, ids) for t in texts], images=both)
     for i, (text, many) in enumerate(zip(texts, repeats, strict=True)):
         alone = ImagePrompts(tuple(LayerImages((k[i : i + 1], v[i : i + 1])) for k, v in pairs))
         side = Condition(text.repeat(1, many, 1), pooled, ids)
-        assert torch.allclose(outputs[i], UNet(Network(network)).predict(x, 300.0, [side], images=alone)[0], atol=1e-5)
+        assert torch.allclose(outputs[i], UNet(network).predict(x, 300.0, [side], images=alone)[0], atol=1e-5)

@@ -15,6 +15,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline, UNet2DConditionModel
 from fooocus_stages.pipelines.models.handles import Clip, Model, TextEncoder
 from fooocus_stages.pipelines.models.lora import matching
+from fooocus_stages.pipelines.models.unet import UNet
 from fooocus_stages.pipelines.models.weights import key_names
 from fooocus_stages.pipelines.models.weights.merging import Network
 from lycoris.modules.full import FullModule
@@ -84,10 +85,11 @@ class Bench:
 @pytest.fixture(scope="module", params=[torch.float32, torch.float16], ids=["float32", "float16"])
 def bench(modules: dict[str, nn.Module], request: pytest.FixtureRequest) -> Bench:
     made = {side: copy.deepcopy(modules[side]).to(request.param).requires_grad_(False) for side in LAYERS}
-    ours = {side: Network(module) for side, module in made.items()}
+    unet = UNet(made["unet"])
+    ours = {side: unet if side == "unet" else Network(module) for side, module in made.items()}
     encoders = (TextEncoder(ours["l"], pad=0, pooled=False), TextEncoder(ours["g"], pad=0, pooled=True))
     tokenizer: Any = None  # no text is read here
-    return Bench(ours, Model(ours["unet"], "sdxl"), Clip(encoders, tokenizer))
+    return Bench(ours, Model(unet, "sdxl"), Clip(encoders, tokenizer))
 
 
 def snapshot(module: nn.Module) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ def hint(pocket: Pocket, stop_at: float, together: bool = True) -> ImageHint:
 
 
 def prompts(pocket: Pocket, hints: list[ImageHint], sides: int, batch: int) -> image_hints.PromptsAt:
-    network = denoiser.network_of(pocket.model)
+    network = pocket.model.network
     return image_hints.prompts_by_progress(network, "pocket", hints, sides, batch, torch.device("cpu"))
 
 

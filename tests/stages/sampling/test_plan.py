@@ -8,13 +8,13 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadValue, UnknownName
 from fooocus_stages.pipelines.models.handles import Model
-from fooocus_stages.pipelines.models.weights.merging import Network
+from fooocus_stages.pipelines.models.unet import UNet
 from fooocus_stages.pipelines.settings import ASPECT_RATIOS, PERFORMANCES
 from fooocus_stages.pipelines.stages.sampling import plan
 from fooocus_stages.pipelines.types import Lora, SamplingSettings
 
-MODEL = Model(Network(torch.nn.Identity()), "sdxl")
-SMALL = Model(Network(torch.nn.Identity()), "sdxl", native_size=128)
+MODEL = Model(UNet(torch.nn.Identity()), "sdxl")
+SMALL = Model(UNet(torch.nn.Identity()), "sdxl", native_size=128)
 USERS = SamplingSettings(cfg=6.0, sharpness=5.0, adaptive_cfg=9.0, sampler="heun", scheduler="simple")
 MINE = (Lora("mine.safetensors", 0.5),)
 

@@ -10,7 +10,7 @@ import torch
 from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.models import preview
 from fooocus_stages.pipelines.models.handles import Model
-from fooocus_stages.pipelines.models.weights.merging import Network
+from fooocus_stages.pipelines.models.unet import UNet
 from fooocus_stages.pipelines.stages import load, vae
 from fooocus_stages.pipelines.stages.sampling import refiner
 from fooocus_stages.pipelines.stages.sampling.preview import previewer
@@ -21,7 +21,7 @@ LATENT = torch.randn(2, 4, 6, 9, generator=torch.Generator().manual_seed(0))
 
 
 def model(family: Family = "sdxl", home: Path | None = None) -> Model:
-    return Model(Network(nn.Identity()), family, home=home)
+    return Model(UNet(nn.Identity()), family, home=home)
 
 
 def saved(folder: Path, name: str) -> Path:

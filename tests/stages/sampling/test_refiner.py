@@ -13,7 +13,7 @@ import torch
 from fooocus_stages.pipelines.errors import BadFile, BadValue, Interrupted, MissingFile
 from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.models.handles import Model, Refiner, RefinerSwitch, Vae
-from fooocus_stages.pipelines.models.weights.merging import Network
+from fooocus_stages.pipelines.models.unet import UNet
 from fooocus_stages.pipelines.stages import load, vae
 from fooocus_stages.pipelines.stages.sampling import plan, refiner, sample
 from fooocus_stages.pipelines.types import LATENT_FAMILY, FreeU, Lora, SamplingSettings
@@ -116,7 +116,7 @@ def test_freeu_ends_at_the_switch(pocket: Pocket) -> None:
 def switched(at: float = 0.8, step: int = -1, own_vae: bool = False, performance: str = "Speed") -> Any:
     """A route's arguments: a model with a refiner, and settings of thirty steps."""
     nothing: Any = None
-    network = Network(nn.Identity())
+    network = UNet(nn.Identity())
     other = Refiner(Model(network, "sd15" if own_vae else "sdxl"), Vae(network, family="sd15") if own_vae else None)
     model = Model(network, "sdxl", switch=RefinerSwitch(other, at, "separate", step))
     return nothing or (model, SamplingSettings(performance=performance, steps=10))
