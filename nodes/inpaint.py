@@ -39,7 +39,7 @@ class FooocusInpaintCrop(Node):
             Input("respective_field", fraction(0.618), FIELD_TOOLTIP),
             Input(
                 "model",
-                sockets.MODEL,
+                sockets.ANY_MODEL,
                 "Model that will inpaint. Its training resolution decides the size of the region.",
                 optional=True,
             ),
@@ -86,7 +86,7 @@ class FooocusInpaintModel(Node):
         "into account. For the last steps it is switched off, or the model's refiner takes over.",
         search_aliases=("inpaint", "inpaint model", "inpaint patch", "inpaint engine", "inpaint head"),
         inputs=(
-            Input("model", sockets.MODEL, "SDXL model to apply it to."),
+            Input("model", sockets.ANY_MODEL, "SDXL model to apply it to."),
             Input("engine", ENGINE, ENGINE_TOOLTIP),
             Input(
                 "refiner_switch",
@@ -105,7 +105,7 @@ class FooocusInpaintModel(Node):
                 advanced=True,
             ),
         ),
-        outputs=(Output("model", sockets.MODEL, "The model, for Fooocus Inpaint Encode and the sampler."),),
+        outputs=(Output("model", sockets.ANY_MODEL, "The model, for Fooocus Inpaint Encode and the sampler."),),
     )
 
     def run(
@@ -123,7 +123,7 @@ class FooocusInpaintEncode(SeededNode):
         search_aliases=("inpaint", "vae encode for inpainting", "set latent noise mask", "inpaint conditioning"),
         inputs=(
             Input("region", sockets.INPAINT, "Region from Fooocus Inpaint Crop."),
-            Input("model", sockets.MODEL, "Model that will inpaint, from Fooocus Inpaint Model."),
+            Input("model", sockets.ANY_MODEL, "Model that will inpaint, from Fooocus Inpaint Model."),
             VAE,
             SETTINGS,
             Input("strength", fraction(1.0), STRENGTH_TOOLTIP),
@@ -214,7 +214,7 @@ class FooocusInpaint(SeededNode):
         search_aliases=("inpaint", "outpaint", "improve detail", "modify content", "inpainting", "outpainting"),
         inputs=(
             Input("image", "IMAGE", "Image to inpaint."),
-            Input("model", sockets.MODEL, "Model that will inpaint, with the LoRAs applied."),
+            Input("model", sockets.ANY_MODEL, "Model that will inpaint, with the LoRAs applied."),
             VAE,
             SETTINGS,
             Input(
@@ -239,7 +239,7 @@ class FooocusInpaint(SeededNode):
             UPSCALER,
         ),
         outputs=(
-            Output("model", sockets.MODEL, "The model with the mode's inpaint engine, for the sampler."),
+            Output("model", sockets.ANY_MODEL, "The model with the mode's inpaint engine, for the sampler."),
             Output("latent", "LATENT", "The latent with its mask, for the sampler."),
             Output("denoise", "FLOAT", "Denoise strength, for the sampler."),
             Output("region", sockets.INPAINT, "The region's place in the image, for Fooocus Inpaint Paste."),

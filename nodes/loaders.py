@@ -153,14 +153,14 @@ class FooocusApplyLoras(Node):
         "node are not affected.",
         search_aliases=("lora", "apply lora", "merge lora"),
         inputs=(
-            Input("model", sockets.MODEL, "Model to apply the LoRAs to."),
+            Input("model", sockets.ANY_MODEL, "Model to apply the LoRAs to."),
             Input("clip", sockets.CLIP, "Text encoders to apply the LoRAs to."),
             Input(
                 "loras", sockets.LORAS, "LoRAs to apply, usually from the prompt node, which adds those of its tags."
             ),
         ),
         outputs=(
-            Output("model", sockets.MODEL, "The model with the LoRAs."),
+            Output("model", sockets.ANY_MODEL, "The model with the LoRAs."),
             Output("clip", sockets.CLIP, "The text encoders with the LoRAs."),
         ),
     )
@@ -186,13 +186,13 @@ class FooocusFreeU(Node):
         "skip connections. Fooocus leaves it off by default.",
         search_aliases=("freeu", "freeu v2", "free lunch"),
         inputs=(
-            Input("model", sockets.MODEL, "Model to apply FreeU to."),
+            Input("model", sockets.ANY_MODEL, "Model to apply FreeU to."),
             Input("b1", gain(1.01, 2.0), f"{BACKBONE} at the lowest resolution. 1 turns it off."),
             Input("b2", gain(1.02, 2.0), f"{BACKBONE} one level up. 1 turns it off."),
             Input("s1", gain(0.99, 4.0), f"{SKIP} at the lowest resolution. 1 turns it off."),
             Input("s2", gain(0.95, 4.0), f"{SKIP} one level up. 1 turns it off."),
         ),
-        outputs=(Output("model", sockets.MODEL, "The model with FreeU."),),
+        outputs=(Output("model", sockets.ANY_MODEL, "The model with FreeU."),),
     )
 
     def run(self, model: Model, b1: float, b2: float, s1: float, s2: float) -> tuple[Model]:

@@ -64,7 +64,7 @@ class FooocusRefinerSwitch(Node):
         "space, so use the VAE from this node as well. The distilled performance modes skip the refiner.",
         search_aliases=("refiner", "refiner switch", "switch at", "sdxl refiner", "base and refiner"),
         inputs=(
-            Input("model", sockets.MODEL, "Model for the first steps, with the LoRAs applied."),
+            Input("model", sockets.ANY_MODEL, "Model for the first steps, with the LoRAs applied."),
             Input("vae", sockets.VAE, "VAE of that model."),
             Input("refiner", sockets.REFINER, "Model for the last steps."),
             Input(
@@ -90,7 +90,7 @@ class FooocusRefinerSwitch(Node):
             ),
         ),
         outputs=(
-            Output("model", sockets.MODEL, "The model with its refiner."),
+            Output("model", sockets.ANY_MODEL, "The model with its refiner."),
             Output("vae", sockets.VAE, "The VAE that decodes what the model and its refiner produce."),
         ),
     )

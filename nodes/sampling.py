@@ -189,7 +189,7 @@ class FooocusAspectRatio(Node):
             ),
             Input(
                 "model",
-                sockets.MODEL,
+                sockets.ANY_MODEL,
                 "Scales the listed sizes to the resolution the model was trained at.",
                 optional=True,
             ),
@@ -214,7 +214,7 @@ class FooocusScheduler(Node):
         description="Returns the noise levels of a run, to inspect them or to change them before sampling.",
         search_aliases=("scheduler", "sigmas", "noise schedule", "karras", "align your steps"),
         inputs=(
-            Input("model", sockets.MODEL, "Model that will be sampled."),
+            Input("model", sockets.ANY_MODEL, "Model that will be sampled."),
             Input("settings", sockets.SETTINGS, "Sampling settings with the sampler, scheduler and number of steps."),
             Input("denoise", DENOISE, "Denoise strength. Below 1, only the last part of a longer schedule."),
         ),
@@ -232,7 +232,7 @@ class FooocusSampler(SeededNode):
         description="Samples a latent as Fooocus does, with sharpness, adaptive CFG and timed ADM scaling.",
         search_aliases=("ksampler", "sampler", "sample", "sharpness", "denoise", "generate"),
         inputs=(
-            Input("model", sockets.MODEL, "Model to sample, with the LoRAs applied."),
+            Input("model", sockets.ANY_MODEL, "Model to sample, with the LoRAs applied."),
             Input("positive", "CONDITIONING", "Conditioning for what to draw."),
             Input("negative", "CONDITIONING", "Conditioning for what to avoid."),
             Input("latent", "LATENT", "Latent to start from: empty, or an encoded image."),

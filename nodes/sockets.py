@@ -14,7 +14,8 @@ IMAGE_PROMPT = "FOOOCUS_IMAGE_PROMPT_MODEL"  # pipelines.models.hints.ip_adapter
 INPAINT = "FOOOCUS_INPAINT"  # pipelines.types.InpaintRegion
 UPSCALER = "FOOOCUS_UPSCALER"  # pipelines.models.upscaler.Upscaler
 
-ANY_VAE = "FOOOCUS_VAE,VAE"  # for inputs that only encode or decode
+ANY_MODEL = "FOOOCUS_MODEL,MODEL"  # ours, or ComfyUI's own: see Host.adopt
+ANY_VAE = "FOOOCUS_VAE,VAE"
 ANY_MASK = "MASK,IMAGE"
 LANDMARKS = "STRING,FLOAT"  # ten numbers for each face
 ANY_UPSCALER = "FOOOCUS_UPSCALER,UPSCALE_MODEL"

@@ -30,7 +30,7 @@ class FooocusVary(SeededNode):
         search_aliases=("vary", "vary subtle", "vary strong", "variation", "img2img", "image to image"),
         inputs=(
             Input("image", "IMAGE", "Image to vary."),
-            Input("model", sockets.MODEL, "Model that will sample it. Its training resolution decides the size."),
+            Input("model", sockets.ANY_MODEL, "Model that will sample it. Its training resolution decides the size."),
             VAE,
             SETTINGS,
             Input(
@@ -135,7 +135,7 @@ class FooocusUpscaleImage(Node):
 SAMPLING = tuple(  # what sampling takes besides the image; never computed for an upscale that does not sample
     replace(declared, optional=True, lazy=True)
     for declared in (
-        Input("model", sockets.MODEL, "Model that samples the upscaled image, with the LoRAs applied."),
+        Input("model", sockets.ANY_MODEL, "Model that samples the upscaled image, with the LoRAs applied."),
         VAE,
         Input("positive", "CONDITIONING", "Conditioning for what to draw."),
         Input("negative", "CONDITIONING", "Conditioning for what to avoid."),
@@ -214,7 +214,7 @@ class FooocusUpscaleSize(Node):
             FACTOR,
             Input(
                 "model",
-                sockets.MODEL,
+                sockets.ANY_MODEL,
                 "Model that samples the upscaled image. Without it, an SDXL model is assumed.",
                 optional=True,
             ),

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, ClassVar
 
+from . import sockets
+from .comfy import current_host
 from .schema import Boolean, Combo, Float, Input, Int, Schema, String, Widget, initial_choice
 
 PACK_ALIAS = "fooocus"  # finds every node of the pack
 SOCKETS_WITH_WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN")
+ADOPTED = {sockets.ANY_MODEL, sockets.ANY_VAE}
 WIDGET_TYPES: dict[type[Widget], str] = {Int: "INT", Float: "FLOAT", String: "STRING", Boolean: "BOOLEAN"}
 
 
@@ -25,6 +30,7 @@ class Node:
     OUTPUT_TOOLTIPS: ClassVar[tuple[str, ...]]
     OUTPUT_IS_LIST: ClassVar[tuple[bool, ...]]
     OUTPUT_NODE: ClassVar[bool]
+    run: Callable[..., Any]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -39,6 +45,8 @@ class Node:
         cls.OUTPUT_TOOLTIPS = tuple(output.tooltip for output in schema.outputs)
         cls.OUTPUT_IS_LIST = tuple(output.is_list for output in schema.outputs)
         cls.OUTPUT_NODE = schema.is_output_node
+        if ADOPTED & {declared.type for declared in schema.inputs if isinstance(declared.type, str)}:
+            cls.run = adopting(cls.run)
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, dict[str, Any]]:
@@ -50,6 +58,18 @@ class Node:
             "hidden": {hidden.name: hidden.value for hidden in cls.schema.hidden},
         }
         return {group: members for group, members in groups.items() if members or group == "required"}
+
+
+def adopting(run: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+    """Let a node's function take ComfyUI's own models in the place of ours, and return them."""
+
+    @functools.wraps(run)
+    def call(*args: Any, **inputs: Any) -> tuple[Any, ...]:
+        host = current_host()
+        results = run(*map(host.adopt, args), **{name: host.adopt(value) for name, value in inputs.items()})
+        return tuple(map(host.hand_on, results))
+
+    return call
 
 
 def rendered(declared: Input) -> tuple[str | list[str], dict[str, Any]]:

@@ -64,6 +64,20 @@ class ComfyHost:
     def _patcher(self, role: Role, module: torch.nn.Module) -> Any:
         return patcher_of(module, *_devices(role), self._kept.free)
 
+    def managed(self, module: torch.nn.Module) -> object:
+        """Return the ModelPatcher of a module that runs beside a UNet."""
+        return self._patcher("unet", module)
+
+    def adopt(self, value: object) -> object:
+        from .native import adoption
+
+        return adoption.adopted(value, self)
+
+    def hand_on(self, value: object) -> object:
+        from .native import adoption
+
+        return adoption.handed_on(value)
+
     def dtype(self, role: Role) -> torch.dtype:
         import torch
         from comfy import model_management

@@ -143,6 +143,12 @@ class LocalHost:
     def keep_networks(self, key: Hashable, make: Callable[[], Value]) -> Value:
         return self._networks.get(key, make)
 
+    def adopt(self, value: object) -> object:
+        return value
+
+    def hand_on(self, value: object) -> object:
+        return value
+
     def check_interrupted(self) -> None:
         """Do nothing: Ctrl-C raises KeyboardInterrupt by itself."""
 

@@ -64,6 +64,17 @@ class Host(Protocol):
         """
         ...
 
+    def adopt(self, value: object) -> object:
+        """Return the pack's handle of a model of the program's own, such as ComfyUI's MODEL; other values unchanged.
+
+        Raises BadValue for a model that Fooocus's stages cannot use.
+        """
+        ...
+
+    def hand_on(self, value: object) -> object:
+        """Return the program's own model for a handle that `adopt` made, with what stages set; others unchanged."""
+        ...
+
     def check_interrupted(self) -> None:
         """Raise if the user has asked to stop."""
         ...

@@ -57,6 +57,15 @@ Load = Callable[[Sequence[nn.Module], int], torch.device]
 """Moves modules to the device on which they run, with so many bytes free for activations, and returns the device."""
 
 
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What a network is about to sample: latents of `shape` (B, C, h, w) at decreasing noise `levels`."""
+
+    shape: tuple[int, ...]
+    levels: Tensor
+    sampling: ModelSampling
+
+
 class DenoisingNetwork(Protocol):
     """A denoising network and what can be attached to it for a run."""
 
@@ -103,14 +112,14 @@ class DenoisingNetwork(Protocol):
     def running(
         self,
         load: Load,
-        shape: Sequence[int],
+        run: Run,
         patches: tuple[WeightPatch, ...] = (),
         freeu: FreeU | None = None,
         beside: Sequence[nn.Module] = (),
     ) -> AbstractContextManager[torch.device]:
         """Keep the network on its device, with patches and FreeU attached, while the context lasts.
 
-        `shape` (B, C, h, w) is that of the latents; the modules `beside` run with it and are loaded by `load`.
+        The modules `beside` run with it. `load` is the program's way to move modules to a device.
         """
         ...
 

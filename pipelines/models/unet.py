@@ -17,7 +17,7 @@ from ..functional.latents import batchable, tiled_tokens
 from ..functional.model_sampling import ModelSampling
 from ..types import FreeU
 from .hints import attention, controlnet, inpaint_patch
-from .protocols import AreaResiduals, Condition, Load, NetworkInputs, Residuals
+from .protocols import AreaResiduals, Condition, Load, NetworkInputs, Residuals, Run
 from .weights.control_net import ControlNet
 from .weights.merging import Network, WeightPatch
 
@@ -88,31 +88,36 @@ class Forward(Protocol):
     ) -> tuple[Tensor]: ...
 
 
+class WithLayout(Protocol):
+    """A network with the layout of a diffusers UNet."""
+
+    @property
+    def module(self) -> nn.Module: ...
+
+
 class UNetFacts:
     """What the layout of a diffusers UNet tells about a network."""
 
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
+    @property
+    def in_channels(self: WithLayout) -> int:
+        return config_of(self.module).in_channels
 
     @property
-    def in_channels(self) -> int:
-        return self._config.in_channels
+    def token_width(self: WithLayout) -> int:
+        return config_of(self.module).cross_attention_dim
 
     @property
-    def token_width(self) -> int:
-        return self._config.cross_attention_dim
+    def takes_sizes(self: WithLayout) -> bool:
+        return config_of(self.module).addition_embed_type == "text_time"
 
     @property
-    def takes_sizes(self) -> bool:
-        return self._config.addition_embed_type == "text_time"
-
-    @property
-    def attention_widths(self) -> tuple[int, ...]:
+    def attention_widths(self: WithLayout) -> tuple[int, ...]:
         return attention.widths(self.module)
 
-    @property
-    def _config(self) -> UNetConfig:
-        return cast(Decoder, self.module).config
+
+def config_of(module: nn.Module) -> UNetConfig:
+    """Return the configuration of a diffusers UNet."""
+    return cast(Decoder, module).config
 
 
 class UNet(Network, UNetFacts):
@@ -170,13 +175,13 @@ class UNet(Network, UNetFacts):
     def running(
         self,
         load: Load,
-        shape: Sequence[int],
+        run: Run,
         patches: tuple[WeightPatch, ...] = (),
         freeu: FreeU | None = None,
         beside: Sequence[nn.Module] = (),
     ) -> Iterator[torch.device]:
         """Keep the network on its device, with patches and FreeU attached, while the context lasts."""
-        cells = 2 * shape[0] * shape[-2] * shape[-1]
+        cells = 2 * run.shape[0] * run.shape[-2] * run.shape[-1]
         device = load([self.module, *beside], cells * BYTES_PER_CELL * self.dtype.itemsize)
         with self.patched(patches), freeu_attached(cast(Decoder, self.module), freeu):
             yield device
@@ -199,9 +204,7 @@ class UNet(Network, UNetFacts):
     @torch.no_grad()
     def controlled_by(self, control: ControlNet, image: Tensor, name: str) -> AreaResiduals:
         """Return the residuals of a control network that reads `image` (1 or B, 3, 8h, 8w)."""
-        branch = controlnet.on_unet(control, self.module, name)
-        embedding = controlnet.embedded(branch, image.to(next(branch.parameters())))
-        return lambda inputs, area: controlnet.residuals(branch, area.crop(embedding), inputs)
+        return area_residuals(controlnet.on_unet(control, self.module, name), image)
 
     def _inputs(self, x: Tensor, timestep: float, conditions: Sequence[Condition]) -> NetworkInputs:
         """The inputs of one forward pass for all conditions."""
@@ -219,6 +222,12 @@ class UNet(Network, UNetFacts):
         pooled = stacked([condition.pooled for condition in conditions if condition.pooled is not None])
         ids = [ids_on(parameter.device, condition.time_ids or ()).expand(batch, -1) for condition in conditions]
         return NetworkInputs(rows, timesteps, tokens, pooled, torch.cat(ids))
+
+
+def area_residuals(branch: nn.Module, image: Tensor) -> AreaResiduals:
+    """Return the residuals of a control network (of `controlnet.on_unet`) that reads `image` (1 or B, 3, 8h, 8w)."""
+    embedding = controlnet.embedded(branch, image.to(next(branch.parameters())))
+    return lambda inputs, area: controlnet.residuals(branch, area.crop(embedding), inputs)
 
 
 def _residual_arguments(residuals: list[Tensor]) -> ResidualArguments:

@@ -25,6 +25,7 @@ from fooocus_stages.pipelines.text.tokenizer import find_vocabulary
 from fooocus_stages.pocket.training import published_names
 from safetensors.torch import save_file
 
+from . import native
 from .golden import weights
 
 CLIP_G = "conditioner.embedders.1."
@@ -90,19 +91,20 @@ def _whole_sdxl() -> Checkpoint:
         find_vocabulary()
     except MissingFile as error:
         pytest.skip(str(error))
-    return load_checkpoint(sdxl_file(), torch.float32, torch.float32)
+    return native.as_chosen(load_checkpoint(sdxl_file(), torch.float32, torch.float32), untagged("nano-sdxl-unet"))
 
 
 @cache
 def refiner() -> Checkpoint:
     """The nano refiner, loaded in float32."""
-    return load_checkpoint(refiner_file(), torch.float32, torch.float32)
+    loaded = load_checkpoint(refiner_file(), torch.float32, torch.float32)
+    return native.as_chosen(loaded, untagged("nano-refiner-unet"))
 
 
 @cache
 def sd15() -> Checkpoint:
     """The nano SD 1.5 checkpoint, loaded in float32."""
-    return load_checkpoint(sd15_file(), torch.float32, torch.float32)
+    return native.as_chosen(load_checkpoint(sd15_file(), torch.float32, torch.float32), untagged("nano-sd15-unet"))
 
 
 def forget() -> None:

@@ -14,6 +14,7 @@ from ...functional.regions import Area
 from ...functional.stepping import Callback, Denoise
 from ...host import Host
 from ...models.handles import Hint, Model
+from ...models.protocols import Run
 from ...models.weights.merging import WeightPatch
 from ...types import Conditioning, SamplingSettings
 from . import control_hints, image_hints, preview
@@ -22,17 +23,23 @@ from .entries import Entry, estimates, matched
 
 
 def running(
-    host: Host, model: Model, shape: torch.Size, hints: Sequence[Hint] = ()
+    host: Host,
+    model: Model,
+    settings: SamplingSettings,
+    levels: Tensor,
+    shape: torch.Size,
+    hints: Sequence[Hint] = (),
 ) -> AbstractContextManager[torch.device]:
     """Keep the model's network and those of the hints on the device, patches attached, while the context lasts.
 
-    `shape` (B, C, h, w) is that of the latents.
+    `shape` (B, C, h, w) is that of the latents, `levels` are the noise levels of the run.
     """
+    run = Run(tuple(shape), levels, model_sampling(model, settings))
 
     def load(modules: Sequence[nn.Module], memory: int) -> torch.device:
         return host.load("unet", *modules, memory=memory)
 
-    return model.network.running(load, shape, patches_of(model), model.freeu, control_hints.modules_of(hints))
+    return model.network.running(load, run, patches_of(model), model.freeu, control_hints.modules_of(hints))
 
 
 def patches_of(model: Model) -> tuple[WeightPatch, ...]:

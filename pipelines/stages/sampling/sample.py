@@ -112,7 +112,7 @@ class Job:
 
     def running(self) -> AbstractContextManager[torch.device]:
         """Keep the networks on their device, with the model's patches attached, while the context lasts."""
-        return denoiser.running(self.host, self.model, self.raw.shape, self.control)
+        return denoiser.running(self.host, self.model, self.settings, self.levels, self.raw.shape, self.control)
 
     def for_refiner(self) -> Job:
         """Return the run with the refiner in place of the model, its conditioning, and no hints."""

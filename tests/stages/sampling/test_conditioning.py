@@ -113,7 +113,7 @@ def predicted_in_the_left_half(pocket: Pocket, control: tuple[Hint, ...] = (), i
     """The prediction (1, 4, 16, 16) of an entry in the left half of random latents."""
     x = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(1))
     positive, settings = given(pocket.positive, area=LEFT), replace(SETTINGS, cfg=1.0)
-    with denoiser.running(HOST, pocket.model, x.shape):
+    with denoiser.running(HOST, pocket.model, settings, torch.tensor([5.0, 0.0]), x.shape):
         denoise = denoiser.guided(
             HOST, pocket.model, positive, [], settings, x.shape, x.device, control, inpaint=inpaint
         )

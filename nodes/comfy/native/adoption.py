@@ -1,0 +1,88 @@
+"""Between the wires: ComfyUI's MODEL as our `Model`, and back to a MODEL that carries what our nodes set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import comfy.model_patcher
+
+from ....pipelines.models.handles import Model
+from ....pipelines.models.weights.merging import WeightPatch
+from .network import KEY, Keeper, NativeUNet
+from .patches import FreeUPatch
+from .recognise import family_of
+from .schedule import prediction_of
+
+SIDES = {"sd15": 512}
+SIDE = 1024
+NO_NETWORK: Any = None  # in an attachment
+
+
+@dataclass(frozen=True, eq=False)
+class Attachment:
+    """What our nodes have set on a MODEL: the model without its network, and its patches that are in the weights.
+
+    It holds no network: one that held the MODEL which holds it would keep the weights in memory.
+    """
+
+    model: Model
+    included: tuple[WeightPatch, ...]
+
+
+def is_native(value: object) -> bool:
+    """True for a MODEL of ComfyUI."""
+    return isinstance(value, comfy.model_patcher.ModelPatcher)
+
+
+def adopted(value: object, keeper: Keeper) -> object:
+    """Return our handle of a model of ComfyUI; other values unchanged. Raises BadValue for a model of no use here."""
+    return model_of(value, keeper) if isinstance(value, comfy.model_patcher.ModelPatcher) else value
+
+
+def handed_on(value: object) -> object:
+    """Return ComfyUI's model for a handle that `adopted` made; other values unchanged."""
+    return (
+        patcher_of(value, value.network)
+        if isinstance(value, Model) and isinstance(value.network, NativeUNet)
+        else value
+    )
+
+
+def model_of(patcher: Any, keeper: Keeper) -> Model:
+    """Return our handle of a MODEL. Raises BadValue for a network that Fooocus's stages cannot use."""
+    family = family_of(patcher)
+    attachment: Attachment | None = patcher.get_attachment(KEY)
+    if attachment:
+        network = NativeUNet(without_parts(patcher), family, keeper, attachment.included)
+        return replace(attachment.model, network=network)
+    prediction, zero_snr = prediction_of(patcher.get_model_object("model_sampling"))
+    network = NativeUNet(patcher, family, keeper)
+    return Model(network, family, prediction, zero_snr, file_of(patcher), native_size=SIDES.get(family, SIDE))
+
+
+def patcher_of(model: Model, network: NativeUNet) -> Any:
+    """Return a MODEL with what our nodes have set, for our nodes and for ComfyUI's samplers."""
+    clone = network.with_weights(model.patches)
+    clone.set_attachments(KEY, Attachment(replace(model, network=NO_NETWORK), model.patches))
+    if model.freeu is not None:
+        clone.set_model_output_block_patch(FreeUPatch(network.base_channels, model.freeu))
+    return clone
+
+
+def without_parts(patcher: Any) -> Any:
+    """Return a clone without our attachment and our patches of the options; those in the weights stay."""
+    clone = patcher.clone()
+    clone.remove_attachments(KEY)
+    patches = clone.model_options["transformer_options"].get("patches", {})
+    if blocks := patches.get("output_block_patch"):
+        patches["output_block_patch"] = [patch for patch in blocks if not isinstance(patch, FreeUPatch)]
+    return clone
+
+
+def file_of(patcher: Any) -> str:
+    """Return the name of the file that a MODEL was loaded from; '' where ComfyUI does not tell."""
+    init = getattr(patcher, "cached_patcher_init", None) or (None, ())
+    path = next((value for value in init[1] if isinstance(value, str)), "")
+    return Path(path).name

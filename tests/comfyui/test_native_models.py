@@ -1,0 +1,26 @@
+"""The golden cases run through ComfyUI's own networks, built from its classes with the cases' weights."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from .inside import COMFYUI, PACK, PYTHON, needs_comfyui
+
+TESTS = Path(__file__).parents[1] / "parity"
+GROUPS = ("unet", "text_to_image", "refiner", "control", "image_prompt", "inpaint", "lora")
+
+pytestmark = needs_comfyui
+
+
+def test_golden_cases_through_native_models(tmp_path: Path) -> None:
+    (tmp_path / "fooocus_stages").symlink_to(PACK)
+    environment = {**os.environ, "FOOOCUS_STAGES_NATIVE": COMFYUI, "PYTHONPATH": str(tmp_path)}
+    files = [str(TESTS / f"test_{group}.py") for group in GROUPS]
+    command = [PYTHON, "-m", "pytest", "-q", "-W", "default", "-p", "no:cacheprovider", *files]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=TESTS.parents[1])
+    assert done.returncode == 0, done.stdout[-6000:]
+    last = done.stdout.splitlines()[-1]
+    assert "passed" in last, last
+    assert "skipped" not in last, last

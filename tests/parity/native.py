@@ -1,0 +1,72 @@
+"""The nano networks as ComfyUI's own models, when FOOOCUS_STAGES_NATIVE names a ComfyUI checkout.
+
+The golden cases then run through ComfyUI's networks, in its Python (see tests/comfyui/test_native_models.py).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from fooocus_stages.nodes.comfy.host import ComfyHost
+from fooocus_stages.pipelines.models.checkpoint import Checkpoint
+
+COMFYUI = os.environ.get("FOOOCUS_STAGES_NATIVE", "")
+PREFIX = "model.diffusion_model."
+
+
+def as_chosen(checkpoint: Checkpoint, state: Mapping[str, torch.Tensor]) -> Checkpoint:
+    """Return the checkpoint, with the UNet of that state in ComfyUI's classes if they are chosen."""
+    if not COMFYUI:
+        return checkpoint
+    from fooocus_stages.nodes.comfy.native.adoption import model_of
+
+    own: Any = checkpoint.model.network
+    adopted = model_of(model_patcher(dict(state), own.module.config.attention_head_dim), ComfyHost())
+    assert adopted.family == checkpoint.model.family
+    return replace(checkpoint, model=replace(checkpoint.model, network=adopted.network))
+
+
+def model_patcher(state: dict[str, torch.Tensor], heads: int | tuple[int, ...]) -> Any:
+    """Return a MODEL of ComfyUI with the UNet of a checkpoint; `heads` as diffusers configures them."""
+    import comfy.model_base
+    import comfy.model_detection
+    import comfy.model_patcher
+    import comfy.supported_models as kinds
+
+    found = comfy.model_detection.detect_unet_config(state, PREFIX)
+    adm = found.get("adm_in_channels")
+    kind = kinds.SD15 if adm is None else kinds.SDXLRefiner if adm == 2560 else kinds.SDXL
+    config = kind(found)
+    config.unet_config |= (
+        {"num_heads": heads, "num_head_channels": -1} if isinstance(heads, int) else kind.unet_extra_config
+    )
+    config.set_inference_dtype(torch.float32, None)
+    model = {
+        kinds.SD15: comfy.model_base.BaseModel,
+        kinds.SDXL: comfy.model_base.SDXL,
+        kinds.SDXLRefiner: comfy.model_base.SDXLRefiner,
+    }[kind](config)
+    model.load_model_weights(state, PREFIX)
+    return comfy.model_patcher.ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
+
+
+def import_comfyui() -> None:
+    """Make ComfyUI's modules importable, as its own start does on the CPU."""
+    sys.path.insert(0, COMFYUI)
+    arguments, sys.argv = sys.argv, ["main.py", "--cpu"]
+    try:
+        import comfy.options
+
+        comfy.options.enable_args_parsing()
+        import comfy.cli_args
+    finally:
+        sys.argv = arguments
+
+
+if COMFYUI:
+    import_comfyui()
