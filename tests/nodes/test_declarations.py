@@ -20,6 +20,8 @@ NATIVE = {
     "MASK",
     "LATENT",
     "CONDITIONING",
+    "MODEL",
+    "CLIP",
     "SIGMAS",
     "STRING",
     "INT",

@@ -51,7 +51,8 @@ class Guidance:
     settings: SamplingSettings
 
     def __call__(self, args: dict[str, Any]) -> Tensor:
-        x, cfg, model = args["input"], float(args["cond_scale"]), args["model"]
+        x: Tensor = args["input"]
+        cfg, model = float(args["cond_scale"]), args["model"]
         progress = guidance.progress(timestep_of(model, args["sigma"]), model.manual_cast_dtype or model.get_dtype())
         negative = None if guidance.without_negative(cfg) else args["uncond_denoised"]
         sharpness, adaptive = self.settings.sharpness, self.settings.adaptive_cfg
