@@ -20,7 +20,8 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVED = (
-    "nodes", "pipelines", "preprocessors", "serving", "web", "workflows", "locales", "pocket/models", "pocket/pictures",
+    "nodes", "pipelines", "preprocessors", "serving", "web", "workflows", "subgraphs", "locales", "pocket/models",
+    "pocket/pictures",
 )  # fmt: skip
 FOR_DEVELOPERS = ("tests", "benchmarks", "docs", ".ci", ".github", "pocket/training")
 LARGEST = 40_000_000

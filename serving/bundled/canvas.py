@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ...pipelines.settings import DEFAULT_CHECKPOINT, INPAINT_HEAD, INPAINT_PATCHES, MAX_LORAS, PERFORMANCES
@@ -102,6 +103,8 @@ FILE_KINDS = {  # the models folder of the file that a widget names
 SHOWN_WHEN_LINKED = {"ckpt_name": DEFAULT_CHECKPOINT}  # in place of a default that depends on the files that are there
 DownloadOf = Callable[[str, str], Mapping[str, str] | None]
 """(kind, name) of a file -> name, url and directory of its download; None for a file that is not known."""
+Declared = tuple[str, tuple[Any, dict[str, Any]]]
+"""An input of a node class: its name, and its type and options."""
 WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN")
 
 
@@ -115,6 +118,37 @@ def to_canvas(
 ) -> dict[str, Any]:
     """The canvas form of an API graph. `about`: mode, title and description, shown in a note and kept in `extra`.
     `download_of`: where the page offers to download a file that is missing."""
+    drawing = draw(graph, registry, version, download_of)
+    in_turn = sorted(drawing.nodes, key=lambda node: int(node["order"]))
+    models = [model for node in in_turn for model in node["properties"].get("models", [])]
+    each_once = list({(model["directory"], model["name"]): model for model in models}.values())
+    last = max(node["id"] for node in drawing.nodes)
+    note = _note(about, last + 1, version, graph, each_once)
+    return {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"fooocus-stages/{name}")),
+        "revision": 0,
+        "last_node_id": note["id"],
+        "last_link_id": len(drawing.links),
+        "nodes": [*drawing.nodes, note],
+        "links": drawing.links,
+        "groups": drawing.groups,
+        "config": {},
+        "extra": {"fooocus_stages": dict(about), "ds": {"scale": 0.6, "offset": [60, 320]}},
+        "version": 0.4,
+    }
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A graph on the canvas: its nodes by rising ids, its links [id, from, slot, to, slot, type] and its groups."""
+
+    nodes: list[dict[str, Any]]
+    links: list[list[Any]]
+    groups: list[dict[str, Any]]
+
+
+def draw(graph: ApiGraph, registry: Mapping[str, Any], version: str, download_of: DownloadOf) -> Drawing:
+    """The nodes of an API graph with their places and values, joined by links, in their groups."""
     boxes, places = arranged(graph, registry)
     links: list[list[Any]] = []
     nodes = [_canvas_node(graph, registry, node_id, (places[node_id], boxes[node_id]), order, links, version)
@@ -126,21 +160,7 @@ def to_canvas(
     for link_id, source, slot, target, target_slot, _ in links:
         by_id[source]["outputs"][slot]["links"].append(link_id)
         by_id[target]["inputs"][target_slot]["link"] = link_id
-    models = [model for node in nodes for model in node["properties"].get("models", [])]
-    each_once = list({(model["directory"], model["name"]): model for model in models}.values())
-    note = _note(about, max(by_id) + 1, version, graph, each_once)
-    return {
-        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"fooocus-stages/{name}")),
-        "revision": 0,
-        "last_node_id": note["id"],
-        "last_link_id": len(links),
-        "nodes": [*sorted(nodes, key=lambda n: n["id"]), note],
-        "links": links,
-        "groups": _groups(boxes, places),
-        "config": {},
-        "extra": {"fooocus_stages": dict(about), "ds": {"scale": 0.6, "offset": [60, 320]}},
-        "version": 0.4,
-    }
+    return Drawing(sorted(nodes, key=lambda node: int(node["id"])), links, _groups(boxes, places))
 
 
 def in_order(graph: ApiGraph) -> list[str]:
@@ -200,15 +220,19 @@ def height_of(node: Any) -> int:
 
     Measured in the Vue renderer of frontend 1.49, where rows are taller; the classic one needs less.
     """
-    declared = declared_inputs(node)
-    sockets = max(sum(not is_widget(d) for _, d in declared), len(node.RETURN_TYPES))
+    return height_for(declared_inputs(node), len(node.RETURN_TYPES))
+
+
+def height_for(declared: Sequence[Declared], outputs: int) -> int:
+    """The height that shows these inputs and this number of outputs."""
+    sockets = max(sum(not is_widget(d) for _, d in declared), outputs)
     height = 20 * sockets + 38
     for _, (_, options) in (d for d in declared if is_widget(d[1])):
         height += 28 + (244 if options.get("image_upload") else 154 if options.get("multiline") else 0)
     return height
 
 
-def declared_inputs(node: Any) -> list[tuple[str, tuple[Any, dict[str, Any]]]]:
+def declared_inputs(node: Any) -> list[Declared]:
     """(name, (type, options)) of a node class, required before optional."""
     types = node.INPUT_TYPES()
     declared = {**types.get("required", {}), **types.get("optional", {})}
@@ -238,7 +262,8 @@ def _canvas_node(
     class_type, given = graph[node_id]["class_type"], graph[node_id]["inputs"]
     node = registry[class_type]
     optional = node.INPUT_TYPES().get("optional", {})
-    inputs: list[dict[str, Any]] = []
+    slots = drawn_order(node)
+    inputs: dict[str, dict[str, Any]] = {}
     values: list[Any] = []
     for name, declared in declared_inputs(node):
         kind = "COMBO" if isinstance(declared[0], list) else declared[0]
@@ -255,8 +280,8 @@ def _canvas_node(
         if is_link(given.get(name)):
             source, slot = given[name]
             kind = registry[graph[source]["class_type"]].RETURN_TYPES[slot]
-            links.append([len(links) + 1, int(source), slot, int(node_id), len(inputs), kind])
-        inputs.append(socket)
+            links.append([len(links) + 1, int(source), slot, int(node_id), slots.index(name), kind])
+        inputs[name] = socket
     if any(declared[1].get("image_upload") for _, declared in declared_inputs(node)):
         values.append(UPLOAD)  # the page's upload button, behind all other widgets
     names = getattr(node, "RETURN_NAMES", node.RETURN_TYPES)
@@ -269,7 +294,7 @@ def _canvas_node(
         "flags": {},
         "order": order,
         "mode": 0,
-        "inputs": inputs,
+        "inputs": [inputs[name] for name in slots],
         "outputs": [{"name": n, "type": t, "links": []} for n, t in zip(names, node.RETURN_TYPES, strict=True)],
         "title": graph[node_id].get("_meta", {}).get("title", class_type),
         "properties": {"Node name for S&R": class_type, **_origin(class_type, version)},

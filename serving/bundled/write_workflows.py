@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ...pipelines.files import replace_whole
+from .blueprints import BLUEPRINTS
 from .building_blocks import BUILDING_BLOCKS, BuildingBlock
 from .canvas import DownloadOf, declared_inputs, is_widget, to_canvas
 from .catalogue import TEMPLATES, Template
 from .graph_builder import ApiGraph
+from .subgraph import to_blueprint
 
 BUNDLED: tuple[Template | BuildingBlock, ...] = (*TEMPLATES, *BUILDING_BLOCKS)
 
@@ -26,6 +28,16 @@ def files(registry: Mapping[str, Any], version: str, download_of: DownloadOf) ->
         written[f"{template.name}.json"] = as_text(canvas)
         written[f"api/{template.name}.json"] = as_text(graph)
     return written
+
+
+def blueprint_files(registry: Mapping[str, Any], version: str, download_of: DownloadOf) -> dict[str, str]:
+    """The text of every subgraph blueprint by its path below subgraphs/; the page shows the stem as its name."""
+    return {
+        f"{blueprint.title}.json": as_text(
+            to_blueprint(blueprint, completed(blueprint.graph, registry), registry, version, download_of)
+        )
+        for blueprint in BLUEPRINTS
+    }
 
 
 def completed(graph: ApiGraph, registry: Mapping[str, Any]) -> ApiGraph:
@@ -52,6 +64,10 @@ def as_text(data: Any) -> str:
 
 
 def write(folder: Path, registry: Mapping[str, Any], version: str, download_of: DownloadOf) -> list[Path]:
-    """Write the bundled files below `folder`, each whole, and return their paths. Raises UserError."""
-    texts = files(registry, version, download_of)
+    """Write the bundled files below workflows/ and subgraphs/ of `folder`, each whole, and return their paths.
+    Raises UserError."""
+    texts = {
+        **{f"workflows/{name}": text for name, text in files(registry, version, download_of).items()},
+        **{f"subgraphs/{name}": text for name, text in blueprint_files(registry, version, download_of).items()},
+    }
     return [replace_whole(folder / name, text.encode(), "a workflow file") for name, text in texts.items()]

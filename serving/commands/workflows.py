@@ -42,7 +42,7 @@ def list_workflows(options: argparse.Namespace, console: Console) -> int:
         root = options.write
         check_writable(root, "the workflows")
         for path in [
-            *write_workflows.write(root / "workflows", REGISTRY, __version__, download_of),
+            *write_workflows.write(root, REGISTRY, __version__, download_of),
             *help_pages.write(root, NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS),
             openapi.write(root, __version__),
         ]:
