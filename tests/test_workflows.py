@@ -185,6 +185,11 @@ def test_every_node_is_in_a_bundled_workflow() -> None:
     assert used >= set(NODE_CLASS_MAPPINGS)
 
 
+def test_the_page_finds_a_template_by_the_name_of_fooocus() -> None:
+    """The page of ComfyUI splits the file name of a pack's template at hyphens, and searches nothing else of it."""
+    assert any("fooocus" in name.split("-") for name in NAMES)
+
+
 @pytest.mark.parametrize("mode", WORKER_REQUESTS)
 def test_the_pictures_of_the_worker_show_what_the_prompt_says(mode: str) -> None:
     (name,) = (template.name for template in catalogue.TEMPLATES if template.mode == mode)
