@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fooocus_stages.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from fooocus_stages.nodes.headless import HEADLESS_NODES
-from fooocus_stages.pipelines.assets.catalogue import download_of
+from fooocus_stages.pipelines.assets.catalogue import download_link
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pocket.training.draw import judge
 from fooocus_stages.serving.bundled import building_blocks, catalogue, help_pages, write_workflows
@@ -40,7 +40,7 @@ def read(name: str) -> Any:
 
 @pytest.mark.usefixtures("pocket_host")
 def test_the_files_are_what_the_requests_say() -> None:
-    written = write_workflows.files(REGISTRY, fooocus_stages.__version__, download_of)
+    written = write_workflows.files(REGISTRY, fooocus_stages.__version__, download_link)
     assert sorted(written) == sorted(p.relative_to(WORKFLOWS).as_posix() for p in WORKFLOWS.rglob("*.json"))
     for name, text in written.items():
         assert (WORKFLOWS / name).read_text(encoding="utf-8") == text, f"{name}: run make workflows"
