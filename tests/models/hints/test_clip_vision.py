@@ -107,12 +107,12 @@ def without(*names: str) -> State:
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"conv.weight": torch.zeros(3, 3)}, "a.safetensors holds no CLIP vision encoder: choose clip_vision_vit_h"),
-        (without("visual."), "a.safetensors holds no CLIP vision encoder"),
+        ({"conv.weight": torch.zeros(3, 3)}, "a.safetensors contains no CLIP vision encoder: choose clip_vision_vit_h"),
+        (without("visual."), "a.safetensors contains no CLIP vision encoder"),
         (without("visual.conv1"), "a.safetensors is incomplete"),
         (without("resblocks.1.mlp.c_fc.bias"), "a.safetensors is incomplete: the vision encoder is missing 1 weight"),
         (without() | {"visual.strange": torch.zeros(3)}, "has no place for 1 weight (visual.strange)"),
-        (without() | {"visual.positional_embedding": torch.zeros(4, 64)}, "it sees 3 patches, which make no square"),
+        (without() | {"visual.positional_embedding": torch.zeros(4, 64)}, "positions for 3 patches"),
     ],
 )
 def test_other_files_are_refused(state: State, message: str, tmp_path: Path) -> None:

@@ -60,8 +60,8 @@ def test_the_engine_s_files(tiny: Checkpoint, tmp_path: Path, write_inpaint_engi
     [
         ({"head": torch.zeros(320, 5, 3, 3)}, r"shape \(320, 5, 3, 3\) and .* takes \(32, 5, 3, 3\)"),
         ({"head": torch.zeros(32, 5)}, r"shape \(32, 5\) and"),
-        ({"body": torch.zeros(32, 5, 3, 3)}, "holds no inpaint head"),
-        ({}, "holds no inpaint head"),
+        ({"body": torch.zeros(32, 5, 3, 3)}, "contains no inpaint head"),
+        ({}, "contains no inpaint head"),
     ],
 )
 def test_a_head_that_is_none(tiny: Checkpoint, tmp_path: Path, content: dict[str, Tensor], message: str) -> None:
@@ -75,8 +75,8 @@ def test_a_head_that_is_none(tiny: Checkpoint, tmp_path: Path, content: dict[str
     [
         ({WEIGHT: (BYTES, 0.0, 1.0)}, "is for another model family: 1 of its 1 changes"),
         ({"diffusion_model.input_blocks.99.0.weight": (BYTES, 0.0, 1.0)}, "1 of its 1 entries have no place"),
-        ({WEIGHT: torch.zeros(32, 32, 3, 3)}, f"is no inpaint patch: 1 of its 1 entries .* first {WEIGHT}"),
-        ({}, "is no inpaint patch: 0 of its 0"),
+        ({WEIGHT: torch.zeros(32, 32, 3, 3)}, f"is not an inpaint patch: 1 of its 1 entries .* first {WEIGHT}"),
+        ({}, "is not an inpaint patch: 0 of its 0"),
         (
             {WEIGHT: (torch.zeros(32, 32, 3, 3, dtype=torch.uint8), torch.tensor(0.0), torch.tensor(float("nan")))},
             "NaN",
