@@ -99,7 +99,7 @@ answer([choices, folder_paths.get_filename_list("face_detection")])
     assert listed == ["mine.onnx"]
 
 
-def test_previews_have_the_size_that_was_asked_for_at_every_step(tmp_path: Path) -> None:
+def test_previews_have_the_requested_size_at_every_step(tmp_path: Path) -> None:
     code = """
 load_pack()
 seen = []

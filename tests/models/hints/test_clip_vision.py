@@ -85,7 +85,7 @@ def test_both_layouts_are_the_network_of_the_library(named: Any, width: int, hea
     assert torch.allclose(hidden_states(vision, x), theirs, atol=1e-5)
 
 
-def test_half_precision_files_load_in_the_dtype_that_is_asked_for(tmp_path: Path) -> None:
+def test_half_precision_files_load_in_the_requested_dtype(tmp_path: Path) -> None:
     save_file(
         {key: tensor.half() for key, tensor in openclip(network().state_dict()).items()}, tmp_path / "a.safetensors"
     )

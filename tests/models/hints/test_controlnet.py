@@ -114,7 +114,7 @@ def test_a_control_lora_is_the_network_with_merged_weights(unet: nn.Module, cont
 @pytest.mark.parametrize(
     "pattern", [r".*attn1.*\.(up|down)", r".*\.bias", r"input_blocks\.1\.0\.out.*", "lora_controlnet"]
 )
-def test_what_a_control_lora_lacks_is_the_models_own(
+def test_weights_missing_in_a_control_lora_are_the_models(
     unet: nn.Module, control_lora_of: Make, write: Any, pattern: str
 ) -> None:
     full = control_lora_of(unet)

@@ -79,7 +79,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, content: bytes) -> 
 
 @pytest.mark.filterwarnings("ignore:.*(pretrained|weight enum)")
 @pytest.mark.skipif(not has_facexlib(), reason="facexlib is not installed")
-def test_retinaface_tells_what_facexlib_finds_in_its_order_of_colours(tmp_path: Path) -> None:
+def test_retinaface_returns_what_facexlib_finds_in_its_order_of_colours(tmp_path: Path) -> None:
     from facexlib.detection.retinaface import RetinaFace
 
     torch.manual_seed(0)

@@ -100,7 +100,7 @@ def test_a_file_cut_short_or_missing(tiny: Checkpoint, tmp_path: Path, write_inp
 
 
 @pytest.mark.parametrize("rows", [1, 2])
-def test_every_side_gets_the_head_and_nobody_after_it(tiny: Checkpoint, rows: int) -> None:
+def test_every_side_gets_the_head_until_it_is_removed(tiny: Checkpoint, rows: int) -> None:
     conv: Any = tiny.model.network.module
     x, added = torch.randn(4, 4, 6, 5), torch.randn(rows, 32, 6, 5)
     plain = conv.conv_in(x)
