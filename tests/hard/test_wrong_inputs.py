@@ -41,6 +41,7 @@ SIZE, MODE, SETTINGS = "node size (FooocusAspectRatio): ", "node mode (FooocusPe
 SETTINGS += "(FooocusSamplingSettings): "
 SAMPLER, SAVE = "node sampler (FooocusSampler): ", "node save (FooocusSaveImage): "
 SIDES = "give a whole number from 64 to 4096"
+TIME_PROJECTION = "down_blocks.0.resnets.0.time_emb_proj.weight"
 EXPORT = "Workflow > Export (API)"
 
 
@@ -95,13 +96,13 @@ ROWS = [
     ),
     Row(
         "a weight of another shape",
-        LOAD + f"mine.safetensors<…>{wrong.UNET_WEIGHT}<…>(64, 256)<…>(1, 256)<…>choose<…>",
+        LOAD + f"mine.safetensors<…>{TIME_PROJECTION}<…>(64, 256)<…>(1, 256)<…>choose<…>",
         MINE,
         wrong.checkpoint(wrong.state(CHECKPOINT, lambda s: s.update({wrong.UNET_WEIGHT: s[wrong.UNET_WEIGHT][:1]}))),
     ),
     Row(
         "a missing weight",
-        LOAD + f"mine.safetensors<…>1 weight ({wrong.UNET_WEIGHT})<…>download it again",
+        LOAD + f"mine.safetensors<…>1 weight ({TIME_PROJECTION})<…>download it again",
         MINE,
         wrong.checkpoint(wrong.state(CHECKPOINT, lambda s: s.pop(wrong.UNET_WEIGHT))),
     ),

@@ -58,8 +58,8 @@ def test_the_engine_s_files(tiny: Checkpoint, tmp_path: Path, write_inpaint_engi
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"head": torch.zeros(320, 5, 3, 3)}, r"shape \(320, 5, 3, 3\) and .* takes \(32, 5, 3, 3\)"),
-        ({"head": torch.zeros(32, 5)}, r"shape \(32, 5\) and"),
+        ({"head": torch.zeros(320, 5, 3, 3)}, r"shape \(320, 5, 3, 3\), .* needs \(32, 5, 3, 3\)"),
+        ({"head": torch.zeros(32, 5)}, r"shape \(32, 5\),"),
         ({"body": torch.zeros(32, 5, 3, 3)}, "contains no inpaint head"),
         ({}, "contains no inpaint head"),
     ],
@@ -74,7 +74,7 @@ def test_a_head_that_is_none(tiny: Checkpoint, tmp_path: Path, content: dict[str
     ("content", "message"),
     [
         ({WEIGHT: (BYTES, 0.0, 1.0)}, "is for another model family: 1 of its 1 changes"),
-        ({"diffusion_model.input_blocks.99.0.weight": (BYTES, 0.0, 1.0)}, "1 of its 1 entries have no place"),
+        ({"diffusion_model.input_blocks.99.0.weight": (BYTES, 0.0, 1.0)}, "1 of its 1 entries match no weight"),
         ({WEIGHT: torch.zeros(32, 32, 3, 3)}, f"is not an inpaint patch: 1 of its 1 entries .* first {WEIGHT}"),
         ({}, "is not an inpaint patch: 0 of its 0"),
         (

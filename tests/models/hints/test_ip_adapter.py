@@ -176,8 +176,8 @@ def test_negative_tokens_are_read_in_float32(tmp_path: Path) -> None:
             {"data": torch.zeros(1, 4, 2048)},
             "contains negative tokens of shape (1, 4, 2048), but the adapter needs (1, 4, 32)",
         ),
-        ({"data": torch.zeros(2, 4, OUT)}, "holds negative tokens of shape (2, 4, 32)"),
-        ({"data": torch.zeros(1, 7, OUT)}, "holds negative tokens of shape (1, 7, 32)"),
+        ({"data": torch.zeros(2, 4, OUT)}, "contains negative tokens of shape (2, 4, 32)"),
+        ({"data": torch.zeros(1, 7, OUT)}, "contains negative tokens of shape (1, 7, 32)"),
         ({"data": torch.full((1, 4, OUT), torch.nan)}, "contains NaN or infinity"),
     ],
 )
