@@ -77,7 +77,7 @@ def load_checkpoint(
             home=home,
             native_size=_native_size(weights, family),
         )
-        clip = None if family == "sdxl-refiner" else load_clip(weights, family, home)
+        clip = load_clip(weights, family, home) if text and family != "sdxl-refiner" else None
         module = _vae(weights, safe_vae_dtype(vae_dtype, family)) if vae else None
         own_vae = Vae(Network(module), family="sd15" if family == "sd15" else "sdxl") if module else None
     return Checkpoint(model, clip, own_vae, found.notices)

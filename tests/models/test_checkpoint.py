@@ -226,6 +226,12 @@ def without(state: dict[str, Tensor], *starts: str) -> dict[str, Tensor]:
     return {key: tensor for key, tensor in state.items() if not key.startswith(starts)}
 
 
+def test_text_encoders_and_vae_are_left_out_on_request(write: Write) -> None:
+    loaded = load_checkpoint(write(), torch.float32, torch.float32, text=False, vae=False)
+    assert (loaded.clip, loaded.vae) == (None, None)
+    assert load_checkpoint(write(), torch.float32, torch.float32, text=False).vae is not None
+
+
 def test_a_checkpoint_of_a_unet_alone_and_of_a_unet_and_vae(write: Write, state: dict[str, Tensor]) -> None:
     loaded = load_checkpoint(write(state=without(state, "conditioner", "first_stage")), torch.float32, torch.float32)
     assert (loaded.clip, loaded.vae) == (None, None)

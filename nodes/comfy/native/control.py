@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ....pipelines.functional.model_sampling import ModelSampling
 from ....pipelines.models.hints.control_lora import put
-from ....pipelines.models.hints.controlnet import OF_THE_UNET
+from ....pipelines.models.hints.controlnet import UNET_MODULES
 from ....pipelines.models.protocols import Condition, NetworkInputs, Residuals
 from ....pipelines.models.unet import ids_on
 from .layout import Layout
@@ -54,7 +54,7 @@ def with_encoder(
     They have the patches that the UNet has now. A weight that is on the device in that dtype is not copied.
     """
     for name in layout.native:
-        if name.startswith(OF_THE_UNET):
+        if name.startswith(UNET_MODULES):
             put(empty, name, nn.Parameter(weight_of(unet, layout.native[name], device, dtype), requires_grad=False))
     return empty
 
