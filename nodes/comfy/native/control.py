@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ....pipelines.functional.model_sampling import ModelSampling
-from ....pipelines.models.hints.control_lora import put
+from ....pipelines.models.hints.control_lora import set_parameter
 from ....pipelines.models.hints.controlnet import UNET_MODULES
 from ....pipelines.models.protocols import Condition, NetworkInputs, Residuals
 from ....pipelines.models.unet import ids_on
@@ -55,7 +55,7 @@ def with_encoder(
     """
     for name in layout.native:
         if name.startswith(UNET_MODULES):
-            put(empty, name, nn.Parameter(weight_of(unet, layout.native[name], device, dtype), requires_grad=False))
+            set_parameter(empty, name, nn.Parameter(weight_of(unet, layout.native[name], device, dtype), requires_grad=False))
     return empty
 
 
