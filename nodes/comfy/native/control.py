@@ -55,7 +55,9 @@ def with_encoder(
     """
     for name in layout.native:
         if name.startswith(UNET_MODULES):
-            set_parameter(empty, name, nn.Parameter(weight_of(unet, layout.native[name], device, dtype), requires_grad=False))
+            set_parameter(
+                empty, name, nn.Parameter(weight_of(unet, layout.native[name], device, dtype), requires_grad=False)
+            )
     return empty
 
 
