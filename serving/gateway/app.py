@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from aiohttp import web
 
 from ..pool.protocol import Pool
-from . import health, records
+from . import health, logs, records
 from .clock import SteadyClock
 from .dispatcher import Dispatcher
 from .gateway import GATEWAY, Gateway
 from .metrics import Metrics
 from .ports import Endpoints, Inputs, Keys
-from .routes import front
+from .routes import front, page
 from .settings import Settings
 from .signing import Signer
 from .storage import Uploads
@@ -34,22 +34,25 @@ async def application(
     pool: Pool,
     store: Store,
     endpoints: Endpoints,
-    inputs: Inputs,
+    inputs: Callable[[Uploads], Inputs],
     poster: Poster,
     keys: Keys | None = None,
     pauses: tuple[float, ...] = PAUSES,
 ) -> web.Application:
-    """Return the application. It takes up the requests in `store`, which it closes, and leaves `pool` to the caller."""
+    """Return the application. It takes up the requests in `store`, which it closes, and leaves `pool` to the caller.
+
+    `inputs` makes what fetches files that are no uploads of this server. `pauses`: as for Webhooks.
+    """
     clock, metrics = SteadyClock(await store.read(records.latest_time)), Metrics()
     for folder in (settings.results, settings.uploads, settings.bodies):
         folder.mkdir(parents=True, exist_ok=True)
     signer = Signer(settings.state / "webhook.key")
     webhooks = Webhooks(store, clock, signer, poster, settings.results, metrics, pauses)
     uploads = Uploads(settings, store, clock)
-    dispatcher = Dispatcher(settings, store, pool, endpoints, inputs, clock, metrics)
+    dispatcher = Dispatcher(settings, store, pool, endpoints, inputs(uploads), clock, metrics)
     dispatcher.on_finished.append(webhooks.on_finished)
     metrics.watch(lambda: len(dispatcher.queue), lambda: len(dispatcher.live) - len(dispatcher.queue))
-    app = web.Application(middlewares=[front.problems], client_max_size=settings.max_body)
+    app = web.Application(middlewares=[logs.access, front.problems], client_max_size=settings.max_body)
     tokens = Tokens(secret_of(settings.state / "secret"))
     app[GATEWAY] = Gateway(settings, clock, store, dispatcher, endpoints, uploads, webhooks, metrics, tokens, keys)
     app.on_response_prepare.append(front.add_headers)
@@ -57,6 +60,7 @@ async def application(
     app.router.add_get("/health", health.health)
     app.router.add_get("/ready", health.ready)
     app.router.add_get("/metrics", health.metrics)
+    page.add_routes(app.router)
     app.router.add_route("*", "/{path:.*}", front.handle)
     return app
 
@@ -91,6 +95,7 @@ async def _keep_house(gateway: Gateway) -> None:
     while True:
         try:
             await gateway.uploads.expire()
+            gateway.dispatcher.forget_finished()
         except (OSError, StoreError) as error:
             logger.error("expired files could not be deleted", extra={"error": str(error)})
         await asyncio.sleep(HOUSEKEEPING)

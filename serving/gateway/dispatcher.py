@@ -30,9 +30,11 @@ from .ports import Endpoints, Inputs, InvalidBody, Unfetchable
 from .queue import Queue
 from .records import Accepted, Finished, Options, Outcome, StoredFile
 from .results import store_files
+from .seeds import seed_of
 from .settings import Settings
 from .store import Store, StoreError
 
+WANTED = ("seed", "nsfw")
 PREPARED_AHEAD = 4
 MOST_ATTEMPTS = 3
 LARGE_BODY = 1 << 20
@@ -89,6 +91,7 @@ class Dispatcher:
                 live.preparing.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=10.0)
+        await self._inputs.close()
 
     async def accept(
         self, endpoint: str, body: bytes, owner: str, priority: int, options: Options, limit: int | None = None
@@ -101,7 +104,7 @@ class Dispatcher:
         self._metrics.accepted.labels(endpoint).inc()
         live = self._enter(accepted)
         try:
-            self.endpoints.parse(endpoint, json.loads(body))
+            self.endpoints.parse(endpoint, json.loads(body), 0)
         except InvalidBody as error:
             self._end(live, outcomes.error(422, error.detail))
             await live.result
@@ -153,7 +156,9 @@ class Dispatcher:
         folder = self.settings.inputs / id
         try:
             body = await self._body(id)
-            live.request = self.endpoints.parse(live.accepted.endpoint, body)
+            live.request = self.endpoints.parse(live.accepted.endpoint, body, seed_of(id))
+            for notice in self.endpoints.notices(live.request):
+                live.log(notice, time.time(), "WARN")
             names: dict[str, str] = {}
             for url in self.endpoints.urls(live.request):
                 if url.value not in names:
@@ -193,7 +198,7 @@ class Dispatcher:
         self._running.add(id)
         self._metrics.waited.observe(max(0.0, self.clock.now() - live.accepted.accepted))
         self._spawn(self._count_start(id))
-        job = Job(id, live.graph, live.files, self.settings.request_seconds, previews=True)
+        job = Job(id, live.graph, live.files, self.settings.request_seconds, outputs=WANTED, previews=True)
         try:
             self.pool.submit(job)
         except UserError as error:
@@ -235,6 +240,10 @@ class Dispatcher:
     async def finished(self, id: str) -> Finished | None:
         """Return a finished request."""
         return self._recent.get(id) or await self.store.read(records.finished(id))
+
+    def forget_finished(self) -> None:
+        """Drop the finished requests that are kept in memory; the database has them until they expire."""
+        self._recent.clear()
 
     def _listen(self) -> None:
         for event in self.pool.events():

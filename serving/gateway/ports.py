@@ -39,12 +39,16 @@ class Endpoints(Protocol):
         """Return the ids, such as `fal-ai/fooocus/inpaint`."""
         ...
 
-    def parse(self, endpoint: str, body: Mapping[str, Any]) -> Any:
-        """Return the request of a body. Raises InvalidBody."""
+    def parse(self, endpoint: str, body: Mapping[str, Any], seed: int) -> Any:
+        """Return the request of a body; `seed` is for a body without one. Raises InvalidBody."""
         ...
 
     def urls(self, request: Any) -> Sequence[InputUrl]:
         """Return the files to fetch before the request is run."""
+        ...
+
+    def notices(self, request: Any) -> Sequence[str]:
+        """Return what the caller must be told about a request."""
         ...
 
     def graph(self, request: Any, names: Mapping[str, str]) -> Graph:
@@ -53,6 +57,10 @@ class Endpoints(Protocol):
 
     def output(self, request: Any, result: JobResult, files: Sequence[StoredFile]) -> dict[str, Any]:
         """Return the output of a request whose result files are stored under `files`."""
+        ...
+
+    def workflow(self, endpoint: str, body: Mapping[str, Any], id: str) -> Mapping[str, Any]:
+        """Return the workflow of a body, to open on ComfyUI's canvas. Raises InvalidBody."""
         ...
 
     def sync_mode(self, request: Any) -> bool:

@@ -92,7 +92,8 @@ class Store:
     async def write(self, act: Act[T]) -> T:
         """Run `act` in a transaction and return its value when that is on disk.
 
-        Raises StoreError, or the error that `act` raised; then nothing of this act is kept.
+        Raises StoreError, or the error that `act` raised; then nothing of this act is kept. A write that has begun when
+        its caller is cancelled is finished all the same.
         """
         future: Future[T] = Future()
         self._writes.put((act, future))
@@ -149,7 +150,7 @@ class Store:
                     while len(batch) < MOST_TOGETHER:
                         batch.append(self._writes.get_nowait())
                 going = None not in batch
-                _commit(connection, [one for one in batch if one is not None])
+                _commit(connection, [one for one in batch if one is not None and one[1].set_running_or_notify_cancel()])
 
 
 def _commit(connection: sqlite3.Connection, batch: list[tuple[Act[Any], Future[Any]]]) -> None:

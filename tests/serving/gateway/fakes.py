@@ -124,7 +124,7 @@ class FakeEndpoints:
     def ids(self) -> Collection[str]:
         return ("fal-ai/fooocus", "fal-ai/fooocus/image-prompt")
 
-    def parse(self, endpoint: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def parse(self, endpoint: str, body: Mapping[str, Any], seed: int) -> dict[str, Any]:
         if body.get("guidance_scale", 4) > 30:
             detail = {"loc": ["body", "guidance_scale"], "msg": "at most 30", "type": "less_than_equal", "input": 99}
             raise InvalidBody([detail])
@@ -133,12 +133,18 @@ class FakeEndpoints:
     def urls(self, request: Any) -> Sequence[InputUrl]:
         return [InputUrl(request["image_url"], "image", ("image_url",))] if "image_url" in request else []
 
+    def notices(self, request: Any) -> Sequence[str]:
+        return ()
+
     def graph(self, request: Any, names: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         return {"1": {"class_type": "Fake", "inputs": dict(request)}}
 
     def output(self, request: Any, result: JobResult, files: Sequence[StoredFile]) -> dict[str, Any]:
         images = [{"url": f.url, "content_type": f.media_type, "file_name": f.name} for f in files]
         return {"images": images, "timings": {}, "has_nsfw_concepts": [False], "seed": 1}
+
+    def workflow(self, endpoint: str, body: Mapping[str, Any], id: str) -> Mapping[str, Any]:
+        return {"nodes": [], "endpoint": endpoint, **body}
 
     def sync_mode(self, request: Any) -> bool:
         return bool(request.get("sync_mode"))
@@ -233,7 +239,7 @@ async def serving(
         pool,
         store or Store(state / "gateway.sqlite"),
         endpoints or FakeEndpoints(),
-        inputs or FakeInputs(),
+        lambda uploads: inputs or FakeInputs(),
         DirectPoster(),
         keys,
         pauses,

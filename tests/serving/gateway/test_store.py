@@ -43,6 +43,25 @@ def test_writes_that_wait_share_a_transaction_and_keep_their_own_errors(tmp_path
     asyncio.run(scenario())
 
 
+def test_a_caller_that_is_cancelled_stops_no_other_write(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = Store(tmp_path / "a.sqlite")
+        held = threading.Event()
+        begun = asyncio.ensure_future(store.write(lambda connection: held.wait(5)))
+        await asyncio.sleep(0.05)
+        waiting = asyncio.ensure_future(store.write(insert("a")))
+        await asyncio.sleep(0.05)
+        begun.cancel()
+        waiting.cancel()
+        await asyncio.sleep(0)
+        held.set()
+        await store.write(insert("b"))
+        assert [one.id for one in await store.read(records.unfinished)] == ["b"]
+        store.close()
+
+    asyncio.run(scenario())
+
+
 def test_an_outcome_is_committed_once(tmp_path: Path) -> None:
     async def scenario() -> None:
         store = Store(tmp_path / "a.sqlite")
