@@ -39,7 +39,7 @@ class UNetModule(Protocol):
 
 
 class EncoderOutput(Protocol):
-    """Hidden states of a transformer, (B, n, D) each: that of the input embedding, then one for each layer."""
+    """States of a transformer: `hidden_states` has one entry (B, n, D) for the input and one for each layer."""
 
     hidden_states: Sequence[Tensor]
     last_hidden_state: Tensor
@@ -66,7 +66,7 @@ class VisionModule(Protocol):
 
 
 class LanguageOutput(Protocol):
-    """Logits (B, n, V) of the next token, and the key-value cache for the next call."""
+    """Scores (B, n, V) of the next token, and what the next call continues from."""
 
     logits: Tensor
     past_key_values: object

@@ -1,0 +1,227 @@
+"""`serve`: answers requests to the hosted endpoints on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import ipaddress
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ... import __version__
+from ...pipelines.errors import BadValue, MissingFile
+from ...pipelines.host import POCKET
+from ...pipelines.settings import NO_FILE
+from ..console import Console
+from .common import MODELS_VARIABLE, OK, REGISTRY, add_command, add_host_options, host_of
+
+if TYPE_CHECKING:
+    from ..gateway.settings import Settings
+    from ..pool.settings import WorkerSettings
+
+CHECKER_KIND, CHECKER_FILE, OFF = "safety_checker", "stable-diffusion-safety-checker.bin", "off"
+PORT = 8190
+DEVICES = (
+    "import torch\n"
+    "mps = torch.backends.mps.is_available()\n"
+    "print(*([f'cuda:{n}' for n in range(torch.cuda.device_count())] or (['mps'] if mps else ['cpu'])))\n"
+)
+HOUR = 3600.0
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    serve = add_command(commands, "serve", run_serve, "answer requests to the hosted endpoints on this machine")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen at; default: 127.0.0.1")
+    serve.add_argument("--port", type=int, default=PORT, help=f"port; 0 takes a free one; default: {PORT}")
+    serve.add_argument(
+        "--state",
+        type=Path,
+        default=Path("fooocus-stages-state"),
+        metavar="DIR",
+        help="folder of the queue, results and uploads; default: fooocus-stages-state",
+    )
+    serve.add_argument(
+        "--public-url", default="", metavar="URL", help="address under which callers reach a server behind a proxy"
+    )
+    serve.add_argument(
+        "--device", action="append", help="a device with a worker of its own; repeatable; default: all that there are"
+    )
+    serve.add_argument(
+        "--safety-checker",
+        default=CHECKER_FILE,
+        metavar="FILE|off",
+        help=f"file of the safety checker, or 'off' to check nothing; default: {CHECKER_FILE}",
+    )
+    serve.add_argument("--max-queue", type=int, default=10_000, metavar="N", help="most waiting requests")
+    serve.add_argument("--max-seconds", type=float, default=600.0, metavar="S", help="most seconds for one request")
+    serve.add_argument("--max-upload", type=int, default=512, metavar="MIB", help="largest upload in MiB")
+    serve.add_argument(
+        "--keep", type=float, default=24.0, metavar="HOURS", help="how long results and uploads are kept"
+    )
+    serve.add_argument(
+        "--allow-network",
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="a network that is not public from which inputs are fetched and whose webhooks are called, such as "
+        "192.168.1.0/24; repeatable",
+    )
+    add_host_options(serve)
+
+
+def run_serve(options: argparse.Namespace, console: Console) -> int:
+    """Serve until SIGINT or SIGTERM."""
+    try:
+        from ..gateway.logs import log_to_stderr
+    except ModuleNotFoundError as error:
+        raise MissingFile(f"package {error.name} is not installed; run: pip install 'fooocus-stages[serve]'") from error
+    checker = checker_of(options, console)
+    settings = settings_of(options, checker != NO_FILE)
+    log_to_stderr()
+    asyncio.run(_serve(options, settings, checker))
+    return OK
+
+
+def checker_of(options: argparse.Namespace, console: Console) -> str:
+    """Return the file of the safety checker, 'None' if it is off. Raises MissingFile if it is on and not there."""
+    if options.safety_checker == OFF:
+        return NO_FILE
+    try:
+        host_of(options, console).find(CHECKER_KIND, options.safety_checker)
+    except MissingFile as error:
+        raise MissingFile(f"{error}; or give --safety-checker off to serve without it") from error
+    return str(options.safety_checker)
+
+
+def settings_of(options: argparse.Namespace, checked: bool) -> Settings:
+    """Return the settings of the gateway. Raises BadValue."""
+    from ..gateway.settings import MEBIBYTE, Settings
+
+    for name in ("max_queue", "max_seconds", "max_upload", "keep"):
+        if not getattr(options, name) > 0:
+            raise BadValue(f"--{name.replace('_', '-')} is {getattr(options, name)}; give a number above 0")
+    url = options.public_url.rstrip("/")
+    if url and not url.startswith(("http://", "https://")):
+        raise BadValue(f"--public-url {url!r} has no scheme; give an address such as https://pictures.example")
+    return Settings(
+        options.state.absolute(),
+        url,
+        checked,
+        max_queue=options.max_queue,
+        max_upload=options.max_upload * MEBIBYTE,
+        request_seconds=options.max_seconds,
+        result_seconds=options.keep * HOUR,
+        upload_seconds=options.keep * HOUR,
+    )
+
+
+def worker_settings(options: argparse.Namespace) -> WorkerSettings:
+    """Return the folders of the workers."""
+    from ..pool.settings import WorkerSettings
+
+    named = options.models or list(filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep))) or ["models"]
+    return WorkerSettings(
+        models=tuple(POCKET if name == "pocket" else Path(name) for name in named),
+        extra_model_paths=tuple(options.extra_model_paths or ()),
+        styles=options.styles_dir,
+        wildcards=options.wildcards_dir,
+    )
+
+
+def devices_of(options: argparse.Namespace) -> list[str]:
+    """Return the named devices, else all; they are looked for in another process, which frees its memory again."""
+    if options.device:
+        return list(options.device)
+    done = subprocess.run([sys.executable, "-c", DEVICES], capture_output=True, text=True, check=False)
+    return done.stdout.split() or ["cpu"]
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@contextlib.contextmanager
+def only_one(state: Path) -> Iterator[None]:
+    """Hold the state folder; the lock ends with the process. Raises BadValue if another process holds it."""
+    from filelock import FileLock, Timeout
+
+    state.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(state / "lock", timeout=0)
+    try:
+        with lock:
+            yield
+    except Timeout as error:
+        raise BadValue(f"another server uses the folder {state}; end it, or name another with --state") from error
+
+
+async def _serve(options: argparse.Namespace, settings: Settings, checker: str) -> None:
+    from aiohttp import web
+
+    from ..gateway.app import application
+    from ..gateway.fetch import Fetcher, Limits
+    from ..gateway.hosted import HostedEndpoints
+    from ..gateway.logs import logger
+    from ..gateway.outside import OutsideInputs
+    from ..gateway.policy import Policy
+    from ..gateway.store import Store
+    from ..pool.local import LocalPool
+
+    if not is_loopback(options.host):
+        raise BadValue(f"--host {options.host} lets other machines in, and no API keys are set; keep to 127.0.0.1")
+    policy, limits = Policy.of(options.allow_network), Limits()
+    fetcher = Fetcher(policy, limits)
+    with only_one(settings.state):
+        store = Store(settings.state / "gateway.sqlite")
+        pool = LocalPool(devices_of(options), worker_settings(options))
+        try:
+            app = await application(
+                settings,
+                pool,
+                store,
+                HostedEndpoints(checker, canvas_of),
+                lambda uploads: OutsideInputs(fetcher, uploads, limits),
+                fetcher,
+            )
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=5.0)
+            await runner.setup()
+            try:
+                await web.TCPSite(runner, options.host, options.port).start()
+                host, port = runner.addresses[0][:2]
+                print(f"serving at http://{host}:{port}", flush=True)
+                logger.info("serving", extra={"address": f"http://{host}:{port}"})
+                await _signal()
+            finally:
+                await runner.cleanup()
+        finally:
+            await asyncio.to_thread(pool.close)
+
+
+def canvas_of(graph: Any, endpoint: str) -> dict[str, Any]:
+    """Return the graph of a request as a file for ComfyUI's canvas."""
+    from ...pipelines.assets.catalogue import download_of
+    from ..bundled.canvas import to_canvas
+    from ..bundled.write_workflows import completed
+
+    about = {"mode": "", "title": endpoint, "description": f"Made from a request to {endpoint}."}
+    return to_canvas(completed(graph, REGISTRY), REGISTRY, endpoint, __version__, about, download_of)
+
+
+async def _signal() -> None:
+    """Wait for SIGINT or SIGTERM."""
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C raises KeyboardInterrupt
+            loop.add_signal_handler(number, ended.set)
+    await ended.wait()
