@@ -21,7 +21,7 @@ test: $(READY)
 
 # Old libraries warn of what was to come: here their warnings are no errors. The pocket is only trained on the new ones.
 test-oldest: $(OLDEST)/.ready
-	$(OLDEST)/bin/pytest -W default -k "not a_training_can_be_begun_again" $(ARGS)
+	$(OLDEST)/bin/pytest -W default -k "not a_training_can_be_resumed" $(ARGS)
 
 # COMFYUI_PYTHON: the Python with ComfyUI's and the pack's requirements. Its tests also want pytest and websocket-client.
 test-comfyui: $(READY) $(BROWSER)/.ready

@@ -19,8 +19,8 @@ from diffusers import ControlNetModel
 from fooocus_stages.pipelines.functional.regions import Area
 from fooocus_stages.pipelines.models.handles import ControlNet, Model
 from fooocus_stages.pipelines.models.hints import controlnet
-from fooocus_stages.pipelines.models.hints.control_lora import Changed, changed
-from fooocus_stages.pipelines.models.hints.controlnet import OF_THE_UNET
+from fooocus_stages.pipelines.models.hints.control_lora import LowRankLayer, low_rank_sum
+from fooocus_stages.pipelines.models.hints.controlnet import UNET_MODULES
 from fooocus_stages.pipelines.models.protocols import Condition, Residuals
 from fooocus_stages.pipelines.models.weights.tensors import Tensors
 from fooocus_stages.pipelines.stages.sampling import control_hints
@@ -90,12 +90,12 @@ def lora_for(unet: nn.Module, rank: int) -> ControlNet:
     dtype = next(unet.parameters()).dtype
     made: dict[str, Tensor] = {}
     for name, weight in unet.named_parameters():
-        if name.startswith(OF_THE_UNET) and weight.ndim > 1:
+        if name.startswith(UNET_MODULES) and weight.ndim > 1:
             tail, layer = (1,) * (weight.ndim - 2), name.removesuffix(".weight")
             r = min(rank, weight.shape[0], weight[0].numel())
             made[f"{layer}.up"] = torch.randn(weight.shape[0], r, *tail, dtype=dtype) * 0.01
             made[f"{layer}.down"] = torch.randn(r, *weight.shape[1:], dtype=dtype) * 0.01
-        elif name.startswith(OF_THE_UNET):
+        elif name.startswith(UNET_MODULES):
             made[name] = weight.detach().clone()
     with torch.device("meta"):
         own = ControlNetModel.from_unet(unet, load_weights_from_unet=False, conditioning_channels=3).state_dict()
@@ -119,7 +119,7 @@ def steps(size: str, side: int, rank: int, rounds: int) -> list[tuple[str, objec
     with_control = in_turn(partial(step, scaled(residuals)), step, rounds, watch)
     shared = {id(parameter) for parameter in unet.parameters()}
     more = sum(p.nbytes for p in network.parameters() if id(p) not in shared)
-    copied = sum(p.nbytes for name, p in unet.named_parameters() if name.startswith(OF_THE_UNET))
+    copied = sum(p.nbytes for name, p in unet.named_parameters() if name.startswith(UNET_MODULES))
     file = sum(p.nbytes for p in control.tensors.parameters())
     what = f"{size}, {side}×{side}, rank {rank}"
     return [
@@ -139,10 +139,10 @@ def scaled(residuals: Residuals) -> Residuals:
 def written_out(network: nn.Module, residuals: Residuals, step: Callable[..., Any], rounds: int, watch: Work) -> Ratio:
     """The ratio with each change merged into a weight of its own beforehand: faster, and larger by the encoder."""
     for path, module in list(network.named_modules()):
-        if isinstance(module, Changed):
+        if isinstance(module, LowRankLayer):
             parent, _, leaf = path.rpartition(".")
             layer = module.layer
-            layer.weight = nn.Parameter(changed(layer.weight, module.up, module.down), requires_grad=False)
+            layer.weight = nn.Parameter(low_rank_sum(layer.weight, module.up, module.down), requires_grad=False)
             setattr(network.get_submodule(parent), leaf, layer)
     return in_turn(partial(step, scaled(residuals)), step, rounds, watch)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from ..pipelines.assets.catalogue import download_of
+from ..pipelines.assets.catalogue import download_link
 from ..pipelines.errors import MissingFile, UserError
 from ..pipelines.host import POCKET, files_of
 from ..pipelines.settings import POCKET_CHOICE
@@ -25,7 +25,7 @@ def problem(check: Callable[[], object]) -> bool | str:
 
 def is_published(kind: str, name: str) -> bool:
     """True for a file of Fooocus that the pack knows where to download, as opposed to one of the user's own."""
-    return download_of(kind, name) is not None
+    return download_link(kind, name) is not None
 
 
 def unless_skipped(check: Callable[[], object], skip_missing: bool, kind: str, name: str) -> bool | str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -39,6 +40,19 @@ def pocket_host(tmp_path: Path) -> Iterator[LocalHost]:
     )
     with use_host(host):
         yield host
+
+
+@pytest.fixture(scope="session")
+def matches() -> Callable[[str, str], bool]:
+    """Returns a function that compares a message with a pattern, in which `<…>` stands for any words.
+
+    A message is held to the places, values and remedies that it names; its wording is free.
+    """
+    return _matches
+
+
+def _matches(text: str, pattern: str) -> bool:
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("<…>"))), text, re.DOTALL) is not None
 
 
 @pytest.fixture(scope="session")

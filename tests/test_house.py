@@ -32,7 +32,7 @@ def test_no_required_package_replaces_an_installed_opencv() -> None:
 
 
 def test_every_requirement_is_a_lower_bound_with_a_tested_version() -> None:
-    pinned = dict(re.findall(r"^([\w-]+)==(\S+)$", read("constraints.txt"), re.MULTILINE))
+    pinned = dict(re.findall(r"^([\w-]+)==([^\s;]+)", read("constraints.txt"), re.MULTILINE))
     assert pinned["torch"] == "2.13.0"
     for requirement in [*listed("dependencies"), *listed("dev")]:
         name, bound = requirement.split(">=")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fooocus_stages.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from fooocus_stages.nodes.headless import HEADLESS_NODES
-from fooocus_stages.pipelines.assets.catalogue import download_of
+from fooocus_stages.pipelines.assets.catalogue import download_link
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pocket.training.draw import judge
 from fooocus_stages.serving.bundled import building_blocks, catalogue, help_pages, write_workflows
@@ -40,7 +40,7 @@ def read(name: str) -> Any:
 
 @pytest.mark.usefixtures("pocket_host")
 def test_the_files_are_what_the_requests_say() -> None:
-    written = write_workflows.files(REGISTRY, fooocus_stages.__version__, download_of)
+    written = write_workflows.files(REGISTRY, fooocus_stages.__version__, download_link)
     assert sorted(written) == sorted(p.relative_to(WORKFLOWS).as_posix() for p in WORKFLOWS.rglob("*.json"))
     for name, text in written.items():
         assert (WORKFLOWS / name).read_text(encoding="utf-8") == text, f"{name}: run make workflows"
@@ -183,6 +183,11 @@ def test_a_building_block_runs_with_the_pocket_model(
 def test_every_node_is_in_a_bundled_workflow() -> None:
     used = {node["class_type"] for template in write_workflows.BUNDLED for node in template.graph.values()}
     assert used >= set(NODE_CLASS_MAPPINGS)
+
+
+def test_the_page_finds_a_template_by_the_name_of_fooocus() -> None:
+    """The page of ComfyUI splits the file name of a pack's template at hyphens, and searches nothing else of it."""
+    assert any("fooocus" in name.split("-") for name in NAMES)
 
 
 @pytest.mark.parametrize("mode", WORKER_REQUESTS)

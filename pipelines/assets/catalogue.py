@@ -64,7 +64,7 @@ class Group:
 
 
 class Catalogue:
-    """All files, their groups, and what each mode of the endpoints needs."""
+    """All files, their groups, and the groups and files that each mode of the endpoints needs."""
 
     def __init__(self, data: Mapping[str, Any] | None = None) -> None:
         read = data if data is not None else json.loads(Path(__file__).with_name("assets.json").read_text("utf-8"))
@@ -80,7 +80,7 @@ class Catalogue:
     def group(self, name: str) -> Group:
         """Return the group with that name. Raises KeyError."""
         entry = self._groups[name]
-        return Group(name, entry["title"], tuple(self._flat([name])), entry.get("optional", ""))
+        return Group(name, entry["title"], tuple(self._files_in([name])), entry.get("optional", ""))
 
     def of(self, name: str) -> tuple[Asset, ...]:
         """Return the files that a name stands for, in any letter case.
@@ -93,7 +93,7 @@ class Catalogue:
         known: dict[str, Sequence[str]] = {mode.casefold(): needs for mode, needs in self.modes.items()}
         known |= {group: [group] for group in self._groups}
         if folded in known:
-            return tuple(self._flat(known[folded]))
+            return tuple(self._files_in(known[folded]))
         if asset := self._single(folded):
             return (asset,)
         raise UnknownName("mode, group or file", name, [*self.names, *(a.name for a in self.assets.values())])
@@ -105,7 +105,7 @@ class Catalogue:
 
     def optional(self, asset: Asset, needs: Sequence[str]) -> str:
         """Return the fallback without the file in a mode with these needs; '' if the file is required."""
-        for name in self._inside(needs):
+        for name in self._expanded(needs):
             if name in self._groups and (group := self.group(name)).optional and asset in group.assets:
                 return group.optional
         return ""
@@ -116,17 +116,17 @@ class Catalogue:
 
     def known(self, kind: str, name: str) -> Asset | None:
         """Return the file that a stage requests by kind and name, path or stem; None if it is not in the catalogue."""
-        asked = name.replace("\\", "/").rsplit("/", 1)[-1].casefold()
+        requested = name.replace("\\", "/").rsplit("/", 1)[-1].casefold()
         for asset in self.assets.values():
-            for at, file in asset.places:
-                if at == kind and asked in (file.casefold(), Path(file).stem.casefold()):
+            for folder, file in asset.places:
+                if folder == kind and requested in (file.casefold(), Path(file).stem.casefold()):
                     return asset
         return None
 
-    def word_for(self, asset: Asset) -> str:
-        """Return the name that fetches the file with what it needs to be useful: its first group, or its own name.
+    def fetch_name(self, asset: Asset) -> str:
+        """Return the name under which to fetch the file: its first group, which it needs to be useful, or its own name.
 
-        A checkpoint is fetched alone, since the rest of its group is seldom missing too.
+        A checkpoint is fetched by itself, since the rest of its group is seldom missing too.
         """
         if asset.kind == "checkpoints":
             return Path(asset.name).stem
@@ -139,17 +139,17 @@ class Catalogue:
                 return asset
         return None
 
-    def _flat(self, needs: Iterable[str]) -> list[Asset]:
+    def _files_in(self, needs: Iterable[str]) -> list[Asset]:
         """Return the files that names of groups and files stand for, each once, in the order of the catalogue."""
-        wanted = set(self._inside(needs))
-        return [asset for name, asset in self.assets.items() if name in wanted]
+        names = set(self._expanded(needs))
+        return [asset for name, asset in self.assets.items() if name in names]
 
-    def _inside(self, needs: Iterable[str]) -> Iterator[str]:
-        """Yield the names, and those inside the groups among them."""
+    def _expanded(self, needs: Iterable[str]) -> Iterator[str]:
+        """Yield the names, and after each group the names in it."""
         for name in needs:
             yield name
             if name in self._groups:
-                yield from self._inside(self._groups[name]["needs"])
+                yield from self._expanded(self._groups[name]["needs"])
 
 
 @cache
@@ -158,8 +158,8 @@ def catalogue() -> Catalogue:
     return Catalogue()
 
 
-def download_of(kind: str, name: str) -> dict[str, str] | None:
-    """The name, url and directory of a file as ComfyUI's page takes them for a download; None for an unknown file."""
+def download_link(kind: str, name: str) -> dict[str, str] | None:
+    """Return the name, url and directory with which ComfyUI's page downloads a file; None for an unknown file."""
     asset = catalogue().known(kind, name)
     return {"name": asset.name, "url": asset.address, "directory": asset.kind} if asset else None
 

@@ -20,35 +20,35 @@ from pathlib import Path
 from typing import TypeVar
 
 from .catalogue import Asset
-from .http import Connection, DownloadFailed, Redirected, Stopped, answer_of, network
+from .http import Connection, DownloadFailed, Redirected, Stopped, network, open_response
 
 CHUNK = 1 << 20
-MOST_REDIRECTS = 5
-NOT_FOR_HEAD = (403, 405, 501)  # a server that answers only GET
+MAX_REDIRECTS = 5
+HEAD_NOT_SUPPORTED = (403, 405, 501)  # from servers that accept only GET
 WEB_PAGE = (b"<!doctype html", b"<html")
 
 T = TypeVar("T")
-Told = Callable[[int], None]
-"""Called with the number of received bytes; negative when some are discarded."""
+OnBytes = Callable[[int], None]
+"""Called with the number of bytes received, or with a negative number when some are discarded."""
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A server's report about a file: size and sha256 if known, and a `mark` that changes with the content."""
+    """A file as its server describes it: size and sha256 if known, and a `version` that changes with the content."""
 
     url: str
     headers: Mapping[str, str]
     size: int | None = None
-    mark: str = ""
+    version: str = ""
     sha256: str = ""
 
 
 def look_up(asset: Asset, connection: Connection) -> Remote:
-    """Request a file's size and mark. Raises DownloadFailed and Stopped."""
-    return _tried(connection, lambda: _head(*_address(asset, connection), connection))
+    """Request the size and version of a file. Raises DownloadFailed and Stopped."""
+    return _with_retries(connection, lambda: _head(*_address(asset, connection), connection))
 
 
-def download(asset: Asset, remote: Remote, target: Path, connection: Connection, told: Told) -> None:
+def download(asset: Asset, remote: Remote, target: Path, connection: Connection, on_bytes: OnBytes) -> None:
     """Download the file to `target`, which is created only once the file is complete.
 
     A partial file of an earlier download is resumed. Raises DownloadFailed, Stopped and OSError.
@@ -62,28 +62,28 @@ def download(asset: Asset, remote: Remote, target: Path, connection: Connection,
     part = part_of(target, remote)
     with _locked(part):
         if part.exists():
-            told(part.stat().st_size)
-        if not _from_cache(asset, remote, part, told):
-            _tried(connection, lambda: _receive(remote, size, part, connection, told), lambda: _size(part))
-        _check(part, asset.sha256 or remote.sha256, told)
+            on_bytes(part.stat().st_size)
+        if not _from_cache(asset, remote, part, on_bytes):
+            _with_retries(connection, lambda: _receive(remote, size, part, connection, on_bytes), lambda: _size(part))
+        _check_digest(part, asset.sha256 or remote.sha256, on_bytes)
         part.replace(target)
 
 
 def part_of(target: Path, remote: Remote) -> Path:
     """Return the temporary name, which differs if the content on the server has changed."""
-    mark = hashlib.sha256(f"{remote.mark or remote.url}".encode()).hexdigest()[:12]
-    return target.with_name(f"{target.name}.{mark}.part")
+    version = hashlib.sha256(f"{remote.version or remote.url}".encode()).hexdigest()[:12]
+    return target.with_name(f"{target.name}.{version}.part")
 
 
-def _tried(connection: Connection, act: Callable[[], T], reached: Callable[[], int] = lambda: 0) -> T:
-    """Call `act`, with retries while they may help; one that gets further than all before resets the count."""
-    failures, best = 0, reached()
+def _with_retries(connection: Connection, act: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
+    """Call `act` and retry while that may help. An attempt that gets further than all before resets the count."""
+    failures, best = 0, progress()
     while True:
         try:
             return act()
         except DownloadFailed as failed:
-            failures, best = (1, reached()) if reached() > best else (failures + 1, best)
-            if not failed.again or failures >= connection.tries:
+            failures, best = (1, progress()) if progress() > best else (failures + 1, best)
+            if not failed.retryable or failures >= connection.tries:
                 raise
         if connection.stop.wait(connection.pause * 2 ** (failures - 1)):
             raise Stopped
@@ -102,110 +102,111 @@ def _address(asset: Asset, connection: Connection) -> tuple[str, dict[str, str]]
 
 def _head(url: str, headers: Mapping[str, str], connection: Connection) -> Remote:
     """Request only the headers. The hub describes a linked file before it redirects to it."""
-    own = at = url
-    for _ in range(MOST_REDIRECTS):
+    described = at = url
+    for _ in range(MAX_REDIRECTS):
         same = urllib.parse.urlsplit(at).netloc == urllib.parse.urlsplit(url).netloc
-        own = at if same else own
+        described = at if same else described
         try:
-            with answer_of(at, headers if same else {}, connection, method="HEAD") as answer:
-                return _remote(own, headers, answer.headers, whole=True)
+            with open_response(at, headers if same else {}, connection, method="HEAD") as response:
+                return _remote(described, headers, response.headers, whole=True)
         except Redirected as there:
             if "X-Linked-Size" in there.headers:
-                return _remote(own, headers, there.headers, whole=False)
+                return _remote(described, headers, there.headers, whole=False)
             at = urllib.parse.urljoin(at, there.headers.get("Location", ""))
             if not at.startswith(("https://", "http://")):
                 raise DownloadFailed(f"{url} redirects to {at}") from there
         except DownloadFailed as failed:
-            if failed.status in NOT_FOR_HEAD:
-                return Remote(own, headers)
+            if failed.status in HEAD_NOT_SUPPORTED:
+                return Remote(described, headers)
             raise
     raise DownloadFailed(f"{url} redirects in a loop")
 
 
-def _remote(url: str, headers: Mapping[str, str], told: Message[str, str], whole: bool) -> Remote:
-    size = told.get("X-Linked-Size") or (told.get("Content-Length") if whole else None)
-    linked = _bare(told.get("X-Linked-Etag"))
+def _remote(url: str, headers: Mapping[str, str], response: Message[str, str], whole: bool) -> Remote:
+    """Describe a file by the headers of a response; `whole`: whether they are those of the file itself."""
+    size = response.get("X-Linked-Size") or (response.get("Content-Length") if whole else None)
+    linked = _plain_etag(response.get("X-Linked-Etag"))
     return Remote(
         url,
         headers,
         size=int(size) if size and size.isdigit() else None,
-        mark=linked or _bare(told.get("ETag")),
+        version=linked or _plain_etag(response.get("ETag")),
         sha256=linked if re.fullmatch("[0-9a-f]{64}", linked) else "",
     )
 
 
-def _bare(etag: str | None) -> str:
+def _plain_etag(etag: str | None) -> str:
     return (etag or "").removeprefix("W/").strip('"')
 
 
-def _receive(remote: Remote, size: int | None, part: Path, connection: Connection, told: Told) -> None:
+def _receive(remote: Remote, size: int | None, part: Path, connection: Connection, on_bytes: OnBytes) -> None:
     """Download the rest of the file. Raises DownloadFailed if it is not complete afterwards."""
-    have = _size(part)
-    if size is not None and have > size:
-        have = _drop(part, told)
-    if have and have == size:
+    received = _size(part)
+    if size is not None and received > size:
+        received = _discard(part, on_bytes)
+    if received and received == size:
         return
-    wanted = {**remote.headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    headers = {**remote.headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={received}-"} if received else {})
     try:
-        with answer_of(remote.url, wanted, connection) as answer:
-            start, whole = _extent(answer)
+        with open_response(remote.url, headers, connection) as response:
+            start, whole = _content_range(response)
             if whole is not None and size is not None and whole != size:
                 raise DownloadFailed(f"{remote.url} has {size:,} bytes in one response and {whole:,} in another")
-            if start != have:
-                _drop(part, told)
-            if start not in (0, have):
-                raise DownloadFailed(f"{remote.url} sent bytes from {start:,}, not from {have:,}", again=True)
-            _save(answer, part, connection, told)
+            if start != received:
+                _discard(part, on_bytes)
+            if start not in (0, received):
+                raise DownloadFailed(f"{remote.url} sent bytes from {start:,}, not from {received:,}", retryable=True)
+            _append_body(response, part, connection, on_bytes)
     except DownloadFailed as failed:
         if failed.status == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-            _drop(part, told)
-            raise DownloadFailed(str(failed), again=True) from failed
+            _discard(part, on_bytes)
+            raise DownloadFailed(str(failed), retryable=True) from failed
         raise
-    _check_size(part, size if size is not None else whole, remote.url, told)
+    _check_size(part, size if size is not None else whole, remote.url, on_bytes)
 
 
-def _extent(answer: http.client.HTTPResponse) -> tuple[int, int | None]:
+def _content_range(response: http.client.HTTPResponse) -> tuple[int, int | None]:
     """Return the first byte in a response, and the size of the whole file if known."""
-    if answer.headers.get_content_type() == "text/html":
-        raise DownloadFailed(f"{answer.url} is a web page, not the file: it may require a login or a confirmation")
-    length = answer.headers.get("Content-Length", "")
-    if answer.status != http.client.PARTIAL_CONTENT:
+    if response.headers.get_content_type() == "text/html":
+        raise DownloadFailed(f"{response.url} is a web page, not the file: it may require a login or a confirmation")
+    length = response.headers.get("Content-Length", "")
+    if response.status != http.client.PARTIAL_CONTENT:
         return 0, int(length) if length.isdigit() else None
-    given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range", ""))
-    if not given:
-        raise DownloadFailed(f"{answer.url} sent a part of the file without a Content-Range", again=True)
-    return int(given[1]), int(given[2]) if given[2] != "*" else None
+    extent = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    if not extent:
+        raise DownloadFailed(f"{response.url} sent a part of the file without a Content-Range", retryable=True)
+    return int(extent[1]), int(extent[2]) if extent[2] != "*" else None
 
 
-def _save(answer: http.client.HTTPResponse, part: Path, connection: Connection, told: Told) -> None:
+def _append_body(response: http.client.HTTPResponse, part: Path, connection: Connection, on_bytes: OnBytes) -> None:
     """Append data as it arrives, so that an interruption loses nothing."""
     with part.open("ab", buffering=0) as file:
         while True:
             if connection.stop.is_set():
                 raise Stopped
-            with network(answer.url):
-                chunk = answer.read1(CHUNK)
+            with network(response.url):
+                chunk = response.read1(CHUNK)
             if not chunk:
                 break
             if file.tell() == 0 and chunk[:15].lower().startswith(WEB_PAGE):
                 raise DownloadFailed(
-                    f"{answer.url} is a web page, not the file: it may require a login or a confirmation"
+                    f"{response.url} is a web page, not the file: it may require a login or a confirmation"
                 )
             file.write(chunk)
-            told(len(chunk))
+            on_bytes(len(chunk))
         os.fsync(file.fileno())
 
 
-def _check_size(part: Path, size: int | None, url: str, told: Told) -> None:
-    have = _size(part)
-    if size is not None and have < size:
-        raise DownloadFailed(f"{url} stopped after {have:,} of {size:,} bytes", again=True)
-    if size is not None and have > size:
-        _drop(part, told)
-        raise DownloadFailed(f"{url} sent {have:,} bytes, not {size:,}")
+def _check_size(part: Path, size: int | None, url: str, on_bytes: OnBytes) -> None:
+    received = _size(part)
+    if size is not None and received < size:
+        raise DownloadFailed(f"{url} stopped after {received:,} of {size:,} bytes", retryable=True)
+    if size is not None and received > size:
+        _discard(part, on_bytes)
+        raise DownloadFailed(f"{url} sent {received:,} bytes, not {size:,}")
 
 
-def _check(part: Path, sha256: str, told: Told) -> None:
+def _check_digest(part: Path, sha256: str, on_bytes: OnBytes) -> None:
     """Check the sha256 of the complete file, if known; a file that differs is deleted."""
     if not sha256:
         return
@@ -214,11 +215,11 @@ def _check(part: Path, sha256: str, told: Told) -> None:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
     if digest.hexdigest() != sha256:
-        _drop(part, told)
+        _discard(part, on_bytes)
         raise DownloadFailed(f"the downloaded file has the sha256 {digest.hexdigest()}, not {sha256}, and was deleted")
 
 
-def _from_cache(asset: Asset, remote: Remote, part: Path, told: Told) -> bool:
+def _from_cache(asset: Asset, remote: Remote, part: Path, on_bytes: OnBytes) -> bool:
     """Copy the file from the Hugging Face cache if it has one of the same size; return whether it did."""
     if asset.url or part.exists():
         return False
@@ -228,7 +229,7 @@ def _from_cache(asset: Asset, remote: Remote, part: Path, told: Told) -> bool:
     if not isinstance(cached, str) or Path(cached).stat().st_size != remote.size:
         return False
     shutil.copyfile(cached, part)
-    told(_size(part))
+    on_bytes(_size(part))
     return True
 
 
@@ -236,8 +237,8 @@ def _size(part: Path) -> int:
     return part.stat().st_size if part.exists() else 0
 
 
-def _drop(part: Path, told: Told) -> int:
-    told(-_size(part))
+def _discard(part: Path, on_bytes: OnBytes) -> int:
+    on_bytes(-_size(part))
     part.unlink(missing_ok=True)
     return 0
 

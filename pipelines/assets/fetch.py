@@ -19,14 +19,14 @@ from .needs import fetch_command
 AT_ONCE = 4
 TICK = 0.1  # seconds between two progress updates
 RESERVED_SPACE = 512 * 2**20  # bytes that stay free on the disk
-FEW = 5
+MAX_NAMED = 5
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
 """Called repeatedly with the received bytes and the known total."""
 
 
-def _ignore_progress(have: int, total: int) -> None:
+def _ignore_progress(received: int, total: int) -> None:
     """Ignore the progress."""
 
 
@@ -56,21 +56,21 @@ def fetch(
     counts, names, reasons and the command that resumes. KeyboardInterrupt keeps the received data for the next call.
     """
     connection = connection or Connection()
-    looked_up = _each(jobs, lambda job: look_up(job.asset, connection), connection, at_once)
+    looked_up = _run_all(jobs, lambda job: look_up(job.asset, connection), connection, at_once)
     outcomes = {job.asset.id: outcome for job, outcome in zip(jobs, looked_up, strict=True)}
     known = {name: remote for name, remote in outcomes.items() if isinstance(remote, Remote)}
-    coming = [job for job in jobs if job.asset.id in known]
-    _check_room(coming, known)
-    total = sum(known[job.asset.id].size or job.asset.size or 0 for job in coming if job.target)
+    available = [job for job in jobs if job.asset.id in known]
+    _check_disk_space(available, known)
+    total = sum(known[job.asset.id].size or job.asset.size or 0 for job in available if job.target)
     counter = _Counter()
-    came = _each(
-        coming,
+    downloaded = _run_all(
+        available,
         lambda job: _fetch_one(job, known[job.asset.id], connection, counter.add),
         connection,
         at_once,
         lambda: progress(counter.bytes, max(total, counter.bytes)),
     )
-    results = {**outcomes, **{job.asset.id: outcome for job, outcome in zip(coming, came, strict=True)}}
+    results = {**outcomes, **{job.asset.id: outcome for job, outcome in zip(available, downloaded, strict=True)}}
     if failed := {name: str(result) for name, result in results.items() if isinstance(result, DownloadFailed)}:
         raise MissingFile(_report([job.asset for job in jobs], failed, folders))
     return {name: result for name, result in results.items() if isinstance(result, Path)}
@@ -85,7 +85,7 @@ def offline(assets: Sequence[Asset], folders: str = "") -> MissingFile:
     )
 
 
-def _fetch_one(job: Job, remote: Remote, connection: Connection, told: Callable[[int], None]) -> Path:
+def _fetch_one(job: Job, remote: Remote, connection: Connection, on_bytes: Callable[[int], None]) -> Path:
     if job.target is None:
         from huggingface_hub import hf_hub_download
 
@@ -95,7 +95,7 @@ def _fetch_one(job: Job, remote: Remote, connection: Connection, told: Callable[
         except Exception as error:  # from requests, httpx or the library itself, depending on its version
             raise DownloadFailed(" ".join(str(error).split())) from error
     try:
-        download(job.asset, remote, job.target, connection, told)
+        download(job.asset, remote, job.target, connection, on_bytes)
     except OSError as error:
         raise DownloadFailed(f"{job.target} can't be written: {error.strerror or error}") from error
     return job.target
@@ -113,16 +113,17 @@ class _Counter:
             self.bytes += count
 
 
-def _each(
+def _run_all(
     jobs: Sequence[Job],
     act: Callable[[Job], T],
     connection: Connection,
     at_once: int,
-    look: Callable[[], None] = lambda: None,
+    on_tick: Callable[[], None] = lambda: None,
 ) -> list[T | DownloadFailed]:
-    """Call `act` for each job in threads; return each result or DownloadFailed in order. `look` is called meanwhile.
+    """Call `act` for each job in threads; return the result or DownloadFailed of each, in order.
 
-    The threads are daemons: Ctrl-C ends the wait at once, and what they have written stays.
+    `on_tick` is called every TICK seconds. The threads are daemons: Ctrl-C ends the wait at once, and the data that
+    they have written is kept.
     """
     waiting: SimpleQueue[int] = SimpleQueue()
     done: SimpleQueue[tuple[int, T | BaseException]] = SimpleQueue()
@@ -145,16 +146,16 @@ def _each(
     found: dict[int, T | BaseException] = {}
     try:
         while len(found) < len(jobs):
-            found |= _arrived(done)
-            look()
+            found |= _next_results(done)
+            on_tick()
     except BaseException:
         connection.stop.set()
         raise
     return [_outcome(found[number]) for number in range(len(jobs))]
 
 
-def _arrived(done: SimpleQueue[tuple[int, T | BaseException]]) -> dict[int, T | BaseException]:
-    """Wait a tick for the next result."""
+def _next_results(done: SimpleQueue[tuple[int, T | BaseException]]) -> dict[int, T | BaseException]:
+    """Wait up to TICK seconds for the next result; return it by its job's number."""
     try:
         return dict([done.get(timeout=TICK)])
     except Empty:
@@ -167,9 +168,9 @@ def _outcome(result: T | BaseException) -> T | DownloadFailed:
     return result
 
 
-def _check_room(jobs: Sequence[Job], known: Mapping[str, Remote]) -> None:
+def _check_disk_space(jobs: Sequence[Job], known: Mapping[str, Remote]) -> None:
     """Raise BadValue if the remaining downloads do not fit on a disk."""
-    wanted: dict[int, tuple[Path, int]] = {}
+    needed: dict[int, tuple[Path, int]] = {}
     for job in jobs:
         if job.target is None:
             continue
@@ -177,11 +178,11 @@ def _check_room(jobs: Sequence[Job], known: Mapping[str, Remote]) -> None:
         part = part_of(job.target, remote)
         remaining = (remote.size or job.asset.size or 0) - (part.stat().st_size if part.exists() else 0)
         folder = next(folder for folder in job.target.absolute().parents if folder.is_dir())
-        first, sum_so_far = wanted.get(folder.stat().st_dev, (job.target.parent, 0))
-        wanted[folder.stat().st_dev] = (first, sum_so_far + max(remaining, 0))
-    for folder, count in wanted.values():
-        there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.is_dir())
-        free = shutil.disk_usage(there).free
+        first, sum_so_far = needed.get(folder.stat().st_dev, (job.target.parent, 0))
+        needed[folder.stat().st_dev] = (first, sum_so_far + max(remaining, 0))
+    for folder, count in needed.values():
+        existing = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.is_dir())
+        free = shutil.disk_usage(existing).free
         if count and count + RESERVED_SPACE > free:
             raise BadValue(
                 f"{format_bytes(count)} would be downloaded into {folder} and {format_bytes(RESERVED_SPACE)} should "
@@ -193,8 +194,8 @@ def _check_room(jobs: Sequence[Job], known: Mapping[str, Remote]) -> None:
 def _report(assets: Sequence[Asset], failed: Mapping[str, str], folders: str) -> str:
     """Return the failed files with reasons, the first few by name, and the command that resumes."""
     missing = [asset for asset in assets if asset.id in failed]
-    first = "; ".join(f"{asset.name} ({failed[asset.id]})" for asset in missing[:FEW])
-    more = f"; and {len(missing) - FEW} more" if len(missing) > FEW else ""
+    first = "; ".join(f"{asset.name} ({failed[asset.id]})" for asset in missing[:MAX_NAMED])
+    more = f"; and {len(missing) - MAX_NAMED} more" if len(missing) > MAX_NAMED else ""
     return (
         f"{len(missing)} of {len(assets)} files could not be downloaded: {first}{more}; "
         f"`{fetch_command(missing, folders)}` resumes the download"

@@ -13,17 +13,16 @@ from dataclasses import dataclass, field
 from email.message import Message
 from functools import cache
 from threading import Event
-from typing import Any
 
-WORTH_ANOTHER_TRY = (408, 416, 425, 429, 500, 502, 503, 504)
+RETRYABLE = (408, 416, 425, 429, 500, 502, 503, 504)
 
 
 class DownloadFailed(Exception):
-    """A failed download. `again`: whether a retry may help. `status`: the HTTP status, or 0."""
+    """A failed download. `retryable`: whether a retry may help. `status`: the HTTP status, or 0."""
 
-    def __init__(self, why: str, again: bool = False, status: int = 0) -> None:
+    def __init__(self, why: str, retryable: bool = False, status: int = 0) -> None:
         super().__init__(why)
-        self.again = again
+        self.retryable = retryable
         self.status = status
 
 
@@ -33,9 +32,10 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Connection:
-    """Settings of requests. `endpoint` and `token` default to those of the Hugging Face library.
+    """Request settings. `endpoint` and `token` default to those of the Hugging Face library.
 
-    `timeout`: seconds without data. `tries`: attempts without progress, the first two `pause` seconds apart.
+    `timeout`: seconds without data. `tries`: attempts without progress. `pause`: seconds before the first retry; the
+    pause doubles with each further one.
     """
 
     endpoint: str | None = None
@@ -54,15 +54,15 @@ class Redirected(Exception):
         self.headers = headers
 
 
-class _Stay(urllib.request.HTTPRedirectHandler):
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """Leaves redirects to the caller."""
 
-    def redirect_request(self, *given: Any) -> None:
+    def redirect_request(self, *_: object) -> None:
         return None
 
 
 @contextmanager
-def answer_of(
+def open_response(
     url: str, headers: Mapping[str, str], connection: Connection, method: str = "GET"
 ) -> Iterator[http.client.HTTPResponse]:
     """Send a request; credentials are not passed on to another address. Raises DownloadFailed."""
@@ -70,11 +70,11 @@ def answer_of(
     request = urllib.request.Request(url, headers=plain, method=method)
     for name in headers.keys() - plain.keys():
         request.add_unredirected_header(name, headers[name])
-    handlers = [urllib.request.HTTPSHandler(context=_certificates()), *([_Stay()] if method == "HEAD" else [])]
+    handlers = [urllib.request.HTTPSHandler(context=_certificates()), *([_NoRedirects()] if method == "HEAD" else [])]
     with network(url):
-        answer = urllib.request.build_opener(*handlers).open(request, timeout=connection.timeout)
-    with answer:
-        yield answer
+        response = urllib.request.build_opener(*handlers).open(request, timeout=connection.timeout)
+    with response:
+        yield response
 
 
 @contextmanager
@@ -86,21 +86,21 @@ def network(url: str) -> Iterator[None]:
         error.close()
         if 300 <= error.code < 400 and "Location" in error.headers:
             raise Redirected(error.headers) from None
-        raise DownloadFailed(_refusal(url, error), error.code in WORTH_ANOTHER_TRY, error.code) from error
+        raise DownloadFailed(_http_error(url, error), error.code in RETRYABLE, error.code) from error
     except TimeoutError as error:
-        raise DownloadFailed(f"{host_of(url)} stopped sending data", again=True) from error
+        raise DownloadFailed(f"{host_of(url)} stopped sending data", retryable=True) from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        why = "does not answer" if isinstance(reason, TimeoutError) else f"can't be reached: {reason or repr(error)}"
-        raise DownloadFailed(f"{host_of(url)} {why}", again=True) from error
+        why = "does not respond" if isinstance(reason, TimeoutError) else f"can't be reached: {reason or repr(error)}"
+        raise DownloadFailed(f"{host_of(url)} {why}", retryable=True) from error
 
 
-def _refusal(url: str, error: urllib.error.HTTPError) -> str:
+def _http_error(url: str, error: urllib.error.HTTPError) -> str:
     """Return the message for an HTTP error."""
-    said = error.headers.get("X-Error-Message") or error.reason
+    reason = error.headers.get("X-Error-Message") or error.reason
     if error.code in (401, 403):
-        said = f"{said}; if its page asks for a login, accept its terms there and set HF_TOKEN"
-    return f"{url} answers {error.code} {said}"
+        reason = f"{reason}; if its page requires a login, accept its terms there and set HF_TOKEN"
+    return f"{url} responded with {error.code} {reason}"
 
 
 def host_of(url: str) -> str:

@@ -62,9 +62,9 @@ def find(host: Host, asset: Asset) -> Path | None:
 
 def find_all(host: Host, assets: Iterable[Asset]) -> list[Found]:
     """Find several files; the vocabulary, which is slow to read, is searched once."""
-    wanted = list(assets)
-    words = _vocabulary(host) if any(asset.kind == HUB_CACHE for asset in wanted) else None
-    return [Found(asset, words if asset.kind == HUB_CACHE else find(host, asset)) for asset in wanted]
+    listed = list(assets)
+    words = _vocabulary(host) if any(asset.kind == HUB_CACHE for asset in listed) else None
+    return [Found(asset, words if asset.kind == HUB_CACHE else find(host, asset)) for asset in listed]
 
 
 def everything(host: Host) -> list[Found]:
@@ -91,15 +91,15 @@ def find_in(folder: Path, asset: Asset) -> Path | None:
 
 
 def fallbacks(mode: str, found: Iterable[Found]) -> list[str]:
-    """Return what a mode of the endpoints does in place of each optional file that is missing, each once."""
-    wanted = catalogue().modes.get(mode, ())
-    needed = catalogue().of(mode) if wanted else ()
-    missing = [one.asset for one in found if one.path is None and one.asset in needed]
-    return list(dict.fromkeys(filter(None, (catalogue().optional(asset, wanted) for asset in missing))))
+    """Return the fallbacks of a mode of the endpoints for the optional files that are missing, each once."""
+    needs = catalogue().modes.get(mode, ())
+    files = catalogue().of(mode) if needs else ()
+    missing = [one.asset for one in found if one.path is None and one.asset in files]
+    return list(dict.fromkeys(filter(None, (catalogue().optional(asset, needs) for asset in missing))))
 
 
 def assets_of(names: Iterable[tuple[str, str]]) -> list[Asset]:
-    """Return the files of the catalogue that stages ask for by these (kind, name) pairs, each once."""
+    """Return the files of the catalogue that stages request by these (kind, name) pairs, each once."""
     known = (catalogue().known(kind, name) for kind, name in names)
     return list(dict.fromkeys(asset for asset in known if asset))
 
@@ -109,7 +109,7 @@ def fetch_command(assets: Sequence[Asset], folders: str = "") -> str:
 
     `folders`: options that name the models folders, such as '--models DIR'.
     """
-    words = dict.fromkeys(catalogue().word_for(asset) for asset in assets)
+    words = dict.fromkeys(catalogue().fetch_name(asset) for asset in assets)
     return " ".join(filter(None, [COMMAND, *words, folders])) if words else ""
 
 
@@ -158,12 +158,12 @@ def _of_preset(host: Host, name: str) -> list[Asset]:
     keys = {**presets.read(host, "default"), **presets.read(host, name)}
     loras = [part for entry in keys.get("default_loras", ()) for part in entry if isinstance(part, str)]
     mode = PERFORMANCES.get(str(keys.get("default_performance")))
-    asked = [
+    requested = [
         ("checkpoints", keys.get("default_model")),
         ("checkpoints", keys.get("default_refiner")),
         ("vae", keys.get("default_vae")),
         *(("loras", lora) for lora in [*loras, mode.lora if mode else ""]),
     ]
-    named = [catalogue().known(kind, file) for kind, file in asked if isinstance(file, str)]
+    named = [catalogue().known(kind, file) for kind, file in requested if isinstance(file, str)]
     shared = [asset for group in SHARED for asset in catalogue().of(group)]
     return [*(asset for asset in named if asset), *shared]

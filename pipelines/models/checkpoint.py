@@ -22,7 +22,7 @@ from .weights import key_names
 from .weights.checkpoint_files import kind_of, open_checkpoint
 from .weights.configs import CONTEXT_OF_SD2, unet_config, vae_config
 from .weights.files import Weights, open_weights
-from .weights.filling import build, explained, fill, raise_for_names, to_dtype
+from .weights.filling import build, derive_for_file, fill, raise_for_names, to_dtype
 from .weights.key_names import Part
 from .weights.merging import Network
 from .weights.wrappers import prefixes_of, under
@@ -77,7 +77,7 @@ def load_checkpoint(
             home=home,
             native_size=_native_size(weights, family),
         )
-        clip = None if family == "sdxl-refiner" else load_clip(weights, family, home)
+        clip = load_clip(weights, family, home) if text and family != "sdxl-refiner" else None
         module = _vae(weights, safe_vae_dtype(vae_dtype, family)) if vae else None
         own_vae = Vae(Network(module), family="sd15" if family == "sd15" else "sdxl") if module else None
     return Checkpoint(model, clip, own_vae, found.notices)
@@ -131,7 +131,9 @@ def load_unet(weights: Weights, family: Family, dtype: torch.dtype) -> nn.Module
     is_ldm = key_names.FIRST_OF_UNET[0] in shapes
     new_names = key_names.unet_to_diffusers(shapes) if is_ldm else {key: key for key in shapes}
     raise_for_names(weights.path, "the UNet", left_over=shapes.keys() - new_names.keys())
-    config, middle = explained(weights.path, unet_config, {new: shapes[old] for old, new in new_names.items()}, family)
+    config, middle = derive_for_file(
+        weights.path, unet_config, {new: shapes[old] for old, new in new_names.items()}, family
+    )
 
     parts = {new: Part(prefix + old) for old, new in new_names.items()}
     return fill(empty_unet(config, middle), weights, parts, to_dtype(dtype), "the UNet")
@@ -181,7 +183,7 @@ def _vae(weights: Weights, dtype: torch.dtype) -> nn.Module | None:
             f"{weights.path.name} is a VAE with {channels} latent channels, for another model family such as Flux: "
             "choose one for SDXL"
         )
-    config = explained(weights.path, vae_config, shapes)
+    config = derive_for_file(weights.path, vae_config, shapes)
     module: nn.Module = build(lambda: _untyped(AutoencoderKL)(**config))
     return fill(module, weights, parts, to_dtype(dtype), "the VAE")
 

@@ -20,7 +20,7 @@ from .embeddings import NewTokens, new_tokens
 from .handles import Clip, Embedding, TextEncoder
 from .weights.configs import text_config
 from .weights.files import Weights
-from .weights.filling import build, explained, fill, to_dtype
+from .weights.filling import build, derive_for_file, fill, to_dtype
 from .weights.key_names import Part, clip_key, openclip_to_transformers
 from .weights.merging import Network
 from .weights.networks import TextModule
@@ -190,7 +190,7 @@ def _load_encoder(weights: Weights, parts: Mapping[str, Part], tokenizer: ClipTo
     what = "CLIP-G" if pooled else "CLIP-L"
     parts = {key: part for key, part in parts.items() if pooled or key != "text_projection.weight"}
     shapes = {new: tuple(_shape(weights, part)) for new, part in parts.items()}
-    config = CLIPTextConfig(**explained(weights.path, text_config, shapes, "gelu" if pooled else "quick_gelu"))
+    config = CLIPTextConfig(**derive_for_file(weights.path, text_config, shapes, "gelu" if pooled else "quick_gelu"))
     if config.vocab_size != len(tokenizer):
         raise BadFile(
             f"{weights.path.name} has {config.vocab_size} tokens and the vocabulary in {tokenizer.vocabulary.source} "

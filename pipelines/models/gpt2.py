@@ -20,7 +20,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from ..errors import BadFile
 from ..text.expansion import ExpansionFiles, read_words, safe_str, tidy_spaces, tokens_to_add
 from .weights.files import Weights, open_weights
-from .weights.filling import build, explained, fill, to_dtype
+from .weights.filling import build, derive_for_file, fill, to_dtype
 from .weights.key_names import Part
 from .weights.networks import LanguageModule
 
@@ -162,7 +162,7 @@ def _network(weights: Weights, config_path: Path, tokenizer: Tokenizer, dtype: t
     """Load the network of an open file; its output layer shares the token embedding."""
     shapes = {key: shape for key, shape in weights.shapes.items() if not _NOT_WEIGHTS.search(key)}
     shapes.pop("lm_head.weight", None)
-    sizes = explained(weights.path, _sizes, shapes)
+    sizes = derive_for_file(weights.path, _sizes, shapes)
     if sizes["vocab_size"] != tokenizer.get_vocab_size():
         raise BadFile(
             f"{weights.path.name} has {sizes['vocab_size']} tokens and the vocabulary in {config_path.parent} has "

@@ -13,7 +13,7 @@ from torch.nn.functional import batch_norm, relu
 
 from ..errors import BadFile
 from .weights.files import open_weights
-from .weights.filling import build, explained, fill, to_dtype
+from .weights.filling import build, derive_for_file, fill, to_dtype
 from .weights.key_names import Part
 
 CHANNELS = 4
@@ -78,7 +78,7 @@ def load_interposer(path: Path) -> Interposer:
     with open_weights(path) as weights:
         if "head.short.weight" not in weights.shapes:
             raise BadFile(f"{path.name} is not a latent interposer of version 4.0: choose xl-to-v1_interposer-v4.0")
-        width, blocks = explained(path, _size, weights.shapes)
+        width, blocks = derive_for_file(path, _size, weights.shapes)
         parts = {key: Part(key) for key in weights.shapes if not key.endswith(COUNTER)}
         return fill(build(lambda: Interposer(width, blocks)), weights, parts, to_dtype(torch.float32), "the interposer")
 

@@ -18,7 +18,7 @@ from ..errors import BadFile
 from ..functional import safety as scoring
 from .hints.clip_vision import add_position_ids, vision_config
 from .weights.files import Weights, open_weights
-from .weights.filling import build, explained, fill, to_dtype
+from .weights.filling import build, derive_for_file, fill, to_dtype
 from .weights.key_names import Part
 
 CONCEPTS, SPECIAL = "concept_embeds", "special_care_embeds"
@@ -102,7 +102,7 @@ def load_safety_checker(path: Path) -> SafetyChecker:
             raise BadFile(f"{path.name} is not a safety checker: choose stable-diffusion-safety-checker")
         parts = _parts(weights)
         shapes = {name: weights.shapes[part.key] for name, part in parts.items()}
-        settings = explained(path, _config, shapes)
+        settings = derive_for_file(path, _config, shapes)
         counts = (shapes[CONCEPTS][0], shapes[SPECIAL][0])
         config = CLIPVisionConfig(**settings)
         stored = build(lambda: _Stored(config, *counts))

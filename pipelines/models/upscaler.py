@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate, pad, pixel_unshuffle
 from ..errors import BadFile
 from .upscaler_kinds import architecture_of
 from .weights.files import Weights, read_content
-from .weights.filling import build, explained, fill, to_dtype
+from .weights.filling import build, derive_for_file, fill, to_dtype
 from .weights.key_names import Part
 from .weights.wrappers import plain_name, unwrapped
 
@@ -143,7 +143,7 @@ def load_upscaler(path: Path) -> Upscaler:
         )
     weights = Weights(path, {key: tuple(tensor.shape) for key, tensor in state.items()}, state.__getitem__)
     plus = any(".conv1x1." in name for name in parts)
-    settings = explained(path, _settings, {new: weights.shapes[part.key] for new, part in parts.items()})
+    settings = derive_for_file(path, _settings, {new: weights.shapes[part.key] for new, part in parts.items()})
     return fill(build(lambda: Upscaler(**settings, plus=plus)), weights, parts, to_dtype(torch.float32), "the upscaler")
 
 

@@ -131,7 +131,10 @@ def find_detector(host: Host, name: str = AUTO) -> tuple[Callable[[Path], face_d
             return face_detection.retinaface, host.find(*RETINAFACE)
         except MissingFile:
             pass
-    return face_detection.yunet, host.find(*YUNET)
+    try:
+        return face_detection.yunet, host.find(*YUNET)
+    except MissingFile as error:
+        raise MissingFile(f"{error}; with the pocket model, choose 'pocket' in detector_name") from error
 
 
 def points_of(landmarks: object, images: int) -> list[list[list[float]]]:

@@ -58,25 +58,15 @@ def save_pictures(
     Files are written atomically and never overwritten. Raises BadValue, and UserError with the folder and the cause if
     a file can't be written. Returns ComfyUI's {filename, subfolder, type} of each file.
     """
-    _check("format", format, FORMATS)
     _check("metadata scheme", scheme, METADATA_SCHEMES)
-    if not 1 <= quality <= 100:
-        raise BadValue(f"quality is {quality}: choose 1 to 100")
     pictures = to_uint8(images, host.notice)
     _, height, width, _ = pictures.shape
-    if max(height, width) > LARGEST_SIDE[format]:
-        raise BadValue(
-            f"a {format} image has at most {LARGEST_SIDE[format]} pixels per side, but this one is {width}×{height}: "
-            "choose png"
-        )
-    infos = list(info) if isinstance(info, Sequence) else [_numbered(info, i) for i in range(len(pictures))]
-    if len(infos) != len(pictures):
-        raise BadValue(f"there are {len(infos)} sets of parameters for {len(pictures)} images: pass one, or one each")
+    _check_format(format, quality, width, height)
     root = host.folder(folder)
     where, name = place(root, prefix, width, height)
 
     saved = []
-    for number, (picture, about) in enumerate(zip(pictures, infos, strict=True)):
+    for number, (picture, about) in enumerate(zip(pictures, _infos(info, len(pictures)), strict=True)):
         host.check_interrupted()
         embed = _embed(host, scheme, about, prompt, extra_pnginfo)
         save = partial(_save, host, picture, format, quality, embed, about.version if about else "")
@@ -122,6 +112,27 @@ def place(root: Path, prefix: str, width: int, height: int, now: time.struct_tim
     if root not in target.parents or "\0" in inside:
         raise BadValue(f"the file name prefix {prefix!r} leads out of the folder {root}: leave out '..' and roots")
     return target.parent, target.name
+
+
+def _check_format(format: str, quality: int, width: int, height: int) -> None:
+    """Raise BadValue or UnknownName if images of that size can't be saved in the format."""
+    _check("format", format, FORMATS)
+    if not 1 <= quality <= 100:
+        raise BadValue(f"quality is {quality}: choose 1 to 100")
+    if max(height, width) > LARGEST_SIDE[format]:
+        raise BadValue(
+            f"a {format} image has at most {LARGEST_SIDE[format]} pixels per side, but this one is {width}×{height}: "
+            "choose png"
+        )
+
+
+def _infos(info: PictureInfo | Sequence[PictureInfo] | None, count: int) -> list[PictureInfo | None]:
+    """Return the parameters of each image. Raises BadValue if there are neither one set nor `count`."""
+    if not isinstance(info, Sequence):
+        return [_numbered(info, index) for index in range(count)]
+    if len(info) != count:
+        raise BadValue(f"there are {len(info)} sets of parameters for {count} images: pass one, or one each")
+    return list(info)
 
 
 def _numbered(info: PictureInfo | None, index: int) -> PictureInfo | None:

@@ -48,7 +48,7 @@ SIZES = ((128, 128, 288), (112, 144, 72), (144, 112, 72))  # height, width, pict
 
 def build_tensors(unet: nn.Module) -> dict[str, Tensor]:
     """Return the tensors of an untrained control-LoRA for that UNet, in diffusers' names; it adds nothing yet."""
-    encoder = {name: p for name, p in unet.named_parameters() if name.startswith(controlnet.OF_THE_UNET)}
+    encoder = {name: p for name, p in unet.named_parameters() if name.startswith(controlnet.UNET_MODULES)}
     tensors: dict[str, Tensor] = {}
     for name, weight in encoder.items():
         if weight.ndim == 1:

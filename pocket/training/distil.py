@@ -7,7 +7,9 @@ guided steps lead to a clean one, which the student must predict in a single cal
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -139,19 +141,7 @@ def train_fast(kind: str, folder: Path, minutes: float) -> None:
     while progress < 1:
         progress = workers.broadcast(run.tick())
         set_rate(optimizer, cosine(progress, 2e-3 if kind == "lcm" else 8e-4, warm=0.03, floor=0.02))
-        batch = batches[int(rng.integers(len(batches)))]
-        x, end, t = batch["x"].float(), batch["end"].float(), batch["t"]
-        height, width = batch["size"]
-        sigma = torch.full((len(x),), float(SIGMAS[t]))
-        sections = int(rng.choice([1, 2, 3], p=(0.75, 0.15, 0.1)))
-        texts = [data.positive_sections(caption, sections, rng) for caption in batch["captions"]]
-        kept = torch.from_numpy(np.stack([data.pooled_weights(sections, rng) for _ in texts]))
-        with in_bfloat16():
-            with torch.no_grad():
-                condition = text.condition(texts, plain_ids(height, width, len(x)), kept)
-            eps = diffusion.predict_noise(unet, x, sigma, torch.full((len(x),), t), condition)
-        denoised = x - sigma.view(-1, 1, 1, 1) * eps
-        error = ((denoised - end) ** 2).mean((1, 2, 3))
+        error, sigma = endpoint_error(unet, text, batches[int(rng.integers(len(batches)))], rng)
         loss = ((error + 1e-4).sqrt() / (0.3 + sigma.sqrt())).mean()
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
@@ -173,6 +163,24 @@ def train_fast(kind: str, folder: Path, minutes: float) -> None:
         for parameter, average in zip(added.parameters(), ema, strict=True):
             parameter.copy_(average)
     run.save(parts)
+
+
+def endpoint_error(
+    unet: nn.Module, text: diffusion.TextEncoders, batch: Mapping[str, Any], rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the squared error of each predicted endpoint of a batch of targets, (B,), and its sigma, (B,)."""
+    x, end, t = batch["x"].float(), batch["end"].float(), batch["t"]
+    height, width = batch["size"]
+    sigma = torch.full((len(x),), float(SIGMAS[t]))
+    sections = int(rng.choice([1, 2, 3], p=(0.75, 0.15, 0.1)))
+    texts = [data.positive_sections(caption, sections, rng) for caption in batch["captions"]]
+    kept = torch.from_numpy(np.stack([data.pooled_weights(sections, rng) for _ in texts]))
+    with in_bfloat16():
+        with torch.no_grad():
+            condition = text.condition(texts, plain_ids(height, width, len(x)), kept)
+        eps = diffusion.predict_noise(unet, x, sigma, torch.full((len(x),), t), condition)
+    denoised = x - sigma.view(-1, 1, 1, 1) * eps
+    return ((denoised - end) ** 2).mean((1, 2, 3)), sigma
 
 
 def is_near_any(t: int, steps: tuple[int, ...]) -> bool:

@@ -106,8 +106,8 @@ def report_upscaler(models: Path, count: int) -> None:
         )
 
 
-def main() -> None:
-    """Run the command line."""
+def options() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", choices=WHAT, default="captions")
     parser.add_argument(
@@ -129,7 +129,12 @@ def main() -> None:
     parser.add_argument("--lora", nargs=2, action="append", default=[], metavar=("NAME", "WEIGHT"))
     parser.add_argument("--size", type=int, nargs=2, default=(128, 128), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--keep", type=Path, help="write the images to this PNG as a contact sheet")
-    a = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Run the command line."""
+    a = options()
     if a.what == "upscale":
         report_upscaler(a.models, a.count)
         return

@@ -100,13 +100,15 @@ def follow_image_prompt(
 
 def report(pipeline: Pipeline, what: str, count: int, weight: float, stop_at: float, keep: Path | None) -> None:
     """Print the results for both control-LoRAs, or for the image prompt adapter."""
-    told = f"{count} unseen scenes, weight {weight:g}, stop {stop_at:g}"
+    settings = f"{count} unseen scenes, weight {weight:g}, stop {stop_at:g}"
     if what == "image-prompt":
-        print(f"image prompt, {told}: {follow_image_prompt(pipeline, count, weight, stop_at, keep=keep)}", flush=True)
+        print(
+            f"image prompt, {settings}: {follow_image_prompt(pipeline, count, weight, stop_at, keep=keep)}", flush=True
+        )
         return
     for kind in HINTS:
         path = keep and keep.with_stem(f"{keep.stem}-{kind}")
-        print(f"{kind}, {told}: {follow_control(pipeline, kind, count, weight, stop_at, keep=path)}", flush=True)
+        print(f"{kind}, {settings}: {follow_control(pipeline, kind, count, weight, stop_at, keep=path)}", flush=True)
 
 
 def _images(drawings: list[np.ndarray]) -> Tensor:

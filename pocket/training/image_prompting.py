@@ -171,12 +171,14 @@ def imitation_loss(base: frozen.Base, model: ImagePromptModel, album: HintDatase
         ids = torch.tensor([data.size_ids(*size, rng)] * len(scenes), dtype=torch.float32)
         with torch.no_grad():
             first = np.stack([data.pooled_weights(sections, rng) for _ in scenes])
-            told, asked = (base.text.condition(texts, ids, torch.from_numpy(first)) for texts in (whole, silent))
-            target = diffusion.predict_noise(base.unet, x, sigma, t, told)
+            target_condition, condition = (
+                base.text.condition(texts, ids, torch.from_numpy(first)) for texts in (whole, silent)
+            )
+            target = diffusion.predict_noise(base.unet, x, sigma, t, target_condition)
         seen = model(pixels)
         tokens = torch.cat([model.negative.expand(blank, -1, -1), seen])
         with image_prompt_attached(base.unet, model, tokens, float(rng.uniform(0.6, 1.1))):
-            error = diffusion.predict_noise(base.unet, x, sigma, t, asked) - target
+            error = diffusion.predict_noise(base.unet, x, sigma, t, condition) - target
     scale = sigma.clamp(0.7, 4).view(-1, 1, 1, 1)
     named = model.naming_loss(seen, [shown for _, shown in examples])
     return ((error * scale) ** 2).mean() + 0.1 * diffusion.layout_loss(error, sigma) + 0.003 * named

@@ -140,9 +140,9 @@ class Workers:
         """Return the first process's value in all processes."""
         if self.size == 1:
             return value
-        told = torch.tensor([value], dtype=torch.float64)
-        distributed.broadcast(told, 0)
-        return float(told)
+        shared = torch.tensor([value], dtype=torch.float64)
+        distributed.broadcast(shared, 0)
+        return float(shared)
 
 
 def cosine(progress: float, peak: float, warm: float = 0.01, floor: float = 0.02) -> float:

@@ -68,8 +68,8 @@ def other(rng: np.random.Generator) -> np.ndarray:
     if kind < 0.9:
         columns = rng.integers(0, 256, (int(rng.integers(2, 12)), 3), dtype=np.uint8)
         changed[:96] = columns[np.arange(128) * len(columns) // 128]
-        return changed if rng.random() < 0.5 else np.rot90(changed, int(rng.integers(1, 4))).copy()
-    return np.asarray(changed[96:] if rng.random() < 0.5 else changed[::-1, ::-1]).copy()
+        return np.array(changed if rng.random() < 0.5 else np.rot90(changed, int(rng.integers(1, 4))))
+    return np.array(changed[96:] if rng.random() < 0.5 else changed[::-1, ::-1])
 
 
 class Checker(nn.Module):

@@ -176,21 +176,8 @@ def train_unet(folder: Path, minutes: float) -> None:
     while progress < 1:
         progress = workers.broadcast(run.tick())
         set_rate(optimizer, cosine(progress, 1e-3, warm=0.02, floor=0.01))
-        scenes, x0, height, width = gallery.batch(32 // workers.size)
         sections = np.random.default_rng(run.step).choice([1, 2, 3, 4], p=(0.7, 0.17, 0.08, 0.05))
-        texts, kept, blank = prompts(scenes, rng, int(sections))
-        ids = torch.tensor([data.size_ids(height, width, rng) for _ in scenes], dtype=torch.float32)
-        t = torch.randint(0, 1000, (len(scenes),))
-        sigma = diffusion.SIGMAS[t]
-        noise = torch.randn_like(x0)
-        with in_bfloat16():
-            condition = text.condition(texts, ids, kept)
-            x = x0 + sigma.view(-1, 1, 1, 1) * noise
-            eps = diffusion.predict_noise(unet, x, sigma, t, condition)
-            told = [i for i, nothing in enumerate(blank) if not nothing]
-            reading = readers(condition.pooled[told], [scenes[i] for i in told])
-        weight = (sigma**2 * 5).clamp(max=1)
-        loss = (weight * ((eps - noise) ** 2).mean((1, 2, 3))).mean() + 0.1 * diffusion.layout_loss(eps - noise, sigma)
+        loss, reading = unet_losses(unet, text, readers, gallery.batch(32 // workers.size), int(sections), rng)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss + 0.03 * reading)
         workers.average_gradients(list(model.parameters()))
@@ -212,6 +199,32 @@ def train_unet(folder: Path, minutes: float) -> None:
     if workers.rank == 0:
         run.save(parts)
         run.log(**evaluate_unseen(ema_unet, ema_text, vae, 64))
+
+
+def unet_losses(
+    unet: nn.Module,
+    text: diffusion.TextEncoders,
+    readers: SceneClassifiers,
+    batch: tuple[list[draw.Scene], torch.Tensor, int, int],
+    sections: int,
+    rng: np.random.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the loss of the predicted noise, and that of the scene classifiers on the prompts that are not empty."""
+    scenes, x0, height, width = batch
+    texts, kept, blank = prompts(scenes, rng, sections)
+    ids = torch.tensor([data.size_ids(height, width, rng) for _ in scenes], dtype=torch.float32)
+    t = torch.randint(0, 1000, (len(scenes),))
+    sigma = diffusion.SIGMAS[t]
+    noise = torch.randn_like(x0)
+    with in_bfloat16():
+        condition = text.condition(texts, ids, kept)
+        x = x0 + sigma.view(-1, 1, 1, 1) * noise
+        eps = diffusion.predict_noise(unet, x, sigma, t, condition)
+        captioned = [i for i, is_blank in enumerate(blank) if not is_blank]
+        reading = readers(condition.pooled[captioned], [scenes[i] for i in captioned])
+    weight = (sigma**2 * 5).clamp(max=1)
+    loss = (weight * ((eps - noise) ** 2).mean((1, 2, 3))).mean() + 0.1 * diffusion.layout_loss(eps - noise, sigma)
+    return loss, reading
 
 
 @torch.no_grad()

@@ -51,6 +51,12 @@ class BuildingBlock:
         return builder.graph
 
 
+def start_here(build: GraphBuilder) -> None:
+    """Text to image with every setting at Fooocus's default."""
+    core = add_core(build, REQUEST)
+    add_sampling(build, REQUEST, core, _size(build, core.model)[0], 1.0)
+
+
 def inpaint_step_by_step(build: GraphBuilder) -> None:
     """Crop, fill, engine, encode, sample and paste as single nodes."""
     core = add_core(build, REQUEST)
@@ -318,6 +324,14 @@ def _upscaler(build: GraphBuilder) -> Node:
 
 
 BUILDING_BLOCKS = (
+    BuildingBlock(
+        "fooocus-start-here",
+        "Fooocus: start here",
+        "Text to image as in Fooocus. The page's search looks at file names alone and finds this template by the name "
+        "Fooocus. All others, one for each mode of Fooocus, are listed in the template browser under *Extensions*, "
+        "*fooocus-stages*.",
+        start_here,
+    ),
     BuildingBlock(
         "building-block-inpaint-step-by-step",
         "Building block: inpaint step by step",

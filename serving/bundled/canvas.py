@@ -114,11 +114,11 @@ def to_canvas(
     name: str,
     version: str,
     about: Mapping[str, str],
-    download_of: DownloadOf = lambda kind, file: None,
+    download_link: DownloadOf = lambda kind, file: None,
 ) -> dict[str, Any]:
     """The canvas form of an API graph. `about`: mode, title and description, shown in a note and kept in `extra`.
-    `download_of`: where the page offers to download a file that is missing."""
-    drawing = draw(graph, registry, version, download_of)
+    `download_link`: where the page offers to download a file that is missing."""
+    drawing = draw(graph, registry, version, download_link)
     in_turn = sorted(drawing.nodes, key=lambda node: int(node["order"]))
     models = [model for node in in_turn for model in node["properties"].get("models", [])]
     each_once = list({(model["directory"], model["name"]): model for model in models}.values())
@@ -147,14 +147,14 @@ class Drawing:
     groups: list[dict[str, Any]]
 
 
-def draw(graph: ApiGraph, registry: Mapping[str, Any], version: str, download_of: DownloadOf) -> Drawing:
+def draw(graph: ApiGraph, registry: Mapping[str, Any], version: str, download_link: DownloadOf) -> Drawing:
     """The nodes of an API graph with their places and values, joined by links, in their groups."""
     boxes, places = arranged(graph, registry)
     links: list[list[Any]] = []
     nodes = [_canvas_node(graph, registry, node_id, (places[node_id], boxes[node_id]), order, links, version)
              for order, node_id in enumerate(in_order(graph))]  # fmt: skip
     for node in nodes:
-        if models := model_files(graph[str(node["id"])], download_of):
+        if models := model_files(graph[str(node["id"])], download_link):
             node["properties"]["models"] = models
     by_id = {node["id"]: node for node in nodes}
     for link_id, source, slot, target, target_slot, _ in links:
@@ -302,7 +302,7 @@ def _canvas_node(
     }
 
 
-def model_files(node: Mapping[str, Any], download_of: DownloadOf) -> list[dict[str, str]]:
+def model_files(node: Mapping[str, Any], download_link: DownloadOf) -> list[dict[str, str]]:
     """The known files that a node names or needs beside them, each once, for the page's list of missing models."""
     shown = {name: SHOWN_WHEN_LINKED.get(name) if is_link(v) else v for name, v in node["inputs"].items()}
     given = {name: value for name, value in shown.items() if isinstance(value, str)}
@@ -311,7 +311,7 @@ def model_files(node: Mapping[str, Any], download_of: DownloadOf) -> list[dict[s
         named.append(("loras", mode.lora))
     if patch := INPAINT_PATCHES.get(given.get("engine", "")):
         named += [("inpaint", INPAINT_HEAD), ("inpaint", patch)]
-    found = [download_of(*file) for file in dict.fromkeys(named)]
+    found = [download_link(*file) for file in dict.fromkeys(named)]
     return [dict(download) for download in found if download is not None]
 
 

@@ -43,7 +43,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Core:
-    """Links to what every mode samples with."""
+    """Links to the values that every mode samples with."""
 
     model: Link
     vae: Link
@@ -53,7 +53,7 @@ class Core:
     seed: Link
 
     def links(self) -> dict[str, Link]:
-        """All of them by the names of a node's inputs."""
+        """The links by the names of a node's inputs."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
@@ -67,28 +67,7 @@ def add_core(build: GraphBuilder, request: TextToImage, text: Link | None = None
         clip_skip=2,
         prediction="auto",
     )
-    loras = add_loras(build, request.loras)
-    settings = build.add(
-        "FooocusSamplingSettings",
-        "Sampling settings",
-        guidance_scale=request.guidance_scale,
-        sharpness=request.sharpness,
-        adaptive_cfg=7.0,
-        adm_positive=1.5,
-        adm_negative=0.8,
-        adm_end=0.3,
-        sampler="dpmpp_2m_sde_gpu",
-        scheduler="karras",
-        as_fooocus=False,
-    )
-    mode = build.add(
-        "FooocusPerformance",
-        "Performance",
-        performance=request.performance,
-        overwrite_step=-1,
-        settings=settings[0],
-        loras=loras,
-    )
+    mode = add_settings(build, request)
     prompt = build.add(
         "FooocusPrompt",
         "Prompt",
@@ -107,8 +86,34 @@ def add_core(build: GraphBuilder, request: TextToImage, text: Link | None = None
     return Core(network, vae, encoded[0], encoded[1], mode[0], prompt[2])
 
 
+def add_settings(build: GraphBuilder, request: TextToImage) -> Node:
+    """LoRAs, sampling settings and the performance mode, whose outputs are the settings and the LoRAs with its own."""
+    loras = add_loras(build, request.loras)
+    settings = build.add(
+        "FooocusSamplingSettings",
+        "Sampling settings",
+        guidance_scale=request.guidance_scale,
+        sharpness=request.sharpness,
+        adaptive_cfg=7.0,
+        adm_positive=1.5,
+        adm_negative=0.8,
+        adm_end=0.3,
+        sampler="dpmpp_2m_sde_gpu",
+        scheduler="karras",
+        as_fooocus=False,
+    )
+    return build.add(
+        "FooocusPerformance",
+        "Performance",
+        performance=request.performance,
+        overwrite_step=-1,
+        settings=settings[0],
+        loras=loras,
+    )
+
+
 def add_refiner(build: GraphBuilder, request: TextToImage, model: Link, vae: Link) -> tuple[Link, Link]:
-    """Model and VAE with the request's refiner; as they are without one."""
+    """Model and VAE with the request's refiner; unchanged without one."""
     if request.refiner == NO_FILE:
         return model, vae
     refiner = build.add("FooocusLoadRefiner", "Refiner", refiner_name=request.refiner, skip_missing=True)
@@ -140,7 +145,7 @@ def add_sampling(
 def add_painting(
     build: GraphBuilder, core: Core, latent: Link, denoise: float | Link, control: Link | None
 ) -> tuple[Link, Link]:
-    """Sampling from a latent and decoding: the picture, and how it was made."""
+    """Sampling from a latent and decoding; links to the image and to its generation parameters."""
     done = add_sampler(build, core, latent, denoise, control)
     return build.add("FooocusVaeDecode", "Decode", latent=done[0], vae=core.vae, tiled=False)[0], done[1]
 
@@ -163,7 +168,7 @@ def add_sampler(build: GraphBuilder, core: Core, latent: Link, denoise: float | 
 
 
 def add_saving(build: GraphBuilder, request: TextToImage, image: Link, info: Link) -> None:
-    """Saving with how the picture was made."""
+    """Saving with the generation parameters."""
     build.add(
         "FooocusSaveImage",
         "Save",
@@ -177,7 +182,7 @@ def add_saving(build: GraphBuilder, request: TextToImage, image: Link, info: Lin
 
 
 def add_loras(build: GraphBuilder, loras: Sequence[Lora]) -> Link | None:
-    """No node, one LoRA node, or a stack of five, as many as are asked for."""
+    """No node, one LoRA node, or a stack of five, depending on the number of LoRAs."""
     if not loras:
         return None
     if len(loras) == 1:
@@ -190,7 +195,7 @@ def add_loras(build: GraphBuilder, loras: Sequence[Lora]) -> Link | None:
 
 
 def add_styles(build: GraphBuilder, styles: Sequence[str]) -> Link | None:
-    """Styles nodes, six names each, chained; none for no styles."""
+    """Chained styles nodes of six names each; None without styles."""
     before: Link | None = None
     for start in range(0, len(styles), STYLES_PER_NODE):
         names = [*styles[start : start + STYLES_PER_NODE], *[NO_STYLE] * STYLES_PER_NODE]
@@ -200,7 +205,7 @@ def add_styles(build: GraphBuilder, styles: Sequence[str]) -> Link | None:
 
 
 def size_inputs(aspect_ratio: str) -> dict[str, Any]:
-    """Widgets of the size node for 'W×H' (or 'WxH', 'W*H'): a listed ratio, or custom sides."""
+    """Widgets of the size node for 'W×H' (or 'WxH', 'W*H'): a listed aspect ratio, or a custom size."""
     width, height = (int(side) for side in aspect_ratio.replace("×", "x").replace("*", "x").split("x"))
     listed = f"{width}×{height}"
     return {"aspect_ratio": listed if listed in ASPECT_RATIOS else CUSTOM_SIZE, "width": width, "height": height}

@@ -1,4 +1,4 @@
-"""The pictures beside a prompt as nodes: prepared, read by their networks, and chained for the sampler."""
+"""The nodes of control images and image prompts: preprocessing, their networks, and the chain for the sampler."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ SOFTNESS = 0.25
 def add_hints(
     build: GraphBuilder, prompts: Sequence[ImagePrompt], size: tuple[Link, Link] | None = None
 ) -> Link | None:
-    """The chain of all pictures, None without any. `size`: width and height of the picture to come, to which control
-    images are cut before their lines are looked for. A network is loaded once for all its pictures."""
+    """Add the chain of all images; None without any. Each network is loaded once.
+
+    `size`: width and height of the result, to which control images are cropped before preprocessing.
+    """
     networks: dict[str, Link] = {}
     chain: Link | None = None
     for number, prompt in enumerate(prompts, start=1):

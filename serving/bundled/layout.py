@@ -16,8 +16,8 @@ TITLE_HEIGHT, BADGE_HEIGHT = 30, 24  # above a node's position, and below it whe
 NODE_GAP, BLOCK_GAP = 40, 130  # beside titles, between nodes and between blocks, which have frames and titles too
 SLOT_HEIGHT, FIRST_SLOT = 20, 14
 SPACES = (0, 60, 120, 240, 360, 480)
-HIDDEN, CLIMB = 2500, 10  # what a wire behind a node is worth in height, and how much climbing of wires is
-SAMPLES = 24  # points of a wire that are looked at
+HIDDEN, CLIMB = 2500, 10  # cost of a wire behind a node, in units of height; units of climb that cost one unit
+SAMPLES = 24  # points of a wire that are checked
 
 Place = tuple[int, int]
 """x, y of a node's upper left corner, below its title."""
@@ -43,8 +43,8 @@ class Wire:
 
 @dataclass(frozen=True)
 class Stacks:
-    """An arrangement before it has coordinates: the roles from the top down, each column's nodes in order, and the
-    space that is left free above a node for wires to pass."""
+    """An arrangement without coordinates: the roles and each column's nodes from top to bottom, and the space that is
+    left free above a node for wires."""
 
     roles: tuple[str, ...]
     columns: tuple[tuple[str, ...], ...]
@@ -55,7 +55,7 @@ Move = Callable[[Stacks], Stacks]
 
 
 def arrange(boxes: Mapping[str, Box], wires: Sequence[Wire], roles: Sequence[str]) -> dict[str, Place]:
-    """A place for every node. `roles`: all roles, in the order to begin with."""
+    """Find a place for every node. `roles`: all roles, in their initial order."""
     best = initial_arrangement(boxes, wires, roles)
     cost = cost_of(packed(best, boxes), boxes, wires)
     improved = True
@@ -70,7 +70,7 @@ def arrange(boxes: Mapping[str, Box], wires: Sequence[Wire], roles: Sequence[str
 
 
 def initial_arrangement(boxes: Mapping[str, Box], wires: Sequence[Wire], roles: Sequence[str]) -> Stacks:
-    """The arrangement to begin with: every column's nodes in the order of their roles."""
+    """The initial arrangement: every column's nodes in the order of their roles."""
     columns = columns_of(boxes, wires)
     order = sorted(boxes, key=lambda node: roles.index(boxes[node].role))
     return Stacks(

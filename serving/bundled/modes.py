@@ -18,7 +18,7 @@ def graph_of(request: TextToImage) -> ApiGraph:
 
 
 def text_to_image(request: TextToImage) -> ApiGraph:
-    """The graph of a text-to-image request: the core, a size, sampling, decoding, saving."""
+    """The graph of a text-to-image request: the core, a size, sampling, decoding and saving."""
     build = GraphBuilder()
     core = add_core(build, request)
     size = build.add("FooocusAspectRatio", "Size", **size_inputs(request.aspect_ratio), batch_size=1, model=core.model)
@@ -28,7 +28,7 @@ def text_to_image(request: TextToImage) -> ApiGraph:
 
 
 def inpaint(request: Inpaint) -> ApiGraph:
-    """The core, the part prepared, sampling with the rest kept, and pasting back."""
+    """The graph of an inpaint request: the core, preparing the masked part, sampling it and pasting it back."""
     build = GraphBuilder()
     core = add_core(build, request, _with_additional(build, request))
     picture = build.add("LoadImage", "Picture to inpaint", image=request.image)
@@ -75,12 +75,12 @@ def _with_additional(build: GraphBuilder, request: Inpaint) -> Link | None:
 
 
 def upscale_or_vary(request: UpscaleOrVary) -> ApiGraph:
-    """The graph of a picture varied, or enlarged."""
+    """The graph of a variation or an upscaling."""
     return vary(request) if request.method in VARY_STRENGTHS else upscale(request)
 
 
 def vary(request: UpscaleOrVary) -> ApiGraph:
-    """The core, the picture encoded, and sampling at its strength."""
+    """The graph of a variation: the core, encoding the image, and sampling at the method's strength."""
     build = GraphBuilder()
     core = add_core(build, request)
     picture = build.add("LoadImage", "Picture to vary", image=request.image)
@@ -101,7 +101,7 @@ def vary(request: UpscaleOrVary) -> ApiGraph:
 
 
 def upscale(request: UpscaleOrVary) -> ApiGraph:
-    """The picture enlarged; with a fast method that is all, and no model is needed."""
+    """The graph of an upscaling. The fast methods only enlarge the image and need no checkpoint."""
     build = GraphBuilder()
     core = None if request.method in FAST_UPSCALES else add_core(build, request)
     has_control = core is not None and any(prompt.type in CONTROLS for prompt in request.image_prompts)

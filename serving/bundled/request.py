@@ -1,4 +1,4 @@
-"""A request as one frozen value: the hosted endpoints' parameters and their defaults."""
+"""Requests as frozen values: the hosted endpoints' parameters and their defaults."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OFFSET_LORA = Lora("sd_xl_offset_example-lora_1.0.safetensors", 0.1)
 
 @dataclass(frozen=True)
 class ImagePrompt:
-    """A picture beside the prompt: read as ImagePrompt or FaceSwap, or followed as PyraCanny or CPDS."""
+    """An image that conditions the generation: as ImagePrompt or FaceSwap, or as control image PyraCanny or CPDS."""
 
     type: str = "ImagePrompt"
     weight: float = 1.0
@@ -51,7 +51,7 @@ class TextToImage:
 
 @dataclass(frozen=True)
 class InpaintOptions:
-    """Overrides of what an inpaint mode sets."""
+    """Values that override those of an inpaint mode."""
 
     engine: str = DEFAULT_ENGINE
     strength: float = 1.0
@@ -61,10 +61,10 @@ class InpaintOptions:
 
 @dataclass(frozen=True)
 class Inpaint(TextToImage):
-    """A part of a picture painted anew, and the picture continued to its sides.
+    """Inpainting of an image, and outpainting at its sides.
 
-    `mask`: a file that is white where to paint; OWN_MASK for where the picture is transparent, as ComfyUI's mask editor
-    leaves it; NO_MASK to paint at the sides alone.
+    `mask`: a file that is white where to repaint; OWN_MASK for the transparent part of the image, as ComfyUI's mask
+    editor leaves it; NO_MASK for outpainting only.
     """
 
     image: str = EXAMPLE_PICTURE
@@ -80,7 +80,7 @@ class Inpaint(TextToImage):
 
 @dataclass(frozen=True)
 class UpscaleOrVary(TextToImage):
-    """A picture varied or enlarged; its size replaces the aspect ratio."""
+    """Variation or upscaling of an image; its size replaces the aspect ratio."""
 
     image: str = EXAMPLE_PICTURE
     method: str = "Vary (Strong)"

@@ -58,12 +58,12 @@ def kind_of(declared: Declared) -> str:
 
 
 def to_blueprint(
-    blueprint: Blueprint, graph: ApiGraph, registry: Mapping[str, Any], version: str, download_of: DownloadOf
+    blueprint: Blueprint, graph: ApiGraph, registry: Mapping[str, Any], version: str, download_link: DownloadOf
 ) -> dict[str, Any]:
     """The canvas form of a blueprint. `graph`: the API graph of its mode, optional widgets included."""
     inner, outputs = inside(graph)
     sockets = [*picture_sockets(blueprint, graph, registry), *widget_sockets(blueprint, inner, registry)]
-    drawing = draw(inner, registry, version, download_of)
+    drawing = draw(inner, registry, version, download_link)
     for node in drawing.nodes:
         node["widgets_values"] = [NEXT_SEED if v == SEED_CONTROL else v for v in node["widgets_values"]]
     kinds = {name: registry[inner[link[0]]["class_type"]].RETURN_TYPES[link[1]] for name, link in outputs.items()}

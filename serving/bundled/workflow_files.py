@@ -1,4 +1,4 @@
-"""Workflow files: the bundled ones by name, any other by path, and what makes a file one that can run."""
+"""Reading workflow files: bundled ones by name, others by path."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EXPORT = "export it in ComfyUI with Workflow > Export (API)"
 
 @dataclass(frozen=True)
 class About:
-    """A bundled workflow in one line."""
+    """The name, title, description and mode of a bundled workflow."""
 
     name: str
     title: str
@@ -24,7 +24,7 @@ class About:
 
 
 def bundled(folder: Path = BUNDLED) -> list[About]:
-    """The bundled workflows that can run, with the words that their canvas files hold."""
+    """The bundled workflows in API format, described by the texts in their canvas files."""
     return [_about(folder, path.stem) for path in sorted((folder / "api").glob("*.json"))]
 
 
@@ -37,7 +37,7 @@ def _about(folder: Path, name: str) -> About:
 
 
 def read_workflow(name: str, folder: Path = BUNDLED) -> dict[str, Any]:
-    """The API graph of a file, or of the bundled workflow of that name."""
+    """Read the API graph of a file, or of the bundled workflow of that name."""
     path = Path(name)
     if not path.is_file():
         path = folder / "api" / f"{name.removesuffix('.json')}.json"

@@ -18,23 +18,23 @@ from .subgraph import to_blueprint
 BUNDLED: tuple[Template | BuildingBlock, ...] = (*TEMPLATES, *BUILDING_BLOCKS)
 
 
-def files(registry: Mapping[str, Any], version: str, download_of: DownloadOf) -> dict[str, str]:
+def files(registry: Mapping[str, Any], version: str, download_link: DownloadOf) -> dict[str, str]:
     """The text of every bundled file by its path below workflows/: NAME.json for the canvas, api/NAME.json to run."""
     written = {}
     for template in BUNDLED:
         about = {"mode": template.mode, "title": template.title, "description": template.description}
         graph = completed(template.graph, registry)
-        canvas = to_canvas(graph, registry, template.name, version, about, download_of)
+        canvas = to_canvas(graph, registry, template.name, version, about, download_link)
         written[f"{template.name}.json"] = as_text(canvas)
         written[f"api/{template.name}.json"] = as_text(graph)
     return written
 
 
-def blueprint_files(registry: Mapping[str, Any], version: str, download_of: DownloadOf) -> dict[str, str]:
+def blueprint_files(registry: Mapping[str, Any], version: str, download_link: DownloadOf) -> dict[str, str]:
     """The text of every subgraph blueprint by its path below subgraphs/; the page shows the stem as its name."""
     return {
         f"{blueprint.title}.json": as_text(
-            to_blueprint(blueprint, completed(blueprint.graph, registry), registry, version, download_of)
+            to_blueprint(blueprint, completed(blueprint.graph, registry), registry, version, download_link)
         )
         for blueprint in BLUEPRINTS
     }
@@ -63,11 +63,11 @@ def as_text(data: Any) -> str:
     return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
 
-def write(folder: Path, registry: Mapping[str, Any], version: str, download_of: DownloadOf) -> list[Path]:
+def write(folder: Path, registry: Mapping[str, Any], version: str, download_link: DownloadOf) -> list[Path]:
     """Write the bundled files below workflows/ and subgraphs/ of `folder`, each whole, and return their paths.
     Raises UserError."""
     texts = {
-        **{f"workflows/{name}": text for name, text in files(registry, version, download_of).items()},
-        **{f"subgraphs/{name}": text for name, text in blueprint_files(registry, version, download_of).items()},
+        **{f"workflows/{name}": text for name, text in files(registry, version, download_link).items()},
+        **{f"subgraphs/{name}": text for name, text in blueprint_files(registry, version, download_link).items()},
     }
     return [replace_whole(folder / name, text.encode(), "a workflow file") for name, text in texts.items()]

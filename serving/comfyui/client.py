@@ -13,7 +13,7 @@ from ..engine.overrides import Graph
 from ..engine.results import Results
 from .files import Output, fetch_files, upload_images
 from .loop_thread import LoopThread
-from .protocol import declared_by, read_address
+from .protocol import Address, declared_class, read_address
 from .routes import ComfyServer
 from .run import RemoteRun
 
@@ -31,7 +31,7 @@ class Remote:
         return self._loop.run(_declarations(self._server, graph, known))
 
     def upload(self, graph: Graph, folder: Path) -> None:
-        """Upload the images of the folder that the graph names; other names are left to the server."""
+        """Upload the images of the folder that the graph names; the server resolves all other names."""
         self._loop.run(upload_images(self._server, graph, folder))
 
     def run(self, graph: ApiGraph, console: Console) -> Results:
@@ -73,11 +73,11 @@ def shown(results: Results, graph: ApiGraph) -> list[Output]:
     return listed
 
 
-async def _server(address: Any) -> ComfyServer:
+async def _server(address: Address) -> ComfyServer:
     return ComfyServer(address)
 
 
 async def _declarations(server: ComfyServer, graph: ApiGraph, known: Collection[str]) -> dict[str, type[Any]]:
     foreign = dict.fromkeys(str(n["class_type"]) for n in graph.values() if n.get("class_type") not in (None, *known))
-    told = {name: await server.declaration(name) for name in foreign}
-    return {name: declared_by(name, info) for name, info in told.items() if info is not None}
+    declared = {name: await server.declaration(name) for name in foreign}
+    return {name: declared_class(name, info) for name, info in declared.items() if info is not None}

@@ -35,7 +35,7 @@ async def upload_images(server: ComfyServer, graph: Graph, folder: Path) -> None
 
 
 def local_image(value: str, folder: Path) -> Path | None:
-    """Return the file that a LoadImage value names, in the folder or as a path; None leaves it to the server."""
+    """Return the file that a LoadImage value names, in the folder or as a path; None if only the server may have it."""
     name = re.sub(r" ?\[input\]$", "", value)
     for path in (folder / name, Path(name)):
         if name and "\0" not in name and path.is_file():
@@ -51,9 +51,9 @@ def _subfolder(file: Path, folder: Path) -> str:
 
 
 async def fetch_files(server: ComfyServer, outputs: Sequence[Output], folder: Path) -> list[Output]:
-    """Fetch the files among the outputs; in what is returned, `path` and `type` replace `file`.
+    """Fetch the files among the outputs; in the returned outputs, `path` and `type` replace `file`.
 
-    Raises RunError that counts the files that could not be fetched; the others are kept.
+    Raises RunError with the number of files that could not be fetched; the others are kept.
     """
     fetched: list[Output] = []
     failed: list[str] = []

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..engine.graph import ApiGraph, links_of
 from ..engine.results import NodeError, NodeUserError, Results, RunError
-from .protocol import Answer, mapping
+from .protocol import JsonObject, mapping
 
 OUR_ERRORS = ".pipelines.errors."
 
@@ -15,13 +15,13 @@ class RemoteTraceback(Exception):
     """The traceback of a node that failed on the server."""
 
 
-def messages(entry: Answer, kind: str) -> list[Answer]:
+def messages(entry: JsonObject, kind: str) -> list[JsonObject]:
     """Return the data of a run's messages of one kind, in order."""
     kept = mapping(entry.get("status")).get("messages") or []
     return [m[1] for m in kept if isinstance(m, list) and len(m) == 2 and m[0] == kind and isinstance(m[1], dict)]
 
 
-def shown_by(entry: Answer, graph: ApiGraph) -> dict[str, dict[str, list[Any]]]:
+def ui_outputs(entry: JsonObject, graph: ApiGraph) -> dict[str, dict[str, list[Any]]]:
     """Return the UI outputs in the order of the graph; nodes from expansions come last."""
     order = {node_id: number for number, node_id in enumerate(graph)}
     outputs = mapping(entry.get("outputs"))
@@ -29,23 +29,23 @@ def shown_by(entry: Answer, graph: ApiGraph) -> dict[str, dict[str, list[Any]]]:
     return {i: {k: v if isinstance(v, list) else [v] for k, v in mapping(outputs[i]).items()} for i in ids}
 
 
-def failure_in(entry: Answer, results: Results) -> RunError | None:
+def failure_in(entry: JsonObject, results: Results) -> RunError | None:
     """Return the failure of the run, or None. This pack's own errors are those that the user can fix."""
     if not (failures := messages(entry, "execution_error")):
         failed = mapping(entry.get("status")).get("status_str") == "error"
-        return RunError("the run failed on the server, which does not say why; its log may") if failed else None
+        return RunError("the run failed on the server without a reason; look into the server's log") if failed else None
     data = failures[-1]
     kind, text = str(data.get("exception_type", "")), str(data.get("exception_message", "")).strip()
     words = [text] if OUR_ERRORS in kind else [kind.rpartition(".")[2], text]
-    sentence = ": ".join(filter(None, words)) or "the server does not say why"
+    sentence = ": ".join(filter(None, words)) or "the server gives no reason; look into its log"
     cls = NodeUserError if OUR_ERRORS in kind else NodeError
     failure = cls(str(data.get("node_id")), str(data.get("node_type")), sentence, results)
     failure.__cause__ = RemoteTraceback("\n" + "".join(map(str, data.get("traceback") or [])))
     return failure
 
 
-def ran(entry: Answer, graph: ApiGraph, results: Results) -> list[str]:
-    """Return the executed nodes when messages were missed: the known ones, and uncached dependencies of the targets."""
+def executed_nodes(entry: JsonObject, graph: ApiGraph, results: Results) -> list[str]:
+    """Return the executed nodes of a run whose messages were missed: known ones, and uncached nodes behind targets."""
     queued = entry.get("prompt")
     targets = queued[4] if isinstance(queued, list) and len(queued) > 4 else None
     needed: set[str] = set()

@@ -17,7 +17,7 @@ from ..engine.overrides import title_of
 
 EXAMPLE = "write for example http://127.0.0.1:8188"
 TEXT_KIND = 3  # of the binary frames; the others are previews
-Answer = Mapping[str, Any]
+JsonObject = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -90,24 +90,24 @@ def _read_text(payload: bytes) -> Frame | None:
 
 @dataclass(frozen=True)
 class Place:
-    """The place of a run in the server's queue: running, or with `before` runs ahead of it."""
+    """The place of a run in the server's queue: running, or with `ahead` runs before it."""
 
     running: bool
-    before: int = 0
+    ahead: int = 0
 
 
-def place_in(queue: Answer, prompt_id: str) -> Place | None:
-    """Return the place of a run in the answer of /queue, whose items begin with a priority number and the run's id."""
+def place_in(queue: JsonObject, prompt_id: str) -> Place | None:
+    """Return the place of a run in the response of /queue; its items start with a priority number and the run's id."""
     running, pending = _items(queue, "queue_running"), _items(queue, "queue_pending")
     if any(item[1] == prompt_id for item in running):
         return Place(running=True)
     for number, item in enumerate(sorted(pending, key=lambda item: item[0])):
         if item[1] == prompt_id:
-            return Place(running=False, before=len(running) + number)
+            return Place(running=False, ahead=len(running) + number)
     return None
 
 
-def _items(queue: Answer, name: str) -> list[Sequence[Any]]:
+def _items(queue: JsonObject, name: str) -> list[Sequence[Any]]:
     items = queue.get(name, []) if isinstance(queue, Mapping) else []
     return [item for item in items if isinstance(item, list) and len(item) > 1 and isinstance(item[0], (int, float))]
 
@@ -120,14 +120,15 @@ class Refused(BadGraph):
         super().__init__(sentences[0] if len(sentences) == 1 else many)
 
 
-def refusals(answer: Answer, graph: ApiGraph) -> list[str]:
-    """Return a sentence with node, title and input for each error in the answer of /prompt."""
-    told = []
-    for node_id, about in mapping(answer.get("node_errors")).items():
-        for reason in _reasons(mapping(about).get("errors", [])):
-            told.append(f"{named(node_id, graph)}: {reason}")
-    error = answer.get("error")
-    return told or [_whole(error) if isinstance(error, Mapping) else str(error or "the server gives no reason")]
+def refusal_reasons(response: JsonObject, graph: ApiGraph) -> list[str]:
+    """Return a sentence with node, title and input for each error in the response of /prompt."""
+    reasons = [
+        f"{named(node_id, graph)}: {reason}"
+        for node_id, about in mapping(response.get("node_errors")).items()
+        for reason in _reasons(mapping(about).get("errors", []))
+    ]
+    error = response.get("error")
+    return reasons or [_whole(error) if isinstance(error, Mapping) else str(error or "the server gives no reason")]
 
 
 def named(node_id: str, graph: ApiGraph) -> str:
@@ -155,12 +156,12 @@ def _reasons(errors: Any) -> Iterator[str]:
             yield reason
 
 
-def _whole(error: Answer) -> str:
+def _whole(error: JsonObject) -> str:
     words = [str(error.get(part, "")).strip() for part in ("message", "details")]
     return "the server refuses the workflow: " + ": ".join(dict.fromkeys(word for word in words if word))
 
 
-def declared_by(name: str, info: Answer) -> type[Any]:
+def declared_class(name: str, info: JsonObject) -> type[Any]:
     """Build a class with the declaration that /object_info returns for a node."""
     inputs = {group: specs for group, specs in mapping(info.get("input")).items() if isinstance(specs, dict)}
     members = {

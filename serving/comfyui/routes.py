@@ -11,27 +11,27 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ...pipelines.errors import BadFile, MissingFile, UserError
-from .protocol import Address, Answer
+from .protocol import Address, JsonObject
 
 if TYPE_CHECKING:
     import aiohttp
 
-CONNECT_SECONDS = 10  # to be connected
-ANSWER_SECONDS = 60  # for an answer, or between two pieces of a file
+CONNECT_SECONDS = 10
+RESPONSE_SECONDS = 60  # for a response, or between two chunks of a file
 HEARTBEAT_SECONDS = 30
 LARGEST_FRAME = 2**28
 
 
 class Unreachable(UserError):
-    """The server does not answer, or not as ComfyUI does."""
+    """The server does not respond, or is not a ComfyUI."""
 
 
-class Missing(Unreachable):
+class NotFound(Unreachable):
     """The server has no such path (404)."""
 
 
-class NoSocket(UserError):
-    """The server answers but refuses the websocket."""
+class WebSocketRefused(UserError):
+    """The server responds but refuses the websocket."""
 
 
 class ComfyServer:
@@ -42,7 +42,7 @@ class ComfyServer:
             import aiohttp
         except ImportError as error:
             raise MissingFile("--comfyui needs aiohttp; install it: pip install aiohttp") from error
-        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=ANSWER_SECONDS)
+        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_SECONDS, sock_read=RESPONSE_SECONDS)
         self.base = address.base
         self._session = aiohttp.ClientSession(headers=address.headers, timeout=timeout)
 
@@ -51,41 +51,41 @@ class ComfyServer:
         await self._session.close()
 
     async def check(self) -> None:
-        """Check that a ComfyUI answers. Raises Unreachable."""
+        """Check that the server is a ComfyUI. Raises Unreachable."""
         try:
-            told = await self.ask("/system_stats")
-        except Missing as error:
-            raise Unreachable(f"{self.base} answers, but not as ComfyUI does ({error}); is the path right?") from error
-        if not isinstance(told, dict) or not isinstance(told.get("system"), dict):
-            raise Unreachable(f"{self.base} answers, but not as ComfyUI does; name the address of a ComfyUI")
+            stats = await self.get("/system_stats")
+        except NotFound as error:
+            raise Unreachable(f"{self.base} is not a ComfyUI ({error}); check the path of the address") from error
+        if not isinstance(stats, dict) or not isinstance(stats.get("system"), dict):
+            raise Unreachable(f"{self.base} is not a ComfyUI; give the address of one")
 
-    async def ask(self, path: str, **parameters: str) -> Any:
+    async def get(self, path: str, **parameters: str) -> Any:
         """Return the JSON of a GET request."""
         async with self.request("GET", path, params=parameters) as response:
             return await self._json(response)
 
-    async def declaration(self, class_type: str) -> Answer | None:
+    async def declaration(self, class_type: str) -> JsonObject | None:
         """Return the server's declaration of a node class; None if it has no such class."""
         try:
-            known = await self.ask(f"/object_info/{quote(class_type, safe='')}")
-        except Missing:
+            known = await self.get(f"/object_info/{quote(class_type, safe='')}")
+        except NotFound:
             return None
         info = known.get(class_type) if isinstance(known, dict) else None
         return info if isinstance(info, dict) else None
 
-    async def tell(self, path: str, body: Answer) -> None:
-        """Post JSON to a route without an answer."""
+    async def post(self, path: str, body: JsonObject) -> None:
+        """Post JSON to a route that returns nothing."""
         async with self.request("POST", path, json=body):
             pass
 
-    async def submit(self, body: Answer) -> tuple[bool, Answer]:
-        """Submit a prompt; return whether the server accepted it, and its answer."""
+    async def submit(self, body: JsonObject) -> tuple[bool, JsonObject]:
+        """Submit a prompt; return whether the server accepted it, and its response."""
         async with self.request("POST", "/prompt", refusal=400, json=body) as response:
-            answer = await self._json(response)
-            return response.status == 200, answer if isinstance(answer, dict) else {}
+            content = await self._json(response)
+            return response.status == 200, content if isinstance(content, dict) else {}
 
     async def upload(self, file: Path, subfolder: str) -> str:
-        """Upload an image to the input folder and return its name there, which differs if the name was taken."""
+        """Upload an image to the input folder and return its name there; it differs if the name was already used."""
         import aiohttp
 
         form = aiohttp.FormData({"type": "input", "subfolder": subfolder}, quote_fields=False)
@@ -100,7 +100,7 @@ class ComfyServer:
         return "/".join(filter(None, (str(kept.get("subfolder") or ""), str(kept["name"]))))
 
     async def listen(self, client_id: str) -> aiohttp.ClientWebSocketResponse[bool]:
-        """Open the websocket of a client. Raises NoSocket if the server refuses it."""
+        """Open the websocket of a client. Raises WebSocketRefused if the server refuses it."""
         import aiohttp
 
         try:
@@ -111,9 +111,9 @@ class ComfyServer:
                 max_msg_size=LARGEST_FRAME,
             )
         except aiohttp.WSServerHandshakeError as error:
-            raise NoSocket(f"{self.base}/ws refuses the websocket ({error.status} {error.message})") from error
+            raise WebSocketRefused(f"{self.base}/ws refuses the websocket ({error.status} {error.message})") from error
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
-            raise Unreachable(self._why(error)) from error
+            raise Unreachable(self._explanation(error)) from error
 
     @asynccontextmanager
     async def request(
@@ -130,31 +130,32 @@ class ComfyServer:
         except UserError:
             raise
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError, ValueError) as error:
-            raise Unreachable(self._why(error)) from error
+            raise Unreachable(self._explanation(error)) from error
 
     async def _json(self, response: aiohttp.ClientResponse) -> Any:
         try:
             return json.loads(await response.read())
         except (ValueError, RecursionError) as error:
-            told = f"{response.method} {response.url.path}"
-            raise Unreachable(f"{self.base} answers {told} without JSON; name the address of a ComfyUI") from error
+            request = f"{response.method} {response.url.path}"
+            raise Unreachable(
+                f"{self.base} responds to {request} with something else than JSON; give the address of a ComfyUI"
+            ) from error
 
     def _refused(self, path: str, response: aiohttp.ClientResponse) -> UserError:
         status, reason = response.status, response.reason or ""
-        told = f"{self.base}{path} answers {status} {reason}".rstrip()
+        failure = f"{self.base}{path} responded with {status} {reason}".rstrip()
         if 300 <= status < 400:
-            return Unreachable(
-                f"{told} and redirects to {response.headers.get('Location', 'nowhere')}; name the address there"
-            )
+            location = response.headers.get("Location", "nowhere")
+            return Unreachable(f"{failure} and redirects to {location}; give the address that it redirects to")
         if status in (401, 407):
-            return Unreachable(f"{told}: it requires a user and password; write http://USER:PASSWORD@…")
+            return Unreachable(f"{failure}: it requires a user and password; write http://USER:PASSWORD@…")
         if status == 403:
-            return Unreachable(f"{told}: it, or a proxy before it, denies access")
+            return Unreachable(f"{failure}: it, or a proxy in front of it, denies access")
         if status == 413:
-            return BadFile(f"{told}: the upload is too large (ComfyUI's --max-upload-size)")
-        return Missing(told) if status == 404 else Unreachable(told)
+            return BadFile(f"{failure}: the upload is too large (ComfyUI's --max-upload-size)")
+        return NotFound(failure) if status == 404 else Unreachable(failure)
 
-    def _why(self, error: BaseException) -> str:
+    def _explanation(self, error: BaseException) -> str:
         """Return a sentence for an error of the HTTP client."""
         import aiohttp
 
@@ -163,9 +164,9 @@ class ComfyServer:
         elif isinstance(error, aiohttp.ClientSSLError):
             cause = f"the TLS handshake failed ({error.strerror or error}); without TLS write http://…"
         elif isinstance(error, aiohttp.ClientConnectorError):
-            cause = f"no server answers there ({error.strerror or error}); start ComfyUI, or name where it runs"
+            cause = f"no server responds ({error.strerror or error}); start ComfyUI, or correct the address"
         elif isinstance(error, asyncio.TimeoutError):
-            cause = "it does not answer in time"
+            cause = "it does not respond in time"
         elif isinstance(error, aiohttp.InvalidURL):
             cause = "the address is invalid"
         else:

@@ -14,9 +14,9 @@ from ...pipelines.errors import Interrupted, UserError
 from ..console import Console
 from ..engine.graph import ApiGraph
 from ..engine.results import Event, Results, RunError
-from .history import failure_in, messages, ran, shown_by
-from .protocol import Answer, Refused, named, place_in, read_frame, refusals
-from .routes import ComfyServer, NoSocket, Unreachable
+from .history import executed_nodes, failure_in, messages, ui_outputs
+from .protocol import JsonObject, Refused, named, place_in, read_frame, refusal_reasons
+from .routes import ComfyServer, Unreachable, WebSocketRefused
 
 if TYPE_CHECKING:
     import aiohttp
@@ -46,11 +46,11 @@ class RemoteRun:
         self.timeouts = TIMEOUTS
         self.prompt_id, self.client_id = str(uuid.uuid4()), uuid.uuid4().hex
         self.results = Results()
-        self.begun = self.ended = False
-        self.before = 0
+        self.started = self.ended = False
+        self.ahead = 0
         self.current = ""
-        self.noticed: set[str] = set()
-        self.missed = False
+        self.shown_notices: set[str] = set()
+        self.missed_frames = False
         self.tries = len(self.timeouts.retry_delays)
         self.socket: aiohttp.ClientWebSocketResponse[bool] | None = None
         self.message: asyncio.Future[Any] | None = None
@@ -76,17 +76,17 @@ class RemoteRun:
         body = {"prompt": self.graph, "prompt_id": self.prompt_id, "client_id": self.client_id}
         posting = asyncio.ensure_future(self.server.submit(body))
         try:
-            taken, answer = await asyncio.shield(posting)
+            accepted, response = await asyncio.shield(posting)
         except asyncio.CancelledError:  # a prompt can only be cancelled once it has arrived
             await asyncio.wait([posting], timeout=self.timeouts.cancel)
             raise
-        self.prompt_id = str(answer.get("prompt_id", self.prompt_id))
-        if not taken:
-            missing = [] if answer.get("node_errors") else await self._missing_classes()
-            raise Refused(missing or refusals(answer, self.graph))
-        if answer.get("node_errors"):  # the server would run the rest of the graph
+        self.prompt_id = str(response.get("prompt_id", self.prompt_id))
+        if not accepted:
+            missing = [] if response.get("node_errors") else await self._missing_classes()
+            raise Refused(missing or refusal_reasons(response, self.graph))
+        if response.get("node_errors"):  # the server would run the rest of the graph
             await self._cancel()
-            raise Refused(refusals(answer, self.graph))
+            raise Refused(refusal_reasons(response, self.graph))
 
     async def _missing_classes(self) -> list[str]:
         """Return a sentence for each node whose class the server does not have."""
@@ -98,14 +98,14 @@ class RemoteRun:
             if node.get("class_type") in missing
         ]
 
-    async def _follow(self) -> Answer:
+    async def _follow(self) -> JsonObject:
         """Follow the run until it has ended; return its history entry."""
         while (entry := await self._poll_with_retries()) is None:
             await self._receive_until_poll()
         await self._receive_remaining()
         return entry
 
-    async def _poll_with_retries(self) -> Answer | None:
+    async def _poll_with_retries(self) -> JsonObject | None:
         """Poll the run, with retries while the server can't be reached."""
         for pause in self.timeouts.retry_delays:
             try:
@@ -115,28 +115,28 @@ class RemoteRun:
         try:
             return await self._poll()
         except Unreachable as error:
-            raise RunError(f"the server was lost during the run: {error}") from error
+            raise RunError(f"the connection to the server was lost during the run: {error}") from error
 
-    async def _poll(self) -> Answer | None:
+    async def _poll(self) -> JsonObject | None:
         """Return the history entry; None before the run has ended. Raises RunError if the server lost the run."""
         if entry := await self._history_entry():
             return entry
-        place = place_in(await self.server.ask("/queue"), self.prompt_id)
+        place = place_in(await self.server.get("/queue"), self.prompt_id)
         if place is None:
             if entry := await self._history_entry():  # it may have ended between the two requests
                 return entry
             raise RunError(
-                "the server does not know the run any more: it was restarted, or the run was deleted from its queue; "
-                "run it again"
+                "the server no longer knows the run: it was restarted, or the run was deleted from its queue; run the "
+                "workflow again"
             )
-        if place.before not in (0, self.before):
-            self.console.line(f"waiting: {place.before} before this one in the queue")
-            self.before = place.before
-        self.begun = self.begun or place.running
+        if place.ahead not in (0, self.ahead):
+            self.console.line(f"waiting: {place.ahead} ahead of this run in the queue")
+            self.ahead = place.ahead
+        self.started = self.started or place.running
         return None
 
-    async def _history_entry(self) -> Answer | None:
-        known = await self.server.ask(f"/history/{self.prompt_id}")
+    async def _history_entry(self) -> JsonObject | None:
+        known = await self.server.get(f"/history/{self.prompt_id}")
         entry = known.get(self.prompt_id) if isinstance(known, dict) else None
         return entry if isinstance(entry, dict) else None
 
@@ -179,9 +179,9 @@ class RemoteRun:
         try:
             self.socket = await self.server.listen(self.client_id)
         except Unreachable:
-            self.missed = True
-        except NoSocket as error:
-            self.missed, self.tries = True, 0
+            self.missed_frames = True
+        except WebSocketRefused as error:
+            self.missed_frames, self.tries = True, 0
             self.console.notice(f"{error}: no progress is shown")
 
     async def _disconnect(self) -> None:
@@ -190,7 +190,7 @@ class RemoteRun:
             self.message.cancel()
             self.message = None
         if socket is not None:
-            self.missed = True
+            self.missed_frames = True
             with contextlib.suppress(Exception):
                 await socket.close()
 
@@ -201,19 +201,19 @@ class RemoteRun:
             return False
         data = frame.data
         if frame.type == "status":
-            return not self.begun
+            return not self.started
         if frame.type == "text":
             for line in html.unescape(data["text"]).splitlines():
                 self._notice(data["node"], line)
         elif data.get("prompt_id", self.prompt_id) == self.prompt_id and frame.type in SHOWN:
-            self.begun, self.tries = True, len(self.timeouts.retry_delays)
+            self.started, self.tries = True, len(self.timeouts.retry_delays)
             self.ended = frame.type == "executing" and data.get("node") is None
             SHOWN[frame.type](self, data)
         return self.ended
 
     def _notice(self, node_id: str, text: str) -> None:
-        if self.begun and node_id.partition(".")[0] in self.graph and text not in self.noticed:
-            self.noticed.add(text)
+        if self.started and node_id.partition(".")[0] in self.graph and text not in self.shown_notices:
+            self.shown_notices.add(text)
             self.results.notices.append(text)
             self.console.notice(text)
 
@@ -251,10 +251,10 @@ class RemoteRun:
         shown = shown if shown in self.graph else shown.partition(".")[0]
         return str(self.graph.get(shown, {}).get("class_type", "")), shown
 
-    def _completed_results(self, entry: Answer) -> Results:
+    def _completed_results(self, entry: JsonObject) -> Results:
         """Complete the results from the history entry. Raises Interrupted and the failure of the run."""
         results = self.results
-        results.ui = shown_by(entry, self.graph)
+        results.ui = ui_outputs(entry, self.graph)
         for cached in messages(entry, "execution_cached"):
             self._cached(cached)
         if stops := messages(entry, "execution_interrupted"):
@@ -263,8 +263,8 @@ class RemoteRun:
             raise Interrupted
         if (failure := failure_in(entry, results)) is not None:
             raise failure
-        if self.missed or not self.ended:
-            results.executed = ran(entry, self.graph, results)
+        if self.missed_frames or not self.ended:
+            results.executed = executed_nodes(entry, self.graph, results)
         return results
 
     async def _cancel(self) -> None:
@@ -272,16 +272,16 @@ class RemoteRun:
         try:
             await asyncio.wait_for(self._cancel_until_gone(), self.timeouts.cancel)
         except asyncio.TimeoutError:
-            self.console.notice("the server was asked to stop the run, and has not confirmed it yet")
+            self.console.notice("the server was requested to stop the run and has not confirmed it yet")
         except Unreachable as error:
             self.console.notice(f"the run can't be cancelled on the server: {error}")
 
     async def _cancel_until_gone(self) -> None:
-        while (place := place_in(await self.server.ask("/queue"), self.prompt_id)) is not None:
+        while (place := place_in(await self.server.get("/queue"), self.prompt_id)) is not None:
             if place.running:
-                await self.server.tell("/interrupt", {"prompt_id": self.prompt_id})
+                await self.server.post("/interrupt", {"prompt_id": self.prompt_id})
             else:
-                await self.server.tell("/queue", {"delete": [self.prompt_id]})
+                await self.server.post("/queue", {"delete": [self.prompt_id]})
             await asyncio.sleep(self.timeouts.last_frames)
 
 

@@ -1,1 +1,1 @@
-"""The commands of fooocus-stages: each module adds one to the parser and says what it does."""
+"""The commands of fooocus-stages: each module adds one to the parser and implements it."""

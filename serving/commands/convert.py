@@ -107,10 +107,10 @@ def workflow_of(request: Request, options: argparse.Namespace, console: Console)
     graph = completed(graph_of(request, files, checker), REGISTRY)
     if options.form == API:
         return graph
-    from ...pipelines.assets.catalogue import download_of
+    from ...pipelines.assets.catalogue import download_link
 
     about = {"mode": "", "title": options.file.stem, "description": f"Made from a request to {request.endpoint}."}
-    return to_canvas(graph, REGISTRY, options.file.stem, __version__, about, download_of)
+    return to_canvas(graph, REGISTRY, options.file.stem, __version__, about, download_link)
 
 
 def from_workflow(read: Any, path: Path, console: Console) -> dict[str, Any]:

@@ -161,27 +161,28 @@ def _workflows(
         readiness = checker.check(read_workflow(about.name))
         assets = needs.assets_of(readiness.missing)
         all_missing |= dict.fromkeys(assets)
-        lacks = [f"{kind}/{name}" for kind, name in readiness.missing] or list(readiness.problems)
+        reasons = [f"{kind}/{name}" for kind, name in readiness.missing] or list(readiness.problems)
         ready = sound and not readiness.problems
-        rows.append(_row(about, ready, lacks, needs.fallbacks(about.mode, found), needs.fetch_command(assets, folders)))
+        fallbacks = needs.fallbacks(about.mode, found)
+        rows.append(_row(about, ready, reasons, fallbacks, needs.fetch_command(assets, folders)))
     return rows, list(all_missing)
 
 
 def _row(
-    about: About, ok: bool, lacks: Sequence[str] = (), without: Sequence[str] = (), command: str = ""
+    about: About, ok: bool, reasons: Sequence[str] = (), fallbacks: Sequence[str] = (), command: str = ""
 ) -> dict[str, Any]:
     return {
         "name": about.name,
         "mode": about.mode,
         "ok": ok,
-        "lacks": list(lacks),
-        "without": list(without),
+        "lacks": list(reasons),
+        "without": list(fallbacks),
         "command": command,
     }
 
 
 def _summary(report: dict[str, Any]) -> Iterator[str]:
-    """The lines that answer: what runs, where, what is broken, and what to do next."""
+    """The most important lines: what can run, on which device, what is broken, and what to do next."""
     workflows = report["workflows"]
     yield f"{sum(row['ok'] for row in workflows)} of {len(workflows)} workflows can run now"
     yield f"fooocus-stages {report['fooocus_stages']}, Python {report['python']}, {_device_line(report['device'])}"

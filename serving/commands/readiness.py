@@ -1,4 +1,4 @@
-"""Checks which files a workflow would miss, by asking the functions that find them when it runs."""
+"""Checks which files a workflow would miss, with the functions that find them when it runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Readiness:
 class SearchingHost:
     """A host that only finds files, each once, for workflows that are checked but not run.
 
-    `lenient`: a file that is not found is noted in `missing` and taken as found, so that all missing files are noted.
+    `lenient`: a missing file is recorded in `missing` and treated as found, so that all missing files are recorded.
     """
 
     def __init__(self, host: LocalHost, lenient: bool = False) -> None:
@@ -143,7 +143,7 @@ def _constants(node: Node) -> dict[str, Any]:
 
 
 def _home(graph: ApiGraph, host: Host) -> Path | None:
-    """The models folder that the checkpoint's other files are looked for in first."""
+    """Return the models folder of the checkpoint, in which its other files are searched for first."""
     with suppress(UserError):
         return stages.load.home_of(_checkpoint(graph, host))
     return None
@@ -189,7 +189,7 @@ def _find_detector(host: Host, inputs: Mapping[str, Any], home: Path | None) -> 
 
 
 RECIPES = ("FooocusPreset", "FooocusReadInfo")
-"""The nodes that choose the files of others: they are run, since they only read settings."""
+"""The nodes that choose the files of other nodes. They are run, since they only read settings."""
 
 RECIPE_LORAS = recipe.NAMES.index("loras")
 
@@ -203,4 +203,4 @@ FOUND_AT_RUN_TIME: Mapping[str, tuple[Find, ...]] = {
     "FooocusRefinerSwitch": (_find_interposer,),
     "FooocusFaceCrop": (_find_detector,),
 }
-"""The files of nodes that can't be validated before the model is loaded: its folder is searched first."""
+"""Searches for the files of each node class, which are found in the checkpoint's folder first."""

@@ -143,7 +143,7 @@ def override(graph: Graph, registry: Registry, options: argparse.Namespace) -> N
 
 
 def seeds_in(graph: Graph) -> list[int]:
-    """Return the seeds of the images as far as the graph alone tells them: those counted up from a plain `seed`."""
+    """Return the seeds of the images that follow from the graph alone: those of nodes whose `seed` is not linked."""
     seeds: list[int] = []
     for node in graph.values():
         inputs = {"num_images": 1, "increment_seed": True, **node.get("inputs", {})}

@@ -35,14 +35,14 @@ def add(commands: Any) -> None:
 def list_workflows(options: argparse.Namespace, console: Console) -> int:
     """Print the name and description of each bundled workflow, or generate the files with --write."""
     if options.write is not None:
-        from ...pipelines.assets.catalogue import download_of
+        from ...pipelines.assets.catalogue import download_link
         from ..bundled import help_pages, write_workflows
         from ..requests import openapi
 
         root = options.write
         check_writable(root, "the workflows")
         for path in [
-            *write_workflows.write(root, REGISTRY, __version__, download_of),
+            *write_workflows.write(root, REGISTRY, __version__, download_link),
             *help_pages.write(root, NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS),
             openapi.write(root, __version__),
         ]:

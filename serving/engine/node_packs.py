@@ -88,7 +88,7 @@ def _is_pack(path: Path) -> bool:
 
 
 def _imported(path: Path) -> ModuleType:
-    """The pack's module, under a name of its own, so that its relative imports work and two packs never meet."""
+    """Import the pack under a unique module name, so that its relative imports work and packs don't collide."""
     digest = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:12]
     name = f"node_pack_{digest}_{re.sub(r'[^0-9A-Za-z_]', '_', path.stem)}"
     file, inside = (path / "__init__.py", [str(path)]) if path.is_dir() else (path, None)

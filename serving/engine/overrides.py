@@ -38,11 +38,11 @@ def find_node(graph: Mapping[str, Mapping[str, Any]], name: str) -> str:
     """Return the id of the node with this id, title or class. Raises UnknownName and BadGraph."""
     if name in graph:
         return name
-    ways = {
+    candidates = {
         "titled": [i for i, node in graph.items() if title_of(node).casefold() == name.casefold()],
         "of class": [i for i, node in graph.items() if node.get("class_type") == name],
     }
-    for how, found in ways.items():
+    for how, found in candidates.items():
         if len(found) == 1:
             return found[0]
         if found:

@@ -223,8 +223,8 @@ class _Run:
         function = getattr(instance, "check_lazy_status", None)
         if function is None:
             return []
-        answers = call_and_wait(function, inputs, declared.takes_lists, self.loop)
-        names = [name for answer in answers if isinstance(answer, list) for name in answer]
+        returned = call_and_wait(function, inputs, declared.takes_lists, self.loop)
+        names = [name for value in returned if isinstance(value, list) for name in value]
         return list(dict.fromkeys(n for n in names if isinstance(n, str) and (n not in inputs or n in missing)))
 
     def _source(self, node_id: str, name: str) -> str:

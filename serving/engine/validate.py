@@ -79,8 +79,8 @@ def _copied(graph: ApiGraph, registry: Registry) -> dict[str, NodeCopy]:
             problems.append(Problem("it has no class_type; every node of an API workflow names its class", node_id))
         elif class_type not in registry:
             near = did_you_mean(class_type, registry.classes)
-            way_out = "run this workflow in ComfyUI with the pack that has it, or load that pack with --nodes FOLDER"
-            problems.append(Problem(f"{class_type!r} is not part of this pack{near}; {way_out}", node_id))
+            remedy = "run this workflow in ComfyUI with the pack that has it, or load that pack with --nodes FOLDER"
+            problems.append(Problem(f"{class_type!r} is not part of this pack{near}; {remedy}", node_id))
         elif not isinstance(node.get("inputs", {}), Mapping):
             problems.append(Problem("its inputs are not a mapping of names to values", node_id, class_type))
         else:
@@ -101,8 +101,8 @@ def _targets(graph: ApiGraph, registry: Registry, targets: Collection[str] | Non
     if unknown:
         raise InvalidGraph(unknown)
     if not chosen:
-        way_out = "add a node that saves or shows its result" if targets is None else "name at least one"
-        raise InvalidGraph([Problem(f"the workflow has no target to run for; {way_out}")])
+        remedy = "add a node that saves or shows its result" if targets is None else "name at least one"
+        raise InvalidGraph([Problem(f"the workflow has no target to run; {remedy}")])
     return chosen
 
 
@@ -201,25 +201,25 @@ class _Check:
         source, slot = value
         if source not in self.graph:
             raise self._no_source(info.name, source)
-        giver = self.registry[self.graph[source]["class_type"]]
-        there = ", ".join(f"{i} ({_type(t)})" for i, t in enumerate(giver.outputs)) or "none"
-        if not 0 <= slot < len(giver.outputs):
+        declared = self.registry[self.graph[source]["class_type"]]
+        outputs = ", ".join(f"{i} ({_type(t)})" for i, t in enumerate(declared.outputs)) or "none"
+        if not 0 <= slot < len(declared.outputs):
             raise InvalidInput(
-                f"input {info.name!r} is linked to output {slot} of node {source} ({giver.name}), "
-                f"whose outputs are: {there}; link one of them"
+                f"input {info.name!r} is linked to output {slot} of node {source} ({declared.name}), "
+                f"whose outputs are: {outputs}; link one of them"
             )
-        given = giver.outputs[slot]
-        if not any_type and not types_match(given, info.type):
+        output = declared.outputs[slot]
+        if not any_type and not types_match(output, info.type):
             raise InvalidInput(
-                f"input {info.name!r} takes {_type(info.type)}, but output {slot} of node {source} ({giver.name}) "
-                f"gives {_type(given)}; {expected(info)}"
+                f"input {info.name!r} takes {_type(info.type)}, but output {slot} of node {source} ({declared.name}) "
+                f"is {_type(output)}; {expected(info)}"
             )
-        return given
+        return output
 
     def _no_source(self, name: str, source: str) -> InvalidInput:
         near = did_you_mean(source, self.graph)
         return InvalidInput(
-            f"input {name!r} is linked to node {source!r}, which is not in the workflow{near}; link it anew"
+            f"input {name!r} is linked to node {source!r}, which is not in the workflow{near}; link it to another node"
         )
 
     def _own_check(
@@ -231,12 +231,12 @@ class _Check:
         if "input_types" in own:
             inputs["input_types"] = [received]
         try:
-            answers = call_and_wait(declared.cls.VALIDATE_INPUTS, inputs, declared.takes_lists, self.loop)
+            results = call_and_wait(declared.cls.VALIDATE_INPUTS, inputs, declared.takes_lists, self.loop)
         except Exception as error:
             return [Problem(f"VALIDATE_INPUTS failed: {error_text(error)}", node_id, declared.name)]
-        wrong = [answer for answer in answers if answer is not True and not is_blocker(answer)]
-        told = dict.fromkeys(str(a) if a is not False else _refused(inputs) for a in wrong)
-        return [Problem(sentence, node_id, declared.name) for sentence in told]
+        invalid = [result for result in results if result is not True and not is_blocker(result)]
+        reasons = dict.fromkeys(_refused(inputs) if result is False else str(result) for result in invalid)
+        return [Problem(sentence, node_id, declared.name) for sentence in reasons]
 
 
 def _parameters(declared: Declaration) -> tuple[Collection[str], bool]:
@@ -250,13 +250,13 @@ def _parameters(declared: Declaration) -> tuple[Collection[str], bool]:
 
 def _refused(inputs: Mapping[str, Sequence[Any]]) -> str:
     values = ", ".join(f"{name} = {values[0]!r}" for name, values in inputs.items())
-    return f"it refuses its inputs ({values}); see the node's help for what it takes"
+    return f"it rejects its inputs ({values}); see the node's help for the values that it accepts"
 
 
 def did_you_mean_one_of(name: str, others: Collection[str]) -> str:
-    """' (did you mean it by …?)' when an input that nobody declares has nearly that name."""
+    """Return a hint such as " (is 'sed' a misspelling of it?)" if an undeclared input has nearly that name."""
     near = [other for other in others if did_you_mean(name, [other])]
-    return f" (is it meant by {near[0]!r}?)" if near else ""
+    return f" (is {near[0]!r} a misspelling of it?)" if near else ""
 
 
 def types_match(given: Any, declared: Any) -> bool:

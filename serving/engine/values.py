@@ -85,7 +85,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def expected(info: Input) -> str:
-    """Return what to give an input: its choices, a kind of value with its range, or a link."""
+    """Describe what an input accepts: its choices, a kind of value with its range, or a link."""
     if info.choices is not None:
         listed = ", ".join(map(repr, info.choices[:LISTED_CHOICES]))
         more = f" and {len(info.choices) - LISTED_CHOICES} more" if len(info.choices) > LISTED_CHOICES else ""

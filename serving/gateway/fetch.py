@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import io
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -101,7 +102,9 @@ class Fetcher:
         target = checked_url(url, self._policy)
 
         async def call() -> int:
-            async with self._client().post(target, data=body, headers=headers, allow_redirects=False) as reply:
+            async with self._client().post(
+                target, data=io.BytesIO(body), headers=headers, allow_redirects=False
+            ) as reply:
                 return reply.status
 
         try:

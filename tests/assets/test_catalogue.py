@@ -211,7 +211,7 @@ def test_what_a_mode_does_without() -> None:
 
 
 @pytest.mark.parametrize("asset", catalogue().assets.values(), ids=lambda asset: asset.id)
-def test_the_word_for_a_file_fetches_it_and_little_else(asset: catalogues.Asset) -> None:
-    meant = catalogue().of(catalogue().word_for(asset))
+def test_the_fetch_name_of_a_file_fetches_it_and_little_else(asset: catalogues.Asset) -> None:
+    meant = catalogue().of(catalogue().fetch_name(asset))
     assert asset in meant
     assert len(meant) <= 7

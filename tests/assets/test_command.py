@@ -67,7 +67,7 @@ def environment(folder: Path, server: FileServer) -> dict[str, str]:
     return {**kept, "HF_HOME": str(folder / "hf"), "HF_ENDPOINT": server.url}
 
 
-def test_a_fetch_brings_what_lacks_and_the_next_brings_nothing(server: FileServer, tmp_path: Path, assets: Run) -> None:
+def test_a_fetch_downloads_missing_files_once(server: FileServer, tmp_path: Path, assets: Run) -> None:
     served = server.files[f"mashb1t/misc/{LIGHTNING}"]
     first = assets("fetch", "lightning", server=server)
     path = Path("models") / "loras" / LIGHTNING
@@ -82,7 +82,7 @@ def test_a_fetch_brings_what_lacks_and_the_next_brings_nothing(server: FileServe
     assert len(served.ranges) == 2
 
 
-def test_files_go_where_they_are_wanted(server: FileServer, tmp_path: Path, assets: Run) -> None:
+def test_files_are_downloaded_into_the_chosen_folder(server: FileServer, tmp_path: Path, assets: Run) -> None:
     (tmp_path / "ComfyUI" / "models" / "loras").mkdir(parents=True)
     (tmp_path / "ComfyUI" / "extra_model_paths.yaml").write_text("mine: {is_default: true, base_path: /no, vae: x}")
     inside = assets("fetch", "lightning", "--models", "ComfyUI", server=server)
@@ -100,17 +100,22 @@ def test_files_go_where_they_are_wanted(server: FileServer, tmp_path: Path, asse
 def test_one_failing_file_does_not_keep_the_others(server: FileServer, tmp_path: Path, assets: Run) -> None:
     failed = assets("fetch", "lightning", "extreme-speed", server=server)
     assert (failed.code, failed.out) == (2, "")
-    assert failed.err.splitlines()[-1] == (
-        f"error: 1 of 2 files could not be downloaded: {LCM} ({server.url}/lllyasviel/misc/resolve/main/{LCM} answers "
-        "404 Entry not found); `fooocus-stages assets fetch extreme-speed` resumes the download"
-    )
+    message = failed.err.splitlines()[-1]
+    assert message.startswith("error: 1 of 2 files")
+    for part in (
+        LCM,
+        f"{server.url}/lllyasviel/misc/resolve/main/{LCM}",
+        "404 Entry not found",
+        "`fooocus-stages assets fetch extreme-speed`",
+    ):
+        assert part in message
     assert (tmp_path / "models" / "loras" / LIGHTNING).read_bytes() == BODY
     server.add(f"lllyasviel/misc/{LCM}", b"now it is there")
     done = assets("fetch", "lightning", "extreme-speed", server=server)
     assert done.out == f"{Path('models/loras') / LCM}\n"
 
 
-def test_what_ctrl_c_leaves_is_gone_on_with(server: FileServer, tmp_path: Path, assets: Run) -> None:
+def test_a_download_is_resumed_after_ctrl_c(server: FileServer, tmp_path: Path, assets: Run) -> None:
     served = server.add(f"mashb1t/misc/{LIGHTNING}", BODY, "stall")
     process = subprocess.Popen(
         [*COMMAND, "fetch", "lightning", "--timeout", "60"],
@@ -163,7 +168,7 @@ def test_the_command_that_goes_on_names_the_same_folders(server: FileServer, tmp
         host.find("checkpoints", "ponyDiffusionV6XL")
 
 
-def test_the_terms_of_files_are_told_before_they_come(server: FileServer, tmp_path: Path, assets: Run) -> None:
+def test_the_terms_of_files_are_shown_before_the_download(server: FileServer, tmp_path: Path, assets: Run) -> None:
     result = assets("fetch", "fooocus_ip_negative", server=server)
     assert result.err.splitlines()[0] == (
         "note: fooocus_ip_negative.safetensors: the attention formula of Fooocus's image prompts is marked "

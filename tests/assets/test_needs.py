@@ -48,7 +48,7 @@ def test_a_preset_means_the_files_that_it_names(host: LocalHost, name: str, file
     assert {"styles", "hub"} < {asset.kind for asset in meant}
 
 
-def test_every_bundled_preset_can_be_asked_for(host: LocalHost) -> None:
+def test_every_bundled_preset_can_be_requested(host: LocalHost) -> None:
     for name in presets.names(host):
         assert [a for a in needs.resolve(host, [f"preset:{name}"]) if a.kind == "checkpoints"], name
 
@@ -78,7 +78,7 @@ def test_files_are_found_under_their_other_names_and_folders(host: LocalHost, tm
     assert found["juggernaut"].size is None
 
 
-def test_fallbacks_are_told_for_optional_files_that_are_missing(host: LocalHost) -> None:
+def test_fallbacks_are_listed_for_optional_files_that_are_missing(host: LocalHost) -> None:
     reasons = needs.fallbacks("B02", needs.everything(host))
     assert "previews are drawn with fixed colours" in reasons
     assert len(reasons) == len(set(reasons))

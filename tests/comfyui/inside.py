@@ -13,8 +13,9 @@ from typing import Any
 import fooocus_stages
 import pytest
 
-COMFYUI = os.environ.get("COMFYUI_DIR", "")
-PYTHON = os.environ.get("COMFYUI_PYTHON", sys.executable)
+NAMED = os.environ.get("COMFYUI_DIR")
+COMFYUI = str(Path(NAMED).resolve()) if NAMED else ""
+PYTHON = os.environ.get("COMFYUI_PYTHON") or sys.executable
 PACK = Path(fooocus_stages.__file__).parent
 
 needs_comfyui = pytest.mark.skipif(not COMFYUI, reason="COMFYUI_DIR names no ComfyUI checkout")

@@ -24,27 +24,39 @@ def attributes():
                 found.update({f"{name}.{key}.{k}": id(v) for k, v in vars(value).items() if callable(v)})
     return found
 
-def native():
-    \"\"\"A digest of what ComfyUI's sampler makes with a small UNet of its own classes.\"\"\"
-    import comfy.latent_formats, comfy.model_base, comfy.supported_models
+SMALL = dict(image_size=32, in_channels=4, out_channels=4, num_res_blocks=[1, 1], channel_mult=(1, 2),
+             use_spatial_transformer=True, transformer_depth=[0, 1], transformer_depth_output=[0, 0, 1, 1],
+             transformer_depth_middle=1, legacy=False, dtype=torch.float32, use_temporal_attention=False)
+OF_SD15 = dict(model_channels=32, num_heads=2, num_head_channels=-1, context_dim=16, adm_in_channels=None,
+               use_linear_in_transformer=False)
+OF_SDXL = dict(model_channels=64, num_heads=-1, num_head_channels=64, context_dim=32, adm_in_channels=2816,
+               use_linear_in_transformer=True, num_classes="sequential")
+POOLED = 1280
+
+def small(name, config):
+    \"\"\"A network of ComfyUI's own classes for SD15 or SDXL, narrow and shallow, with random weights.\"\"\"
+    import comfy.supported_models
 
     torch.manual_seed(0)
-    config = dict(image_size=32, in_channels=4, out_channels=4, model_channels=32, num_res_blocks=[1, 1],
-                  channel_mult=(1, 2), num_heads=2, use_spatial_transformer=True, transformer_depth=[0, 1],
-                  transformer_depth_output=[0, 0, 1, 1], transformer_depth_middle=1, context_dim=16,
-                  use_linear_in_transformer=False, adm_in_channels=None, num_head_channels=-1, legacy=False,
-                  dtype=torch.float32, use_temporal_attention=False)
-    model_config = comfy.supported_models.SD15(config)
-    model_config.set_inference_dtype(torch.float32, None)
-    model = comfy.model_base.BaseModel(model_config).eval()
+    declared = getattr(comfy.supported_models, name)(SMALL | config)
+    declared.set_inference_dtype(torch.float32, None)
+    model = declared.get_model({}, "").eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.05)
-    patcher = comfy.model_patcher.ModelPatcher(model, management.get_torch_device(), torch.device("cpu"))
+    return comfy.model_patcher.ModelPatcher(model, management.get_torch_device(), torch.device("cpu"))
+
+def native():
+    \"\"\"Digests of what the node KSampler makes with a small SD 1.5 and a small SDXL network.\"\"\"
+    made = []
     with torch.inference_mode():
-        latent = torch.zeros(1, 4, 8, 8)
-        sides = [[[torch.full((1, 77, 16), value), {}]] for value in (0.3, -0.2)]
-        noise = comfy.sample.prepare_noise(latent, 3)
-        return digest(comfy.sample.sample(patcher, noise, 3, 5.0, "euler", "normal", *sides, latent, seed=3))
+        for name, config in (("SD15", OF_SD15), ("SDXL", OF_SDXL)):
+            width = config["context_dim"]
+            sides = [[[torch.full((1, 77, width), value), {"pooled_output": torch.full((1, POOLED), value)}]]
+                     for value in (0.3, -0.2)]
+            latent = {"samples": torch.zeros(1, 4, 8, 8)}
+            (done,) = nodes.KSampler().sample(small(name, config), 3, 3, 5.0, "euler", "normal", *sides, latent)
+            made.append(digest(done["samples"]))
+    return made
 """
 
 
@@ -65,8 +77,11 @@ answer({"native": [first, native()], "ours": [ours, drawn(graph)], "changed": ch
     assert found["changed"] == []
     assert found["native"][0] == found["native"][1]
     assert found["ours"][0] == found["ours"][1]
+    assert len(set(found["native"][0])) == 2
     alone = run_inside(tmp_path, 'load_pack()\nanswer(drawn(workflow("text-to-image-lightning", seed=5)))\n')
     assert alone == found["ours"][0]
+    without_the_pack = run_inside(tmp_path, NATIVE + "answer(native())\n")
+    assert without_the_pack == found["native"][0]
 
 
 def test_folders_of_our_own_list_only_files_of_their_kind(tmp_path: Path) -> None:
@@ -84,7 +99,7 @@ answer([choices, folder_paths.get_filename_list("face_detection")])
     assert listed == ["mine.onnx"]
 
 
-def test_previews_have_the_size_that_was_asked_for_at_every_step(tmp_path: Path) -> None:
+def test_previews_have_the_requested_size_at_every_step(tmp_path: Path) -> None:
     code = """
 load_pack()
 seen = []

@@ -5,9 +5,7 @@ Runs when COMFYUI_DIR names a checkout; COMFYUI_PYTHON the Python that it runs w
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +19,11 @@ from fooocus_stages.pipelines.stages.sampling import conditioning, entries
 from fooocus_stages.pipelines.types import SamplingSettings
 from torch import Tensor
 
-COMFYUI = os.environ.get("COMFYUI_DIR", "")
-PYTHON = os.environ.get("COMFYUI_PYTHON", sys.executable)
+from .inside import COMFYUI, PYTHON, needs_comfyui
+
 REFERENCE = Path(__file__).with_name("conditioning_reference.py")
 
-pytestmark = pytest.mark.skipif(not COMFYUI, reason="COMFYUI_DIR names no ComfyUI checkout")
+pytestmark = needs_comfyui
 
 
 class Widths:

@@ -80,6 +80,62 @@ answer({"whole": whole, "halved": halved, "again": again, "copies_of_whole": cop
     assert found["most"] <= found["largest"] // 2
 
 
+def test_a_network_of_sdxl_size_stays_within_a_card_of_4_gb(tmp_path: Path) -> None:
+    """Weights and activations without values, on the device `meta`: the sizes are real, and the test is small."""
+    code = """
+from diffusers import UNet2DConditionModel
+
+card, room, inference = torch.device("meta"), 4 * 2**30, 2**30
+management.minimum_inference_memory = lambda: inference
+management.unet_offload_device = lambda: card
+with card:
+    unet = UNet2DConditionModel(
+        block_out_channels=(320, 640, 1280), down_block_types=("DownBlock2D", *["CrossAttnDownBlock2D"] * 2),
+        up_block_types=(*["CrossAttnUpBlock2D"] * 2, "UpBlock2D"), transformer_layers_per_block=(1, 2, 10),
+        attention_head_dim=(5, 10, 20), cross_attention_dim=2048, use_linear_projection=True,
+        addition_embed_type="text_time", addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816,
+    ).half().eval().requires_grad_(False)
+
+streamed, most = 0, 0
+bytes_of = streaming.bytes_of
+
+def counted(cls, func, types, args=(), kwargs=None):
+    global streamed, most
+    given = (*args, *(kwargs or {}).values())
+    values = [v for arg in given for v in (arg if isinstance(arg, (list, tuple)) else [arg])]
+    with torch._C.DisableTorchFunctionSubclass():
+        copied = sum(bytes_of(v) for v in values if isinstance(v, streaming.Streamed))
+    if func != streaming.DEVICE and func.__name__ not in (*streaming.PROPERTIES, *streaming.METADATA):
+        streamed += copied
+        most = max(most, used() + copied)
+    return plain(func, types, args, kwargs)
+
+plain = streaming.Streamed.__torch_function__
+streaming.Streamed.__torch_function__ = classmethod(counted)
+host = pack_module("nodes.comfy.host").ComfyHost()
+
+def step(side):
+    latents = torch.empty(2, 4, side // 8, side // 8, dtype=torch.half, device=card)
+    text = torch.empty(2, 77, 2048, dtype=torch.half, device=card)
+    added = {"text_embeds": torch.empty(2, 1280, dtype=torch.half, device=card),
+             "time_ids": torch.empty(2, 6, dtype=torch.half, device=card)}
+    return unet(latents, torch.empty(2, device=card), text, added_cond_kwargs=added).sample.shape
+
+with torch.inference_mode():
+    host.load("unet", unet)
+    shape = list(step(1024))
+whole = sum(bytes_of(p) for p in unet.parameters())
+answer({"whole": whole, "resident": used(), "streamed": streamed, "most": most, "room": room - inference,
+        "shape": shape})
+"""
+    found = run_inside(tmp_path, SMALL_CARD + code)
+    print(found)
+    assert found["shape"] == [2, 4, 128, 128]
+    assert found["whole"] > found["room"] > found["resident"] > 0
+    assert found["streamed"] == found["whole"] - found["resident"]
+    assert found["most"] <= found["room"] + found["whole"] // 100
+
+
 def test_a_dropped_model_is_freed_without_a_garbage_collection(tmp_path: Path) -> None:
     code = """
 load_pack()

@@ -47,7 +47,7 @@ def test_brownian_noise_is_that_of_torchsdes_tree(seed: int) -> None:
 
 
 @pytest.mark.parametrize(("a", "b"), [(100, 50), (14.61464316, 14.61464306), (20, 14.6146431), (0.02916718, 0.01)])
-def test_outside_its_range_the_path_stands_still(a: float, b: float) -> None:
+def test_outside_its_range_the_path_is_constant(a: float, b: float) -> None:
     assert ns.BrownianNoise([123], SHAPE, *RANGE)(a, b).abs().max() == 0
 
 

@@ -1,11 +1,11 @@
-"""Wrong inputs through the command line: the exact message of each, the exit code, and what must be left as it was."""
+"""Wrong inputs through the command line: the values and the remedy in each message, the exit code, and what must stay
+unchanged."""
 
 from __future__ import annotations
 
 import json
-import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,10 @@ from PIL import Image
 from . import wrong
 from .wrong import CHECKPOINT, COPY, DRAW, LORA, READ, VARY, Write, node
 
-ANY = "<…>"  # words of a library, which differ between its versions
-
 
 @dataclass(frozen=True)
 class Row:
-    """A mistake: what is put into the folder, what is asked, and the message that it must give."""
+    """A mistake: how the folder is prepared, what is run, and what the error message must name, in order."""
 
     name: str
     message: str
@@ -35,6 +33,7 @@ class Row:
     code: int = 2
 
 
+Matches = Callable[[str, str], bool]
 MINE = ("load.ckpt_name=mine.safetensors",)
 MY_LORA = ("lora.lora_name=mine.safetensors",)
 LOAD, APPLY = "node load (FooocusLoadCheckpoint): ", "node apply (FooocusApplyLoras): "
@@ -42,497 +41,444 @@ SIZE, MODE, SETTINGS = "node size (FooocusAspectRatio): ", "node mode (FooocusPe
 SETTINGS += "(FooocusSamplingSettings): "
 SAMPLER, SAVE = "node sampler (FooocusSampler): ", "node save (FooocusSaveImage): "
 SIDES = "give a whole number from 64 to 4096"
-EXPORT = "export it in ComfyUI with Workflow > Export (API)"
+TIME_PROJECTION = "down_blocks.0.resnets.0.time_emb_proj.weight"
+EXPORT = "Workflow > Export (API)"
 
 
 ROWS = [
     Row(
         "a checkpoint cut in the middle",
-        LOAD + "mine.safetensors is truncated or damaged (<…>): download it again",
+        LOAD + "mine.safetensors<…>damaged<…>download it again",
         MINE,
         wrong.checkpoint(wrong.part(CHECKPOINT, 0.5)),
     ),
     Row(
         "a checkpoint cut in its header",
-        LOAD + ("mine.safetensors is truncated or damaged (its header claims 76352 bytes of 21719): download it again"),
+        LOAD + "mine.safetensors<…>76352 bytes of 21719<…>download it again",
         MINE,
         wrong.checkpoint(wrong.part(CHECKPOINT, 0.001)),
     ),
     Row(
         "an empty checkpoint",
-        LOAD + ("mine.safetensors is empty: download the model file itself"),
+        LOAD + "mine.safetensors<…>empty<…>download<…>",
         MINE,
         wrong.checkpoint(wrong.content(b"")),
     ),
     Row(
         "a web page as checkpoint",
-        LOAD + "mine.safetensors is a web page, not weights: download the model file itself",
+        LOAD + "mine.safetensors<…>web page<…>download<…>",
         MINE,
         wrong.checkpoint(wrong.content(b"<!DOCTYPE html><p>404")),
     ),
     Row(
         "a folder as checkpoint",
-        LOAD + "checkpoints file 'mine.safetensors' is a folder<…>: choose one file that ends in <…>.safetensors",
+        LOAD + "<…>'mine.safetensors'<…>folder<…>choose<…>.safetensors",
         MINE,
         wrong.checkpoint(Path.mkdir),
     ),
     Row(
         "a pickle with code",
-        LOAD
-        + (
-            "mine.safetensors holds more than weights and can't be opened without running code, so "
-            "it is refused: get it as safetensors"
-        ),
+        LOAD + "mine.safetensors<…>running code<…>safetensors",
         MINE,
         wrong.checkpoint(wrong.pickle_with_code),
     ),
     Row(
         "SD 1.5 where SDXL is needed",
-        LOAD + "mine.safetensors is a checkpoint for SD 1.5: choose an SDXL base checkpoint<…>",
+        LOAD + "mine.safetensors<…>SD 1.5<…>choose<…>SDXL<…>",
         MINE,
         wrong.checkpoint(wrong.sd15),
     ),
     Row(
         "a LoRA as checkpoint",
-        LOAD + "mine.safetensors contains no UNet of Stable Diffusion; it is a LoRA: choose a checkpoint file",
+        LOAD + "mine.safetensors<…>a LoRA<…>choose<…>",
         MINE,
         wrong.checkpoint(wrong.part(LORA, 1)),
     ),
     Row(
         "a weight of another shape",
-        LOAD
-        + (
-            "mine.safetensors does not fit: the UNet needs "
-            "down_blocks.0.resnets.0.time_emb_proj.weight of shape (64, 256), the file has (1, "
-            "256); choose another file"
-        ),
+        LOAD + f"mine.safetensors<…>{TIME_PROJECTION}<…>(64, 256)<…>(1, 256)<…>choose<…>",
         MINE,
         wrong.checkpoint(wrong.state(CHECKPOINT, lambda s: s.update({wrong.UNET_WEIGHT: s[wrong.UNET_WEIGHT][:1]}))),
     ),
     Row(
         "a missing weight",
-        LOAD
-        + (
-            "mine.safetensors is incomplete: the UNet is missing 1 weight "
-            "(down_blocks.0.resnets.0.time_emb_proj.weight); download it again"
-        ),
+        LOAD + f"mine.safetensors<…>1 weight ({TIME_PROJECTION})<…>download it again",
         MINE,
         wrong.checkpoint(wrong.state(CHECKPOINT, lambda s: s.pop(wrong.UNET_WEIGHT))),
     ),
     Row(
         "NaN in the UNet",
-        LOAD + f"mine.safetensors is damaged: {wrong.UNET_WEIGHT} contains NaN or infinity; <…>",
+        LOAD + f"mine.safetensors<…>{wrong.UNET_WEIGHT}<…>NaN<…>download it again<…>",
         MINE,
         wrong.checkpoint(wrong.spoil(wrong.UNET_WEIGHT, float("nan"))),
     ),
     Row(
         "infinity in the VAE",
-        LOAD + f"mine.safetensors is damaged: {wrong.VAE_WEIGHT} contains NaN or infinity; <…>",
+        LOAD + f"mine.safetensors<…>{wrong.VAE_WEIGHT}<…>infinity<…>download it again<…>",
         MINE,
         wrong.checkpoint(wrong.spoil(wrong.VAE_WEIGHT, float("inf"))),
     ),
     Row(
         "NaN in a text encoder",
-        LOAD + f"mine.safetensors is damaged: {wrong.TEXT_WEIGHT} contains NaN or infinity; <…>",
+        LOAD + f"mine.safetensors<…>{wrong.TEXT_WEIGHT}<…>NaN<…>download it again<…>",
         MINE,
         wrong.checkpoint(wrong.spoil(wrong.TEXT_WEIGHT, float("nan"))),
     ),
     Row(
         "a checkpoint that is not there",
-        LOAD + "checkpoints file 'nope.safetensors' is missing; looked in: models/checkpoints",
+        LOAD + "<…>'nope.safetensors'<…>models/checkpoints<…>",
         ("load.ckpt_name=nope.safetensors",),
     ),
     Row(
         "a VAE that is not there",
-        LOAD + "vae file 'nope' is missing; looked in: {pocket}/vae, models/vae",
+        LOAD + "<…>'nope'<…>{pocket}/vae, models/vae<…>",
         ("load.vae_name=nope",),
     ),
     Row(
         "a checkpoint as LoRA",
-        APPLY + "mine.safetensors is a checkpoint, not a LoRA: choose it in a checkpoint loader",
+        APPLY + "mine.safetensors<…>a checkpoint<…>choose<…>",
         MY_LORA,
         wrong.lora(wrong.part(CHECKPOINT, 1)),
     ),
     Row(
         "a LoRA cut in the middle",
-        APPLY + "mine.safetensors is truncated or damaged (<…>): download it again",
+        APPLY + "mine.safetensors<…>damaged<…>download it again",
         MY_LORA,
         wrong.lora(wrong.part(LORA, 0.5)),
     ),
     Row(
         "a LoRA with infinity",
-        APPLY
-        + (
-            "mine.safetensors holds NaN or infinity, first in "
-            "lora_unet_add_embedding_linear_2.alpha: the file is damaged or its training diverged; "
-            "use another copy or an earlier epoch"
-        ),
+        APPLY + "mine.safetensors<…>infinity<…>lora_unet_add_embedding_linear_2.alpha<…>use another<…>",
         MY_LORA,
         wrong.lora(wrong.state(LORA, lambda s: next(iter(s.values())).view(-1)[:1].fill_(float("inf")))),
     ),
     Row(
         "half a LoRA",
-        APPLY
-        + (
-            "mine.safetensors does not fit this model: 266 of its 266 entries have no place in this model (<…>); "
-            "it is for another model family, or not a LoRA"
-        ),
+        APPLY + "mine.safetensors<…>266 of its 266 entries<…>another model family, or not a LoRA",
         MY_LORA,
         wrong.lora(wrong.state(LORA, lambda s: [s.pop(k) for k in list(s) if "lora_up" in k])),
     ),
     Row(
         "a LoRA that is not there",
-        APPLY + "loras file 'nope' is missing; looked in: {pocket}/loras, models/loras",
+        APPLY + "<…>'nope'<…>{pocket}/loras, models/loras<…>",
         ("lora.lora_name=nope",),
     ),
-    Row("width 0", SIZE + f"input 'width' = 0 is below its minimum 64; {SIDES}", ("size.width=0",)),
-    Row("width 7", SIZE + f"input 'width' = 7 is below its minimum 64; {SIDES}", ("size.width=7",)),
-    Row("width 1e9", SIZE + f"input 'width' = 1000000000 is above its maximum 4096; {SIDES}", ("size.width=1e9",)),
+    Row("width 0", SIZE + f"input 'width' = 0 <…>64; {SIDES}", ("size.width=0",)),
+    Row("width 7", SIZE + f"input 'width' = 7 <…>64; {SIDES}", ("size.width=7",)),
+    Row("width 1e9", SIZE + f"input 'width' = 1000000000 <…>4096; {SIDES}", ("size.width=1e9",)),
     Row(
         "no picture in a batch",
-        SIZE + "input 'batch_size' = 0 is below its minimum 1; give a whole number from 1 to 64",
+        SIZE + "input 'batch_size' = 0 <…>give<…>from 1 to 64",
         ("size.batch_size=0",),
     ),
     Row(
         "an unknown size",
-        SIZE
-        + ("input 'aspect_ratio' = '1024x1024' is not one of its choices (did you mean '1024×1024'?); choose from <…>"),
+        SIZE + "input 'aspect_ratio' = '1024x1024' <…>'1024×1024'<…>choose from <…>",
         ("size.aspect_ratio=1024x1024",),
     ),
     Row(
         "guidance inf",
-        SETTINGS + ("input 'guidance_scale' = inf is above its maximum 30.0; give a number from 1.0 to 30.0"),
+        SETTINGS + "input 'guidance_scale' = inf <…>give<…>from 1.0 to 30.0",
         ("settings.guidance_scale=Infinity",),
     ),
     Row(
         "guidance nan",
-        SETTINGS + ("input 'guidance_scale' = nan is below its minimum 1.0; give a number from 1.0 to 30.0"),
+        SETTINGS + "input 'guidance_scale' = nan <…>give<…>from 1.0 to 30.0",
         ("settings.guidance_scale=NaN",),
     ),
     Row(
         "negative sharpness",
-        SETTINGS + "input 'sharpness' = -1.0 is below its minimum 0.0; give a number from 0.0 to 30.0",
+        SETTINGS + "input 'sharpness' = -1.0 <…>give<…>from 0.0 to 30.0",
         ("settings.sharpness=-1",),
     ),
     Row(
         "an unknown sampler",
-        SETTINGS + ("input 'sampler' = 'eulr' is not one of its choices (did you mean 'euler'?); choose from <…>"),
+        SETTINGS + "input 'sampler' = 'eulr' <…>'euler'<…>choose from <…>",
         ("settings.sampler=eulr",),
     ),
     Row(
         "an unknown scheduler",
-        SETTINGS + ("input 'scheduler' = 'karas' is not one of its choices (did you mean 'karras'?); choose from <…>"),
+        SETTINGS + "input 'scheduler' = 'karas' <…>'karras'<…>choose from <…>",
         ("settings.scheduler=karas",),
     ),
     Row(
         "an unknown performance",
-        MODE + "input 'performance' = 'Fast' is not one of its choices; choose from <…>",
+        MODE + "input 'performance' = 'Fast' <…>choose from <…>",
         ("mode.performance=Fast",),
     ),
     Row(
         "too many steps",
-        MODE + ("input 'overwrite_step' = 1000000000 is above its maximum 200; give a whole number from -1 to 200"),
+        MODE + "input 'overwrite_step' = 1000000000 <…>give<…>from -1 to 200",
         ("mode.overwrite_step=1e9",),
     ),
     Row(
         "denoise 0",
-        SAMPLER + "input 'denoise' = 0.0 is below its minimum 0.01; give a number from 0.01 to 1.0",
+        SAMPLER + "input 'denoise' = 0.0 <…>give<…>from 0.01 to 1.0",
         ("sampler.denoise=0",),
     ),
     Row(
         "an unknown style",
-        "node styles (FooocusStyles): unknown style 'Fooocus Shap' (did you mean 'Fooocus Sharp'<…>",
+        "node styles (FooocusStyles): <…>'Fooocus Shap'<…>'Fooocus Sharp'<…>",
         ("styles.style_1=Fooocus Shap",),
     ),
     Row(
         "a seed below 0",
-        "node prompt (FooocusPrompt): seed = -1 is out of range; give a whole number from 0 to 9223372036854775807",
+        "node prompt (FooocusPrompt): seed = -1 <…>give<…>from 0 to 9223372036854775807",
         ("prompt.seed=-1",),
     ),
     Row(
         "a seed that is too large",
-        "node prompt (FooocusPrompt): seed = 99999999999999999999 is out of range; give a whole number from 0 to "
-        "9223372036854775807",
+        "node prompt (FooocusPrompt): seed = 99999999999999999999 <…>give<…>from 0 to 9223372036854775807",
         ("prompt.seed=99999999999999999999",),
     ),
     Row(
         "a seed that is a word",
-        "node prompt (FooocusPrompt): input 'seed' = 'seven' is not a whole number; give a "
-        "whole number from 0 to 9007199254740991",
+        "node prompt (FooocusPrompt): input 'seed' = 'seven' <…>give<…>from 0 to 9007199254740991",
         ("prompt.seed=seven",),
     ),
     Row(
         "no pictures",
-        "node prompt (FooocusPrompt): input 'num_images' = 0 is below its minimum 1; give a whole number from 1 to 32",
+        "node prompt (FooocusPrompt): input 'num_images' = 0 <…>give<…>from 1 to 32",
         (),
         options=("-n", "0"),
     ),
-    Row("a wrong truth", "input 'tiled' must be true or false, not 'maybe'", ("decode.tiled=maybe",)),
+    Row("a wrong truth", "<…>'tiled'<…>true or false<…>'maybe'", ("decode.tiled=maybe",)),
     Row(
         "a setting without a value",
-        "'nonsense' sets nothing; write NODE.input=value, for example FooocusPrompt.seed=7",
+        "<…>'nonsense'<…>write NODE.input=value<…>",
         ("nonsense",),
     ),
     Row(
         "a setting of no node",
-        "unknown node 'nope'; the workflow has: load (FooocusLoadCheckpoint), lora "
-        "(FooocusLora), settings (FooocusSamplingSettings), mode (FooocusPerformance), styles"
-        " (FooocusStyles), prompt (FooocusPrompt), apply (FooocusApplyLoras), encode "
-        "(FooocusEncodePrompt), size (FooocusAspectRatio), sampler (FooocusSampler), decode "
-        "(FooocusVaeDecode), save (FooocusSaveImage)",
+        "<…>'nope'<…>load (FooocusLoadCheckpoint)<…>save (FooocusSaveImage)",
         ("nope.seed=1",),
     ),
     Row(
         "a setting of no input",
-        "unknown input 'sed' (did you mean 'seed'?); node prompt (FooocusPrompt) has: text, "
-        "negative, seed, num_images, loras, styles, wildcards_in_order, increment_seed",
+        "<…>'sed'<…>'seed'<…>node prompt (FooocusPrompt)<…>text, negative, seed, <…>increment_seed",
         ("prompt.sed=1",),
     ),
     Row(
         "a model as latent",
-        SAMPLER
-        + (
-            "input 'latent' takes LATENT, but output 0 of node load (FooocusLoadCheckpoint) gives"
-            " FOOOCUS_MODEL; link it to an output of type LATENT"
-        ),
+        SAMPLER + "input 'latent' <…>output 0 of node load (FooocusLoadCheckpoint)<…>FOOOCUS_MODEL<…>link<…>LATENT",
         ('sampler.latent=["load",0]',),
     ),
     Row(
         "a latent as picture",
-        SAVE
-        + (
-            "input 'images' takes IMAGE, but output 0 of node sampler (FooocusSampler) gives "
-            "LATENT; link it to an output of type IMAGE"
-        ),
+        SAVE + "input 'images' <…>output 0 of node sampler (FooocusSampler)<…>LATENT<…>link<…>IMAGE",
         ('save.images=["sampler",0]',),
     ),
     Row(
         "a number as picture",
-        SAVE + ("input 'images' = 5 must be a link; link it to an output of type IMAGE"),
+        SAVE + "input 'images' = 5 <…>link<…>IMAGE",
         ("save.images=5",),
     ),
     Row(
         "a link to no node",
-        SAVE + "input 'images' is linked to node 'nope', which is not in the workflow; link it anew",
+        SAVE + "input 'images' <…>node 'nope'<…>link<…>",
         ('save.images=["nope",0]',),
     ),
     Row(
         "a link to no output",
-        SAVE
-        + (
-            "input 'images' is linked to output 3 of node decode (FooocusVaeDecode), whose "
-            "outputs are: 0 (IMAGE); link one of them"
-        ),
+        SAVE + "input 'images' <…>output 3 of node decode (FooocusVaeDecode)<…>0 (IMAGE)<…>link<…>",
         ('save.images=["decode",3]',),
     ),
     Row(
         "a circle",
-        "the workflow contains a cycle: decode (FooocusVaeDecode) -> encode (FooocusVaeEncode)"
-        " -> decode (FooocusVaeDecode); cut one of these links",
+        "<…>cycle<…>decode (FooocusVaeDecode) -> encode (FooocusVaeEncode) -> decode (FooocusVaeDecode)<…>cut<…>",
         ('encode.image=["decode",0]',),
         graph=VARY,
     ),
     Row(
         "a device that is not there",
-        LOAD + "device 'cuda:99' is not available, or this build of torch does not support it: choose <…>",
+        LOAD + "<…>'cuda:99'<…>choose<…>",
         (),
         options=("--device", "cuda:99"),
     ),
     Row(
         "no device",
-        "--device 'tpu' is not a device; choose cpu, cuda, cuda:0 and so on, or mps",
+        "--device 'tpu'<…>choose cpu, cuda<…>mps",
         (),
         options=("--device", "tpu"),
     ),
     Row(
         "a models folder that is not there",
-        "folder nope does not exist; name an existing folder",
+        "folder nope <…>name an existing folder",
         (),
         options=("--models", "nope"),
     ),
     Row(
         "a mask as picture",
-        "node 2 (SaveImage): input 'images' takes IMAGE, but output 1 of node 1 (LoadImage) "
-        "gives MASK; link it to an output of type IMAGE",
+        "node 2 (SaveImage): input 'images' <…>output 1 of node 1 (LoadImage)<…>MASK<…>link<…>IMAGE",
         ('2.images=["1",1]',),
         graph=COPY,
     ),
     Row(
         "a web page as picture",
-        "node 1 (LoadImage): a.png is a web page<…>PNG or JPEG",
+        "node 1 (LoadImage): a.png<…>web page<…>PNG or JPEG",
         (),
         wrong.picture(wrong.content(b"<html>")),
         COPY,
     ),
     Row(
         "an empty picture",
-        "node 1 (LoadImage): a.png cannot be read as an image (<…>); export it as PNG or JPEG",
+        "node 1 (LoadImage): a.png<…>PNG or JPEG",
         (),
         wrong.picture(wrong.content(b"")),
         COPY,
     ),
     Row(
         "half a jpeg",
-        "node 1 (LoadImage): a.png cannot be read as an image (<…>); export it as PNG or JPEG",
+        "node 1 (LoadImage): a.png<…>PNG or JPEG",
         (),
         wrong.picture(wrong.half(wrong.noise(), "JPEG")),
         COPY,
     ),
     Row(
         "half a png",
-        "node 1 (LoadImage): a.png cannot be read as an image (<…>); export it as PNG or JPEG",
+        "node 1 (LoadImage): a.png<…>PNG or JPEG",
         (),
         wrong.picture(wrong.half(wrong.noise(), "PNG")),
         COPY,
     ),
     Row(
         "a png of 2.5 gigapixels",
-        "node 1 (LoadImage): a.png is larger than is safe to open (<…>); make it smaller",
+        "node 1 (LoadImage): a.png<…>larger<…>make it smaller",
         (),
         wrong.picture(wrong.bomb(50000, 50000)),
         COPY,
     ),
     Row(
         "a png without its pixels",
-        "node 1 (LoadImage): a.png cannot be read as an image (<…>); export it as PNG or JPEG",
+        "node 1 (LoadImage): a.png<…>PNG or JPEG",
         (),
         wrong.picture(wrong.bomb(9000, 9000)),
         COPY,
     ),
     Row(
         "a drawing in PostScript",
-        "node 1 (LoadImage): a.png is a vector drawing (EPS); export it as PNG or JPEG",
+        "node 1 (LoadImage): a.png<…>EPS<…>PNG or JPEG",
         (),
         wrong.picture(wrong.content(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")),
         COPY,
     ),
     Row(
         "a picture that is not there",
-        "node 1 (LoadImage): image 'b.png' does not exist (did you mean 'a.png'?); looked in . and for that path",
+        "node 1 (LoadImage): <…>'b.png'<…>'a.png'<…>looked in <…>",
         ("1.image=b.png",),
         graph=COPY,
     ),
     Row(
         "a picture with a long name",
-        "node 1 (LoadImage): image 'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-        "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-        "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb'… does not exist; "
-        "looked in . and for that path",
+        "node 1 (LoadImage): <…>'" + "b" * 100 + "<…>looked in <…>",
         ("1.image=" + "b" * 5000,),
         graph=COPY,
     ),
     Row(
         "a picture too small to encode",
-        "node encode (FooocusVaeEncode): an image to encode must be (B, H, W, 3) with sides "
-        "of 8 or more, got (1, 1, 1, 3)",
+        "node encode (FooocusVaeEncode): <…>(B, H, W, 3)<…>8 or more<…>(1, 1, 1, 3)",
         (),
         wrong.picture(lambda p: Image.new("RGB", (1, 1)).save(p)),
         VARY,
     ),
     Row(
         "a picture that says nothing",
-        "node 1 (FooocusReadInfo): a.png contains no generation parameters: choose an image that "
-        "was saved with metadata by Fooocus, A1111 or this pack",
+        "node 1 (FooocusReadInfo): a.png<…>choose an image<…>metadata<…>",
         (),
         graph=READ,
     ),
     Row(
         "an unknown format",
-        SAVE + "input 'format' = 'gif' is not one of its choices; choose from <…>",
+        SAVE + "input 'format' = 'gif' <…>choose from <…>",
         ("save.format=gif",),
     ),
     Row(
         "quality 0",
-        SAVE + "input 'quality' = 0 is below its minimum 1; give a whole number from 1 to 100",
+        SAVE + "input 'quality' = 0 <…>give<…>from 1 to 100",
         ("save.quality=0",),
     ),
     Row(
         "a name that leads out",
-        SAVE + ("the file name prefix '../x' leads out of the folder {folder}/outputs: leave out '..' and roots"),
+        SAVE + "<…>'../x'<…>{folder}/outputs<…>leave out<…>",
         ("save.filename_prefix=../x",),
     ),
     Row(
         "a name that begins at the root",
-        SAVE + ("the file name prefix '/etc/x' leads out of the folder {folder}/outputs: leave out '..' and roots"),
+        SAVE + "<…>'/etc/x'<…>{folder}/outputs<…>leave out<…>",
         ("save.filename_prefix=/etc/x",),
     ),
     Row(
         "a name that is too long",
-        SAVE + ("a picture can't be saved in {folder}/outputs: File name too long; choose a shorter file name"),
+        SAVE + "<…>{folder}/outputs: File name too long; choose<…>",
         ("save.filename_prefix=" + "x" * 300,),
     ),
     Row(
         "a file where the output folder should be",
-        "a picture can't be saved in a.png: a.png is a file, not a folder; choose another output folder",
+        "<…> in a.png: a.png is a file<…>choose<…>",
         (),
         graph=COPY,
         options=("-o", "a.png"),
     ),
     Row(
         "an output folder below a file",
-        "a picture can't be saved in a.png/x: a.png is a file, not a folder; choose another output folder",
+        "<…> in a.png/x: a.png is a file<…>choose<…>",
         (),
         graph=COPY,
         options=("-o", "a.png/x"),
     ),
     Row(
         "a workflow of the canvas",
-        "w.json is in the format of the canvas, which only ComfyUI can run; export it in "
-        "ComfyUI with Workflow > Export (API)",
+        f"w.json<…>canvas<…>{EXPORT}",
         graph={"nodes": [], "links": []},
     ),
     Row(
         "an empty workflow",
-        "w.json is not a workflow in API format, which maps node ids to nodes; export it in "
-        "ComfyUI with Workflow > Export (API)",
+        f"w.json<…>API format<…>{EXPORT}",
         graph={},
     ),
     Row(
         "a list as workflow",
-        "w.json is not a workflow in API format, which maps node ids to nodes; export it in "
-        "ComfyUI with Workflow > Export (API)",
+        f"w.json<…>API format<…>{EXPORT}",
         graph=[1],
     ),
     Row(
         "a workflow cut short",
-        "w.json is not a workflow file: <…>; export it in ComfyUI with Workflow > Export (API)",
+        f"w.json<…>{EXPORT}",
         graph=b'{"1": {"class_type"',
     ),
     Row(
         "a workflow in bytes",
-        "w.json is not a workflow file: <…>; export it in ComfyUI with Workflow > Export (API)",
+        f"w.json<…>{EXPORT}",
         graph=b"\xff\xfe\x00",
     ),
     Row(
         "a workflow 100,000 deep",
-        "w.json is not a workflow file: <…>; export it in ComfyUI with Workflow > Export (API)",
+        f"w.json<…>{EXPORT}",
         graph=b'{"1":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     ),
     Row(
         "a number of 10,000 digits",
-        "w.json is not a workflow file: <…>; export it in ComfyUI with Workflow > Export (API)",
+        f"w.json<…>{EXPORT}",
         graph=b'{"1": {"class_type": "LoadImage", "inputs": {"image": ' + b"9" * 10_000 + b"}}}",
     ),
     Row(
         "a node of nobody",
-        "node 1: 'KSampler' is not part of this pack (did you mean 'FooocusSampler'?); run "
-        "this workflow in ComfyUI with the pack that has it, or load that pack with --nodes FOLDER",
+        "node 1: 'KSampler' <…>'FooocusSampler'<…>in ComfyUI<…>--nodes FOLDER",
         graph={"1": node("KSampler")},
     ),
     Row(
         "a node nearly of ours",
-        "node 1: 'FooocusSamplr' is not part of this pack (did you mean 'FooocusSampler'<…>);"
-        " run this workflow in ComfyUI with the pack that has it, or load that pack with --nodes FOLDER",
+        "node 1: 'FooocusSamplr' <…>'FooocusSampler'<…>in ComfyUI<…>--nodes FOLDER",
         graph={"1": node("FooocusSamplr")},
     ),
     Row(
         "a node without a class",
-        "node 1: it has no class_type; every node of an API workflow names its class",
+        "node 1: <…>class_type<…>",
         graph={"1": {"inputs": {}}},
     ),
     Row(
         "nothing to save",
-        "the workflow has no target to run for; add a node that saves or shows its result",
+        "<…>add a node that saves<…>",
         graph={"1": COPY["1"]},
     ),
 ]
@@ -562,20 +508,15 @@ def arranged(row: Row, folder: Path) -> list[str]:
     return ["run", "w.json", *row.options, *(word for one in row.sets for word in ("--set", one))]
 
 
-def matches(told: str, message: str) -> bool:
-    return re.fullmatch(re.escape(message).replace(re.escape(ANY), ".*"), told, re.DOTALL) is not None
-
-
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_a_mistake_is_told_in_a_sentence_and_costs_nothing(
-    row: Row, folder: Path, capsys: pytest.CaptureFixture[str]
+def test_a_mistake_is_explained_and_changes_nothing(
+    row: Row, folder: Path, capsys: pytest.CaptureFixture[str], matches: Matches
 ) -> None:
     code = main(arranged(row, folder))
     out, err = capsys.readouterr()
-    told = [line for line in err.splitlines() if not line.startswith(("node ", "note: "))]
-    assert matches(
-        "\n".join(told), "error: " + row.message.replace("{folder}", str(folder)).replace("{pocket}", str(POCKET))
-    )
+    error = "\n".join(line for line in err.splitlines() if not line.startswith(("node ", "note: ")))
+    expected = "error: " + row.message.replace("{folder}", str(folder)).replace("{pocket}", str(POCKET))
+    assert matches(error, expected), f"{error!r} does not match {expected!r}"
     assert (code, out) == (row.code, "")
     assert not (folder / "marker").exists()
     assert [p.name for p in (folder / "outputs").rglob("*") if p.is_file()] == ["earlier.png"]

@@ -175,7 +175,7 @@ ROWS: dict[str, tuple[Callable[[Parts], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_wrong_value_is_told_in_a_sentence(parts: Parts, name: str) -> None:
+def test_a_wrong_value_is_reported(parts: Parts, name: str) -> None:
     act, message = ROWS[name]
     with pytest.raises(UserError) as caught:
         act(parts)

@@ -107,7 +107,7 @@ def test_a_choice_overrides_the_file(
     assert loaded.notices == ()
 
 
-def test_the_loaded_unet_answers_as_the_one_that_was_saved(tiny: Checkpoint, modules: dict[str, nn.Module]) -> None:
+def test_the_loaded_unet_predicts_as_the_saved_one(tiny: Checkpoint, modules: dict[str, nn.Module]) -> None:
     x, t, context = torch.randn(1, 4, 8, 8), torch.tensor([500.0]), torch.randn(1, 77, 192)
     added = {"text_embeds": torch.randn(1, 128), "time_ids": torch.tensor([[64.0, 64, 0, 0, 64, 64]])}
     ours, saved = (
@@ -226,6 +226,12 @@ def without(state: dict[str, Tensor], *starts: str) -> dict[str, Tensor]:
     return {key: tensor for key, tensor in state.items() if not key.startswith(starts)}
 
 
+def test_text_encoders_and_vae_are_left_out_on_request(write: Write) -> None:
+    loaded = load_checkpoint(write(), torch.float32, torch.float32, text=False, vae=False)
+    assert (loaded.clip, loaded.vae) == (None, None)
+    assert load_checkpoint(write(), torch.float32, torch.float32, text=False).vae is not None
+
+
 def test_a_checkpoint_of_a_unet_alone_and_of_a_unet_and_vae(write: Write, state: dict[str, Tensor]) -> None:
     loaded = load_checkpoint(write(state=without(state, "conditioner", "first_stage")), torch.float32, torch.float32)
     assert (loaded.clip, loaded.vae) == (None, None)
@@ -342,7 +348,7 @@ def test_a_folder_of_diffusers(
             assert torch.equal(ours[key_names.clip_key(key)], tensor), f"{part} {key}"
 
 
-def test_a_folder_of_diffusers_tells_its_prediction(
+def test_a_diffusers_folder_sets_the_prediction(
     tmp_path: Path, modules: dict[str, nn.Module], write_tokenizer: Callable[[Path], None]
 ) -> None:
     path = write_folder(tmp_path, modules, VARIANTS[0], write_tokenizer)

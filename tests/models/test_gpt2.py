@@ -112,7 +112,7 @@ def test_it_writes_what_generate_writes(folder: Path, text: str) -> None:
         assert gpt2.continued(model, text, seed, CPU) == generated(folder, text, seed)
 
 
-def test_global_generators_are_not_touched_nor_heard() -> None:
+def test_global_generators_are_neither_used_nor_changed() -> None:
     model = gpt2.load_expansion(files_in(POCKETS))
     before = (torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tobytes())
     first = gpt2.continued(model, TEXTS[0], 3, CPU)

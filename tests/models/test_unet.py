@@ -51,7 +51,7 @@ def test_a_batch_gets_what_each_picture_gets_alone(network: nn.Module) -> None:
         assert all(torch.allclose(t[i : i + 1], a, atol=1e-5) for t, a in zip(together, alone, strict=True))
 
 
-def test_half_precision_answers_in_float32(network: nn.Module) -> None:
+def test_half_precision_outputs_are_float32(network: nn.Module) -> None:
     half = unet_of(**WIDTHS).to(torch.bfloat16).eval()
     half.load_state_dict(network.state_dict())
     x = torch.randn(1, 4, 8, 8)
@@ -67,7 +67,7 @@ def test_the_decoders_layers_and_what_enters_them(network: nn.Module) -> None:
         assert resnet.in_channels > channels
 
 
-def test_freeu_changes_the_answer_and_leaves_no_trace(network: nn.Module) -> None:
+def test_freeu_changes_the_output_and_leaves_no_trace(network: nn.Module) -> None:
     x = torch.randn(1, 4, 8, 8)
     before = predict(network, x, 500, [side(77)])[0]
     with unet.freeu_attached(network, FreeU(b1=1.3, b2=1.4, s1=0.9, s2=0.2)):

@@ -98,7 +98,7 @@ def test_every_layout_is_the_same_network(
 
 
 @pytest.mark.parametrize("doublings", [0, 1, 3])
-def test_other_scales_are_told_by_their_layers(doublings: int, tmp_path: Path) -> None:
+def test_other_scales_are_recognised_by_their_layers(doublings: int, tmp_path: Path) -> None:
     state = {esrgan(key, doublings): tensor.contiguous() for key, tensor in network(doublings).state_dict().items()}
     save_file(state, tmp_path / "a.safetensors")
     loaded = load_upscaler(tmp_path / "a.safetensors")

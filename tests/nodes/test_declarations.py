@@ -172,7 +172,7 @@ def test_a_schema_becomes_what_the_server_reads() -> None:
     assert (Example.SEARCH_ALIASES, Example.OUTPUT_NODE, Example.FUNCTION) == (["fooocus", "sample"], True, "run")
 
 
-def test_a_list_of_files_begins_with_the_published_one_in_any_folder() -> None:
+def test_a_list_of_files_starts_with_the_published_one_in_any_folder() -> None:
     def chosen(*files: str) -> str:
         node = type("Files", (Node,), {"schema": Schema("", "", "", (), (Input("f", Combo(files, "x.bin"), ""),))})
         return str(node.INPUT_TYPES()["required"]["f"][1]["default"])

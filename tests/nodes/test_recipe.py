@@ -193,7 +193,7 @@ def test_a_choice_goes_into_every_list_of_choices(given: Any, declared: Any, mat
 
 
 @pytest.mark.usefixtures("pocket_host")
-def test_wrong_names_are_told_before_anything_runs() -> None:
+def test_wrong_names_are_reported_before_anything_runs() -> None:
     for graph, words in (
         (by_wire("FooocusReadInfo", image="gone.png"), r"image 'gone.png' does not exist"),
         (by_wire("FooocusPreset", preset="animee"), r"unknown preset 'animee' \(did you mean 'anime'"),

@@ -12,7 +12,6 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -74,24 +73,20 @@ def sd15_file() -> Path:
 @cache
 def sdxl() -> Checkpoint:
     """The nano SDXL checkpoint in float32, without its text encoders: at full width they are most of its size."""
-    return replace(_whole_sdxl(), clip=None)
+    loaded = load_checkpoint(sdxl_file(), torch.float32, torch.float32, text=False)
+    return native.as_chosen(loaded, untagged("nano-sdxl-unet"))
 
 
 @cache
 def sdxl_clip() -> Clip:
-    """The text encoders of the nano SDXL checkpoint, in float32."""
-    clip = _whole_sdxl().clip
-    assert clip is not None
-    return clip
-
-
-def _whole_sdxl() -> Checkpoint:
-    """Load the nano SDXL checkpoint. Skips the test when there is no tokenizer vocabulary."""
+    """The text encoders of the nano SDXL checkpoint, in float32. Skips the test without a tokenizer vocabulary."""
     try:
         find_vocabulary()
     except MissingFile as error:
         pytest.skip(str(error))
-    return native.as_chosen(load_checkpoint(sdxl_file(), torch.float32, torch.float32), untagged("nano-sdxl-unet"))
+    clip = load_checkpoint(sdxl_file(), torch.float32, torch.float32, vae=False).clip
+    assert clip is not None
+    return clip
 
 
 @cache

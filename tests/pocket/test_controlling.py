@@ -35,7 +35,7 @@ def test_an_untrained_one_changes_nothing_and_learns_everywhere_but_in_the_base(
     assert all(parameter.grad is None for parameter in frozen.unet.parameters())
 
 
-def test_a_training_can_be_begun_again_and_is_written_as_it_ended(tmp_path, monkeypatch, frozen):
+def test_a_training_can_be_resumed_and_is_written_as_it_ended(tmp_path, monkeypatch, frozen):
     monkeypatch.setattr(controlling, "SIZES", ((64, 64, 2),))
     for steps in (1, 2):
         controlling.train("canny", tmp_path, minutes=1e-9)  # one step

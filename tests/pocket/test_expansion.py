@@ -56,7 +56,7 @@ def test_an_expanded_caption_keeps_its_words_and_fits_one_section(read):
         assert sum(piece in expansion.PHRASES for piece in pieces) > len(pieces) / 2
 
 
-def test_a_training_can_be_begun_again_and_its_files_open_in_transformers(tmp_path):
+def test_a_training_can_be_resumed_and_its_files_open_in_transformers(tmp_path):
     for steps in (1, 2):
         expansion.train(tmp_path, minutes=1e-9)  # one step
         assert torch.load(tmp_path / "expansion.pt", weights_only=True)["step"] == steps

@@ -68,7 +68,7 @@ def test_bytes_keep_differences_to_half_a_step(spread):
     assert (back - difference).abs().max() <= (high - low) / 510 * 1.001
 
 
-def test_a_training_can_be_begun_again_and_is_written_as_it_ended(tmp_path, monkeypatch):
+def test_a_training_can_be_resumed_and_is_written_as_it_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(inpainting, "SCENES", 24)
     monkeypatch.setattr(inpainting, "BATCH", 2)
     for steps in (1, 2):
@@ -128,7 +128,7 @@ def test_each_committed_patch_is_small_and_fits_the_committed_model(version):
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_what_is_asked_for_comes_into_the_hole(version):
+def test_the_prompt_is_painted_into_the_hole(version):
     pipeline = painting.open_pipeline(painting.MODELS, "Extreme Speed", [])
     scene = draw.Scene("square", "blue", "yellow", size="large")
     before = np.array(Image.open(PICTURES / "example.png").convert("RGB"))

@@ -25,7 +25,7 @@ def test_folding_statistics_keeps_what_is_decoded():
         torch.testing.assert_close(vae.decode(after.mean).sample, decoded, atol=1e-3, rtol=1e-3)
 
 
-def test_an_untrained_autoencoder_begins_as_a_thumbnail():
+def test_an_untrained_autoencoder_is_initialised_as_a_thumbnail():
     torch.manual_seed(0)
     vae = networks.build_vae().eval()
     networks.init_as_thumbnail(vae)
@@ -48,7 +48,7 @@ def test_a_lora_reads_out_as_the_change_that_was_attached():
         torch.testing.assert_close(unet[name].weight.detach(), before[name] + change)
 
 
-def test_a_lower_rank_begins_near_the_higher_one():
+def test_a_lower_rank_is_initialised_near_the_higher_one():
     torch.manual_seed(0)
     first, second = (torch.nn.ModuleDict({"linear": Linear(5, 7)}) for _ in range(2))
     added, other = low_rank.attach(first, 2), low_rank.attach(second, 2)

@@ -110,7 +110,7 @@ def begun(tmp_path):
     [("interposer", refining.train_interposer), ("refiner", refining.train_unet)],
     ids=["interposer", "refiner"],
 )
-def test_a_training_can_be_begun_again(begun, stage, train):
+def test_a_training_can_be_resumed(begun, stage, train):
     for steps in (1, 2):
         train(begun, minutes=1e-9)  # one step
         assert torch.load(begun / f"{stage}.pt", weights_only=True)["step"] == steps
@@ -127,7 +127,7 @@ def test_a_trained_checkpoint_reads_back(begun):
 
 
 @pytest.mark.parametrize("at", [0.4, 0.8])
-def test_a_refined_picture_shows_what_was_asked_for(at):
+def test_a_refined_picture_shows_the_prompt(at):
     pipeline = painting.open_pipeline(painting.MODELS, "Speed", [])
     pipeline = replace(pipeline, settings=replace(pipeline.settings, steps=15))
     pipeline = painting.with_refiner(pipeline, at)

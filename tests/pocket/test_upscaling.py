@@ -44,7 +44,7 @@ def test_the_committed_file_is_half_precision_in_fooocus_names():
     assert load_upscaler(COMMITTED).scale == 4
 
 
-def test_a_training_can_be_begun_again(tmp_path, monkeypatch):
+def test_a_training_can_be_resumed(tmp_path, monkeypatch):
     monkeypatch.setattr(upscaling, "POOL", 4)
     for steps in (1, 2):
         upscaling.train(tmp_path, minutes=1e-9)  # one step

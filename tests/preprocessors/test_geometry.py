@@ -50,7 +50,7 @@ def test_transparency_lies_over_white() -> None:
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1)])
-def test_grey_is_told_three_times(shape: tuple[int, ...]) -> None:
+def test_grey_is_repeated_in_three_channels(shape: tuple[int, ...]) -> None:
     grey = np.arange(20, dtype=np.uint8).reshape(shape)
     assert (geometry.as_rgb(grey) == grey.reshape(4, 5, 1)).all()
     assert geometry.as_rgb(grey).shape == (4, 5, 3)

@@ -210,7 +210,7 @@ THREE = {
 }
 
 
-def test_what_was_saved_before_a_failure_is_told(folder: Path) -> None:
+def test_files_saved_before_a_failure_are_reported(folder: Path) -> None:
     Image.new("RGB", (5, 3)).save(folder / "a.gif", save_all=True, append_images=[Image.new("RGB", (5, 3), (9, 9, 9))])
     (folder / "w.json").write_text(json.dumps(THREE))
     paths = ["outputs/good_00001_.png", "outputs/good_00002_.png"]

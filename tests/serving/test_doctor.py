@@ -263,7 +263,7 @@ def preset_workflow(models: Path, preset: str) -> Readiness:
         ("other", "checkpoints/mine.safetensors"),
     ],
 )
-def test_the_files_that_a_preset_chooses_are_asked_for(presets: Path, preset: str, file: str) -> None:
+def test_the_files_that_a_preset_chooses_are_required(presets: Path, preset: str, file: str) -> None:
     assert preset_workflow(presets, preset) == Readiness()
     (presets / file).unlink()
     found = preset_workflow(presets, preset)
@@ -277,7 +277,7 @@ def test_a_broken_preset_is_the_problem_of_its_node(presets: Path) -> None:
 
 
 @pytest.mark.parametrize(("checkpoint", "ready"), [("pocket", True), ("gone", False)])
-def test_the_files_that_an_image_names_are_asked_for(tmp_path: Path, checkpoint: str, ready: bool) -> None:
+def test_the_files_that_an_image_names_are_required(tmp_path: Path, checkpoint: str, ready: bool) -> None:
     graph = read_workflow("building-block-metadata")
     if not ready:
         image = Image.new("RGB", (64, 64))
@@ -295,7 +295,7 @@ def test_an_image_of_the_pocket_model_is_made_again_from_an_empty_models_folder(
     assert cli.main(["run", "building-block-metadata", *words]) == 0
 
 
-def test_files_of_other_workflows_are_not_asked_for(models: Path) -> None:
+def test_files_of_other_workflows_are_not_required(models: Path) -> None:
     for file in ("controlnet/fooocus_xl_cpds_128.safetensors", "clip_vision/clip_vision_vit_h.safetensors", YUNET):
         (models / file).unlink()
     for about in bundled():

@@ -41,7 +41,7 @@ def answer(folder: Path, words: list[str], environment: dict[str, str]) -> subpr
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 @pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0] if isinstance(words, list) else words)
-def test_a_command_answers_in_any_encoding(tmp_path: Path, words: list[str], environment: str) -> None:
+def test_a_command_prints_in_any_encoding(tmp_path: Path, words: list[str], environment: str) -> None:
     done = answer(tmp_path, words, ENVIRONMENTS[environment])
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout

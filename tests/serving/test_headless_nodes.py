@@ -102,13 +102,13 @@ def test_where_a_picture_is_looked_for(folder: Path) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"not a picture", b"\x89PNG\r\n\x1a\n" + b"\0" * 40], ids=["none", "text", "png"]
 )
-def test_what_is_no_picture_is_told(folder: Path, content: bytes) -> None:
+def test_a_file_that_is_no_picture_is_reported(folder: Path, content: bytes) -> None:
     (folder / "a.png").write_bytes(content)
     with pytest.raises(BadFile, match=r"a\.png cannot be read as an image"):
         load("a.png")
 
 
-def test_a_truncated_picture_is_told(folder: Path) -> None:
+def test_a_truncated_picture_is_reported(folder: Path) -> None:
     Image.effect_noise((64, 64), 50).save(folder / "a.png")
     (folder / "a.png").write_bytes((folder / "a.png").read_bytes()[:900])
     with pytest.raises(BadFile, match="cannot be read"):

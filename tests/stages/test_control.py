@@ -120,7 +120,7 @@ def test_a_control_network_is_found_by_its_name(tmp_path: Path, pocket: Pocket, 
     with pytest.raises(MissingFile, match="did you mean 'fooocus_xl_cpds_128"):
         control.load(host, "fooocus_xl_cdps_128.safetensors")
     save_file({"weight": torch.zeros(1)}, tmp_path / "controlnet" / "other.safetensors")
-    with pytest.raises(BadFile, match=r"other\.safetensors holds no control network"):
+    with pytest.raises(BadFile, match=r"other\.safetensors contains no control network"):
         control.load(host, "other")
 
 

@@ -58,7 +58,7 @@ def test_pixels_are_cut_off_not_rounded() -> None:
     assert to_uint8(torch.zeros((1, 2, 2, 3), dtype=torch.bfloat16)).dtype == np.uint8
 
 
-def test_values_that_are_no_numbers_are_told() -> None:
+def test_values_that_are_no_numbers_are_reported() -> None:
     told: list[str] = []
     images = np.array([np.nan, 1.0, 1.0], np.float32).reshape(1, 1, 1, 3)
     assert to_uint8(images, told.append).tolist() == [[[[0, 255, 255]]]]
@@ -214,7 +214,7 @@ class Silent(LocalHost):
 
 
 @pytest.mark.parametrize("format", ["png", "jpeg", "webp"])
-def test_nothing_is_embedded_where_nothing_is_wanted(tmp_path: Path, format: str) -> None:
+def test_nothing_is_embedded_if_metadata_is_off(tmp_path: Path, format: str) -> None:
     quiet = Silent(output=tmp_path / "out")
     save_pictures(quiet, picture(), "x", format, info=about(), prompt=GRAPH, extra_pnginfo=EXTRA)
     save_pictures(host(tmp_path), picture(), "x", format, scheme="none", info=about())

@@ -57,7 +57,7 @@ def test_a_vae_of_comfyui_does_it_itself() -> None:
     assert vae.encode(HOST, theirs, picture(channels=4))["samples"].shape == (1, 64, 96)
 
 
-def test_a_vae_of_comfyui_works_in_its_own_tiles_and_tells_what_it_cannot_do() -> None:
+def test_a_vae_of_comfyui_uses_its_own_tiles_and_reports_what_it_cannot_do() -> None:
     told: list[str] = []
     host = LocalHost(device="cpu", on_notice=told.append)
     plain = SimpleNamespace(encode=lambda pixels: pixels.mean(-1), decode=lambda samples: samples + 1)

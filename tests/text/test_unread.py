@@ -44,5 +44,5 @@ def test_a_sentence_names_the_piece(text: str, piece: str) -> None:
         "{plain}",
     ],
 )
-def test_plain_words_and_known_syntax_are_not_told(text: str) -> None:
+def test_plain_words_and_known_syntax_are_not_reported(text: str) -> None:
     assert list(unread_syntax(text)) == []

@@ -38,7 +38,7 @@ def test_in_order(index: int) -> None:
     assert rng.getstate() == random.Random(3).getstate()
 
 
-def test_missing_names_are_told_and_draw_nothing() -> None:
+def test_missing_names_are_reported_and_draw_nothing() -> None:
     rng, told = random.Random(3), []
     apply_wildcards("__nope__ __empty__", WORDS, rng, missing=told.append)
     assert told == ["nope", "empty"]
@@ -50,7 +50,7 @@ def test_a_list_that_doubles_itself_is_stopped() -> None:
         apply_wildcards("__more__", {"more": ["__more__ __more__"]}, random.Random(0))
 
 
-def test_files_are_read_by_stem_and_only_when_asked(tmp_path: Path) -> None:
+def test_files_are_found_by_stem_and_read_on_first_use(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "hue.txt").write_bytes(b"\xef\xbb\xbfred\n\n green \r\n")
     (tmp_path / "broken.txt").write_bytes(b"\xff\xff")

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ....pipelines.functional.model_sampling import ModelSampling
-from ....pipelines.models.hints.control_lora import put
-from ....pipelines.models.hints.controlnet import OF_THE_UNET
+from ....pipelines.models.hints.control_lora import set_parameter
+from ....pipelines.models.hints.controlnet import UNET_MODULES
 from ....pipelines.models.protocols import Condition, NetworkInputs, Residuals
 from ....pipelines.models.unet import ids_on
 from .layout import Layout
@@ -54,8 +54,10 @@ def with_encoder(
     They have the patches that the UNet has now. A weight that is on the device in that dtype is not copied.
     """
     for name in layout.native:
-        if name.startswith(OF_THE_UNET):
-            put(empty, name, nn.Parameter(weight_of(unet, layout.native[name], device, dtype), requires_grad=False))
+        if name.startswith(UNET_MODULES):
+            set_parameter(
+                empty, name, nn.Parameter(weight_of(unet, layout.native[name], device, dtype), requires_grad=False)
+            )
     return empty
 
 

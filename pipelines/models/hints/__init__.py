@@ -1,1 +1,1 @@
-"""Networks that read pictures beside the prompt, and how they are attached to a UNet."""
+"""Networks that condition the UNet on images, and how they are attached to it."""

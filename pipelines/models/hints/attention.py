@@ -57,7 +57,7 @@ def image_prompts_attached(unet: nn.Module, prompts: ImagePrompts | None) -> Ite
 
 def cross_attentions(unet: nn.Module) -> list[CrossAttention]:
     """Return the layers that read the prompt, in the order of image prompt adapters: down, up, middle."""
-    levels = cast(_Levels, unet)
+    levels = cast(_UNetBlocks, unet)
     middle = [levels.mid_block] if levels.mid_block is not None else []
     return [
         block.attn2
@@ -72,7 +72,7 @@ def widths(unet: nn.Module) -> tuple[int, ...]:
     return tuple(layer.to_k.out_features for layer in cross_attentions(unet))
 
 
-class _Levels(Protocol):
+class _UNetBlocks(Protocol):
     down_blocks: Sequence[nn.Module]
     up_blocks: Sequence[nn.Module]
     mid_block: nn.Module | None

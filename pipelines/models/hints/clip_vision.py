@@ -1,4 +1,4 @@
-"""The CLIP vision encoder: from the file, and from pictures to hidden states (Fooocus extras/ip_adapter.py)."""
+"""The CLIP vision encoder: loading it, and encoding images to hidden states (Fooocus extras/ip_adapter.py)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ...errors import BadFile
 from ..weights.files import Weights, open_weights
-from ..weights.filling import build, explained, fill, raise_for_names, to_dtype
+from ..weights.filling import build, derive_for_file, fill, raise_for_names, to_dtype
 from ..weights.key_names import Part, openclip_to_transformers
 from ..weights.networks import VisionModule
 
@@ -40,7 +40,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True, eq=False)
 class ClipVision:
-    """A vision encoder of the file `name`: pictures of `size` pixels a side become hidden states `width` wide."""
+    """The vision encoder of the file `name`. It takes images of `size`×`size` pixels; hidden states have `width`."""
 
     name: str
     module: nn.Module
@@ -49,13 +49,16 @@ class ClipVision:
 
 
 def load_clip_vision(path: Path, dtype: torch.dtype) -> ClipVision:
-    """The vision encoder of a CLIP file in OpenCLIP's or transformers' layout, on the CPU; its text half is passed
-    over. Raises MissingFile, and BadFile for a file that is damaged or holds no such encoder."""
+    """Load the vision encoder of a CLIP file in OpenCLIP's or transformers' layout onto the CPU.
+
+    A text encoder in the same file is ignored. Raises MissingFile, and BadFile for a file that is damaged or has no
+    vision encoder.
+    """
     with open_weights(path) as weights:
         parts = vision_parts(weights)
         if "vision_model.embeddings.class_embedding" not in parts:
-            raise BadFile(f"{path.name} holds no CLIP vision encoder: choose {VIT_H}")
-        settings = explained(path, vision_config, _shapes(weights, parts))
+            raise BadFile(f"{path.name} contains no CLIP vision encoder: choose {VIT_H}")
+        settings = derive_for_file(path, vision_config, _shapes(weights, parts))
         config = CLIPVisionConfig(**settings)
         module = build(lambda: CLIPVisionModelWithProjection(config))
         fill(module, weights, parts, to_dtype(dtype), "the vision encoder")
@@ -64,7 +67,7 @@ def load_clip_vision(path: Path, dtype: torch.dtype) -> ClipVision:
 
 
 def normalised(pixels: Tensor) -> Tensor:
-    """Pictures (B, 3, H, W) in 0…1 as CLIP was trained on them."""
+    """Normalise images (B, 3, H, W) in 0…1 by the mean and standard deviation that CLIP was trained with."""
     mean, std = (pixels.new_tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
     return (pixels - mean) / std
 
@@ -94,19 +97,19 @@ def vision_parts(weights: Weights) -> dict[str, Part]:
 
 
 def add_position_ids(module: nn.Module, positions: int) -> None:
-    """Give an encoder that was built on the meta device its table of positions, which no file holds."""
+    """Add the table of position ids to an encoder that was built on the meta device; files do not contain it."""
     for owner in module.modules():
         if "position_ids" in dict(owner.named_buffers(recurse=False)):
             owner.register_buffer("position_ids", torch.arange(positions)[None], persistent=False)
 
 
 def vision_config(shapes: Shapes) -> dict[str, Any]:
-    """Arguments of CLIPVisionConfig for weights of those names and shapes. Raises KeyError for one that is missing."""
+    """Derive the arguments of CLIPVisionConfig from the shapes of weights. Raises KeyError for a missing weight."""
     width, _, patch, _ = shapes["vision_model.embeddings.patch_embedding.weight"]
     patches = shapes["vision_model.embeddings.position_embedding.weight"][0] - 1
     layers = {key.split(".")[3] for key in shapes if key.startswith("vision_model.encoder.layers.")}
     if math.isqrt(patches) ** 2 != patches:
-        raise BadFile(f"it sees {patches} patches, which make no square")
+        raise BadFile(f"it has positions for {patches} patches, which is not a square number")
     return {
         "hidden_size": width,
         "intermediate_size": shapes["vision_model.encoder.layers.0.mlp.fc1.weight"][0],
@@ -121,7 +124,7 @@ def vision_config(shapes: Shapes) -> dict[str, Any]:
 
 
 def _shapes(weights: Weights, parts: Mapping[str, Part]) -> dict[str, tuple[int, ...]]:
-    """The shapes of the parts; of what is stored in thirds only the whole's, which nothing asks for."""
+    """The shapes of the parts; for q, k and v stored in one tensor the shape of that tensor, which no caller reads."""
     return {
         new: weights.shapes[part.key][::-1] if part.transposed else weights.shapes[part.key]
         for new, part in parts.items()

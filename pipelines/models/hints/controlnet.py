@@ -1,4 +1,4 @@
-"""Files of control networks, and a control network beside a UNet (Fooocus ldm_patched/modules/controlnet.py)."""
+"""Control networks: loading their files and building them for a UNet (Fooocus ldm_patched/modules/controlnet.py)."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ..protocols import NetworkInputs
 from ..weights import key_names
 from ..weights.configs import HEAD_WIDTH, TIME_WIDTH, Shapes
 from ..weights.files import Weights, open_weights
-from ..weights.filling import build, counted, explained, raise_for_names
+from ..weights.filling import build, counted, derive_for_file, raise_for_names
 from ..weights.networks import UNetModule
 from ..weights.tensors import Tensors
-from .control_lora import DOWN, UP, change, layers_changed, put
+from .control_lora import DOWN, UP, attach_low_rank, changed_layers, set_parameter
 
 PREFIX = "control_model."
 MARKER = "lora_controlnet"
 EMBEDDING = "controlnet_cond_embedding"
-OF_THE_UNET = ("conv_in.", "time_embedding.", "add_embedding.", "down_blocks.", "mid_block.")
+UNET_MODULES = ("conv_in.", "time_embedding.", "add_embedding.", "down_blocks.", "mid_block.")
 
 
 class Forward(Protocol):
-    """The forward pass of diffusers' ControlNetModel: the residuals of the skips, and that of the middle block."""
+    """The forward pass of diffusers' ControlNetModel; it returns the residuals of the skips and of the middle block."""
 
     def __call__(
         self,
@@ -45,46 +45,47 @@ class Forward(Protocol):
 
 
 def load_controlnet(path: Path, dtype: torch.dtype) -> ControlNet:
-    """A control-LoRA, or a whole ControlNet for SDXL in ldm's or diffusers' names, on the CPU.
+    """Load a control-LoRA, or a ControlNet for SDXL in ldm's or diffusers' names, onto the CPU.
 
-    Raises MissingFile, and BadFile for a file that is damaged, holds something else or holds it only in part.
+    Raises MissingFile, and BadFile for a file that is damaged, incomplete or not a control network.
     """
     with open_weights(path) as weights:
         is_lora = MARKER in weights.shapes or any(key.endswith(UP) for key in weights.shapes)
         new_names = _diffusers_names(weights)
         if not is_lora:
-            _check_whole(path, {new: weights.shapes[old] for old, new in new_names.items()})
+            _check_controlnet(path, {new: weights.shapes[old] for old, new in new_names.items()})
         tensors = {new: weights.read(old).to(dtype) for old, new in new_names.items()}
     return ControlNet(path.name, Tensors(tensors), is_lora)
 
 
 def on_unet(control: ControlNet, unet: nn.Module, model: str = "") -> nn.Module:
-    """The control network for that UNet, where its weights are now: a ControlNetModel of diffusers.
+    """Build the control network for a UNet, a ControlNetModel of diffusers, on the UNet's device.
 
-    A control-LoRA's has the UNet's own weights in it, no copies, with what is merged into them at the moment. Raises
-    BadValue when it is made for a model of other sizes; `model` is what that one is called.
+    A control-LoRA shares the UNet's weights without copying them, so it includes the LoRAs that are merged into them.
+    Raises BadValue if the control network is for a model of other sizes; `model` is the name of this one.
     """
     base = dict(unet.named_parameters())
     dtype = next(unet.parameters()).dtype
     own = {name: _parameter(value.to(dtype)) for name, value in control.tensors.named().items()}
-    changes = layers_changed(own)
+    changes = changed_layers(own)
     factors = {layer: (own.pop(layer + UP), own.pop(layer + DOWN)) for layer in changes}
-    misfits = _misfits_of_lora(own, factors, base) if control.is_lora else _misfits_of_whole(own, unet)
-    if misfits:
+    mismatches = _lora_mismatches(own, factors, base) if control.is_lora else _controlnet_mismatches(own, unet)
+    if mismatches:
         raise BadValue(
-            f"{control.name} is made for another model than {model or 'this one'}: {misfits[0]}"
-            f"{f' and {len(misfits) - 1} more do not fit' if len(misfits) > 1 else ' does not fit'}"
+            f"{control.name} is not for {model or 'this model'}: {mismatches[0]}"
+            f"{f' and {len(mismatches) - 1} more do not fit' if len(mismatches) > 1 else ' does not fit'}; choose a "
+            "control network for the model's architecture"
         )
     network = _network({**base, **own} if control.is_lora else own, control.name)
     for layer in changes:
-        change(network, layer, *factors[layer])
+        attach_low_rank(network, layer, *factors[layer])
     return network
 
 
 def embedded(network: nn.Module, image: Tensor) -> Tensor:
-    """Return the embedding (B, C, h, w) of control images (B, 3, 8h, 8w) in 0…1, computed once for all steps.
+    """Compute the embedding (B, C, h, w) of control images (B, 3, 8h, 8w) in 0…1 once for all steps.
 
-    The network then takes the embedding in place of the images.
+    Replaces the network's embedding layers by the identity, so that it takes the embedding in place of the images.
     """
     embedding = network.get_submodule(EMBEDDING)
     setattr(network, EMBEDDING, nn.Identity())
@@ -93,7 +94,7 @@ def embedded(network: nn.Module, image: Tensor) -> Tensor:
 
 @torch.no_grad()
 def residuals(network: nn.Module, embedding: Tensor, inputs: NetworkInputs) -> list[Tensor]:
-    """Return what the network adds to each skip of the UNet, the first one first, and last to its middle block.
+    """Return the residuals for the UNet's skip connections, in the order of the blocks, and for its middle block.
 
     `embedding` (from `embedded`) has one row, or one for each image of the batch.
     """
@@ -116,7 +117,7 @@ def added_conditions(inputs: NetworkInputs) -> dict[str, Tensor]:
 
 
 def controlnet_config(shapes: Shapes) -> dict[str, Any]:
-    """Arguments of ControlNetModel for weights of those names (diffusers') and shapes. Raises BadFile."""
+    """Derive the arguments of ControlNetModel from shapes by diffusers' names. Raises BadFile."""
     layout = key_names.layout_of_diffusers(shapes)
     layers = {len(depths) for depths in layout.down}
     depths = [set(level) for level in layout.down]
@@ -144,18 +145,18 @@ def controlnet_config(shapes: Shapes) -> dict[str, Any]:
 
 
 def _diffusers_names(weights: Weights) -> dict[str, str]:
-    """Each key of the file and its name in diffusers. Raises BadFile for a file of something else."""
+    """Map each key of the file to its name in diffusers. Raises BadFile if the file is not a control network."""
     keys = [key for key in weights.shapes if key.removeprefix(PREFIX) != MARKER]
     short = {key: key.removeprefix(PREFIX) for key in keys}
     if any(name.startswith(f"{EMBEDDING}.conv_in") for name in short.values()):
         return short
     if not any(name.startswith("input_hint_block.0.") for name in short.values()):
         raise BadFile(
-            f"{weights.path.name} holds no control network: choose a control-LoRA such as PyraCanny's, or a "
+            f"{weights.path.name} contains no control network: choose a control-LoRA such as PyraCanny's, or a "
             "ControlNet for SDXL"
         )
     of_unet = key_names.unet_to_diffusers(short.values())
-    of_unet = {old: new for old, new in of_unet.items() if new.startswith(OF_THE_UNET)}
+    of_unet = {old: new for old, new in of_unet.items() if new.startswith(UNET_MODULES)}
     hint = sorted({int(n.split(".")[1]) for n in short.values() if n.startswith("input_hint_block.")})
     new_names = {key: of_unet.get(name) or _own_name(name, hint) for key, name in short.items()}
     raise_for_names(weights.path, "the control network", left_over=[key for key, new in new_names.items() if not new])
@@ -163,7 +164,7 @@ def _diffusers_names(weights: Weights) -> dict[str, str]:
 
 
 def _own_name(name: str, hint: list[int]) -> str | None:
-    """The name in diffusers of what only a control network has; `hint` numbers the layers that read the picture."""
+    """The name in diffusers of a weight that only control networks have; `hint`: the numbers of the image layers."""
     if match := re.fullmatch(r"zero_convs\.(\d+)\.0\.(weight|bias)", name):
         return f"controlnet_down_blocks.{match[1]}.{match[2]}"
     if match := re.fullmatch(r"middle_block_out\.0\.(weight|bias)", name):
@@ -175,22 +176,25 @@ def _own_name(name: str, hint: list[int]) -> str | None:
     return None
 
 
-def _check_whole(path: Path, shapes: Shapes) -> None:
-    """Raise BadFile unless these are all weights of a ControlNet for SDXL."""
+def _check_controlnet(path: Path, shapes: Shapes) -> None:
+    """Raise BadFile unless these are exactly the weights of a ControlNet for SDXL."""
     if "add_embedding.linear_1.weight" not in shapes:
         raise BadFile(f"{path.name} is a ControlNet for Stable Diffusion 1.5 or 2: choose one for SDXL")
-    config = explained(path, controlnet_config, shapes)
+    config = derive_for_file(path, controlnet_config, shapes)
     wanted = build(lambda: cast(Any, ControlNetModel)(**config)).state_dict()
     missing, left_over = wanted.keys() - shapes.keys(), shapes.keys() - wanted.keys()
     raise_for_names(path, "the control network", missing, left_over)
-    if bent := [name for name, value in wanted.items() if _squeezed(value.shape) != _squeezed(shapes[name])]:
-        raise BadFile(f"{path.name} does not fit: {counted(bent)} have other shapes than a ControlNet's")
+    if misshapen := [name for name, value in wanted.items() if _squeezed(value.shape) != _squeezed(shapes[name])]:
+        raise BadFile(
+            f"{path.name} does not fit: {counted(misshapen)} have other shapes than in a ControlNet; choose "
+            "another file"
+        )
 
 
 def _network(given: Mapping[str, nn.Parameter], name: str) -> nn.Module:
-    """A ControlNetModel with the given weights, shared and not copied. Raises BadFile when a weight is missing."""
+    """Build a ControlNetModel that shares the given weights. Raises BadFile if one is missing or of another shape."""
     shapes = {key: tuple(value.shape) for key, value in given.items()}
-    config = explained(Path(name), controlnet_config, shapes)
+    config = derive_for_file(Path(name), controlnet_config, shapes)
     network = cast(nn.Module, build(lambda: cast(Any, ControlNetModel)(**config)))
     wanted = network.state_dict()
     raise_for_names(Path(name), "the control network", missing=wanted.keys() - given.keys())
@@ -199,15 +203,17 @@ def _network(given: Mapping[str, nn.Parameter], name: str) -> nn.Module:
             raise BadFile(
                 f"{name} does not fit: {key} has the shape {tuple(given[key].shape)}, not {tuple(value.shape)}"
             )
-        put(network, key, given[key] if value.shape == given[key].shape else _parameter(given[key].view_as(value)))
+        set_parameter(
+            network, key, given[key] if value.shape == given[key].shape else _parameter(given[key].view_as(value))
+        )
     return network.eval().requires_grad_(False)
 
 
-def _misfits_of_lora(
+def _lora_mismatches(
     own: Mapping[str, Tensor], factors: Mapping[str, tuple[Tensor, Tensor]], base: Mapping[str, Tensor]
 ) -> list[str]:
-    """The tensors of a control-LoRA that this UNet has no place for, in words."""
-    shared = {name: value for name, value in own.items() if name.startswith(OF_THE_UNET)}
+    """The tensors of a control-LoRA that do not fit the UNet's weights, as words for an error."""
+    shared = {name: value for name, value in own.items() if name.startswith(UNET_MODULES)}
     plain = [name for name, value in shared.items() if name not in base or base[name].shape != value.shape]
     changed = [layer for layer, pair in factors.items() if not _fits(base.get(f"{layer}.weight"), *pair)]
     return [f"its {name}" for name in plain + changed]
@@ -219,8 +225,8 @@ def _fits(weight: Tensor | None, up: Tensor, down: Tensor) -> bool:
     return (up.shape[0], prod(down.shape[1:])) == (weight.shape[0], prod(weight.shape[1:]))
 
 
-def _misfits_of_whole(own: Mapping[str, Tensor], unet: nn.Module) -> list[str]:
-    """In what a ControlNet's sizes differ from the UNet's, in words."""
+def _controlnet_mismatches(own: Mapping[str, Tensor], unet: nn.Module) -> list[str]:
+    """The differences between a ControlNet's sizes and the UNet's, as words for an error."""
     config = cast(UNetModule, unet).config
     mine = controlnet_config({name: tuple(value.shape) for name, value in own.items()})
     pairs = {
@@ -228,7 +234,7 @@ def _misfits_of_whole(own: Mapping[str, Tensor], unet: nn.Module) -> list[str]:
         "its text width": (mine["cross_attention_dim"] or config.cross_attention_dim, config.cross_attention_dim),
         "its latent channels": (mine["in_channels"], config.in_channels),
     }
-    return [f"{what} {ours} beside {theirs}" for what, (ours, theirs) in pairs.items() if ours != theirs]
+    return [f"{what} {ours} instead of {theirs}" for what, (ours, theirs) in pairs.items() if ours != theirs]
 
 
 def _parameter(value: Tensor) -> nn.Parameter:

@@ -1,4 +1,4 @@
-"""Fooocus's inpaint model: a head that shows the UNet the mask and what is known, and changes to its weights.
+"""Fooocus's inpaint model: a head that gives the UNet the mask and the known area, and a patch of its weights.
 
 Fooocus modules/inpaint_worker.py: InpaintHead, InpaintWorker.patch; modules/lora.py: match_lora.
 """
@@ -22,17 +22,19 @@ from ..weights.files import read_state
 from ..weights.merging import WeightPatch
 from ..weights.networks import UNetModule
 
-HEAD_INPUTS, HEAD_KERNEL = 5, 3  # the mask and four channels of latents; its side
+HEAD_INPUTS, HEAD_KERNEL = 5, 3  # channels: the mask and four of the latent; size of the kernel
 
 
 def load_head(path: Path, model: Model) -> Tensor:
-    """The head's weight of a file (C, 5, 3, 3) float32, C the channels of the UNet's first level.
+    """Load the head's weight (C, 5, 3, 3) in float32; C is the number of channels of the UNet's first level.
 
-    Raises MissingFile, and BadFile for a file that is none or of a model of another width.
+    Raises MissingFile, and BadFile for a file that is no inpaint head or that is for a model of another width.
     """
     head = read_state(path).get("head")
     if not isinstance(head, Tensor):
-        raise BadFile(f"{path.name} holds no inpaint head (an entry 'head'): download fooocus_inpaint_head.pth again")
+        raise BadFile(
+            f"{path.name} contains no inpaint head (an entry 'head'): download fooocus_inpaint_head.pth again"
+        )
     wanted = (
         cast(UNetModule, model.network.module).config.block_out_channels[0],
         HEAD_INPUTS,
@@ -41,48 +43,49 @@ def load_head(path: Path, model: Model) -> Tensor:
     )
     if head.shape != wanted:
         raise BadFile(
-            f"{path.name} is of the shape {tuple(head.shape)} and {model.name or 'the model'} takes {wanted}: "
-            "inpaint with a model of SDXL's size, or with the engine None"
+            f"{path.name} has the shape {tuple(head.shape)}, but {model.name or 'the model'} needs {wanted}: "
+            "use an SDXL checkpoint, or the engine None"
         )
     return head.float()
 
 
 def load_patch(path: Path, model: Model) -> WeightPatch:
-    """The changes of an inpaint patch, at strength 1.
+    """Load the weight changes of an inpaint patch, at strength 1.
 
-    Raises MissingFile, and BadFile for a file that is no inpaint patch or doesn't fit the model as a whole.
+    Raises MissingFile, and BadFile for a file that is no inpaint patch or that does not fit the model completely.
     """
     state = read_state(path)
     foreign = [key for key, value in state.items() if not isinstance(value, tuple | list)]
     if foreign or not state:
         first = f", first {foreign[0]}" if foreign else ""
         raise BadFile(
-            f"{path.name} is no inpaint patch: {len(foreign)} of its {len(state)} entries are not bytes with a lowest "
-            f"and a highest value{first}; choose one like inpaint_v26.fooocus.patch"
+            f"{path.name} is not an inpaint patch: {len(foreign)} of its {len(state)} entries are not bytes with a "
+            f"lowest and a highest value{first}; choose one such as inpaint_v26.fooocus.patch"
         )
     found = patches(state, path.name, 1.0, model, None, source_of(path))
     if found.left_out or found.unet is None:
         raise BadFile(
             f"{path.name} does not fit {model.name or 'the model'}: {len(found.left_out)} of its {found.total} entries "
-            f"have no place in it ({named(found.left_out)}); inpaint with an SDXL checkpoint, or with the engine None"
+            f"match none of its weights ({named(found.left_out)}); use an SDXL checkpoint, or the engine None"
         )
     return found.unet
 
 
 def feature(head: Tensor, mask: Tensor, masked: Tensor) -> Tensor:
-    """The feature that the head adds after the UNet's first convolution: (B, C, h, w).
+    """Compute the feature (B, C, h, w) that the head adds after the UNet's first convolution.
 
-    `mask` (B, 1, h, w), 1 = repaint; `masked` (B, 4, h, w) the latents, in the network's scale, of the picture with its
-    hole painted grey. The border is repeated.
+    `mask`: (B, 1, h, w), 1 = repaint. `masked`: (B, 4, h, w), the latents of the image with its masked part gray, in
+    the network's scale. Both are padded by repeating their border.
     """
     return conv2d(pad(torch.cat([mask, masked], dim=1), (1, 1, 1, 1), mode="replicate"), head.to(masked))
 
 
 @contextmanager
 def head_attached(unet: nn.Module, feature: Tensor | None) -> Iterator[None]:
-    """The head's feature (B, C, h, w) on the UNet's first convolution while the context lasts; None attaches nothing.
+    """Add the head's feature (B, C, h, w) to the output of the UNet's first convolution while the context lasts.
 
-    Every side of guidance gets it, and the first skip connection too.
+    It is added for the conditional and the unconditional side, and reaches the first skip connection. None adds
+    nothing.
     """
     if feature is None:
         yield

@@ -1,4 +1,4 @@
-"""Image prompt adapters: IP-Adapter Plus for SDXL, from the file to keys and values for every cross-attention.
+"""Image prompt adapters: loading IP-Adapter Plus for SDXL, and its keys and values for each cross-attention.
 
 Fooocus extras/ip_adapter.py.
 """
@@ -18,7 +18,7 @@ from torch.nn import Linear
 from ...errors import BadFile
 from ...functional.image_attention import KeyValue
 from ..weights.files import Weights, read_content, read_state
-from ..weights.filling import build, explained, fill, raise_for_names, to_dtype
+from ..weights.filling import build, derive_for_file, fill, raise_for_names, to_dtype
 from ..weights.key_names import Part
 from ..weights.wrappers import plain_name, unwrapped
 from .clip_vision import ClipVision
@@ -26,15 +26,18 @@ from .resampler import Resampler, resampler_settings
 
 PLUS = "ip-adapter-plus_sdxl_vit-h or ip-adapter-plus-face_sdxl_vit-h"
 NEGATIVE = "fooocus_ip_negative"
-_MAP = re.compile(r"ip_adapter\.(\d+)\.to_(k|v)_ip\.weight")
+_PROJECTION_KEY = re.compile(r"ip_adapter\.(\d+)\.to_(k|v)_ip\.weight")
 _PROJECTION = "image_proj."
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 
 class ImageAdapter(nn.Module):
-    """A picture's hidden states (B, m, embed) to tokens (B, n, D), and tokens to a key and a value (B, n, C) for each
-    cross-attention of the UNet that it was made for: those on the way down, on the way up, then the middle's."""
+    """Maps an image's hidden states (B, m, embed) to tokens (B, n, D), and these to keys and values (B, n, C).
+
+    There is one key and one value for each cross-attention of the UNet: those of the down blocks, the up blocks, then
+    the middle block.
+    """
 
     def __init__(self, settings: Mapping[str, int], widths: Iterable[int]) -> None:
         super().__init__()
@@ -54,8 +57,10 @@ class ImageAdapter(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class ImagePromptModel:
-    """An adapter of the file `name`, its vision encoder, and Fooocus's tokens (1, n, D) for the negative side, None
-    without their file. `key` identifies what the files hold without keeping it in memory."""
+    """The adapter of the file `name`, its vision encoder, and Fooocus's negative tokens (1, n, D), if they are used.
+
+    `key` identifies the content of the files without keeping it in memory.
+    """
 
     name: str
     adapter: ImageAdapter
@@ -70,48 +75,55 @@ class ImagePromptModel:
 
 
 def load_adapter(path: Path, dtype: torch.dtype) -> ImageAdapter:
-    """The adapter of a .bin or .safetensors file, on the CPU. Raises MissingFile, and BadFile for a file that is
-    damaged, no adapter, or one without a resampler (only the 'plus' kind has it)."""
+    """Load the adapter of a .bin or .safetensors file onto the CPU.
+
+    Raises MissingFile, and BadFile for a file that is damaged, not an adapter, or an adapter without a resampler (only
+    the 'plus' kind has one).
+    """
     state = _named(read_content(path))
     weights = Weights(path, {key: tuple(tensor.shape) for key, tensor in state.items()}, state.__getitem__)
     parts = {f"resampler.{key.removeprefix(_PROJECTION)}": Part(key) for key in state if key.startswith(_PROJECTION)}
-    maps = explained(path, _maps, weights.shapes)
-    if not parts or not maps:
-        raise BadFile(f"{path.name} is no image prompt adapter: choose {PLUS}")
+    projections = derive_for_file(path, _projections, weights.shapes)
+    if not parts or not projections:
+        raise BadFile(f"{path.name} is not an image prompt adapter: choose {PLUS}")
     if f"{_PROJECTION}latents" not in state:
         raise BadFile(f"{path.name} is an image prompt adapter without a resampler: choose {PLUS}")
-    raise_for_names(path, "the adapter", left_over=state.keys() - {p.key for p in (parts | maps).values()})
+    raise_for_names(path, "the adapter", left_over=state.keys() - {p.key for p in (parts | projections).values()})
     shapes = {name.removeprefix("resampler."): weights.shapes[part.key] for name, part in parts.items()}
-    settings = explained(path, resampler_settings, shapes)
-    widths = [weights.shapes[part.key][0] for name, part in maps.items() if name.startswith("to_k.")]
-    made = build(lambda: ImageAdapter(settings, widths))
-    return fill(made, weights, parts | maps, to_dtype(dtype), "the adapter")
+    settings = derive_for_file(path, resampler_settings, shapes)
+    widths = [weights.shapes[part.key][0] for name, part in projections.items() if name.startswith("to_k.")]
+    adapter = build(lambda: ImageAdapter(settings, widths))
+    return fill(adapter, weights, parts | projections, to_dtype(dtype), "the adapter")
 
 
 def load_negative(path: Path, adapter: ImageAdapter) -> Tensor:
-    """The tokens (1, n, D) of the negative side, float32. Raises MissingFile, and BadFile for what is none."""
+    """Load the negative tokens (1, n, D) in float32. Raises MissingFile, and BadFile for other content or sizes."""
     tokens = read_state(path).get("data")
     if not isinstance(tokens, Tensor) or tokens.ndim != 3 or not tokens.is_floating_point():
-        raise BadFile(f"{path.name} does not hold the negative tokens of image prompts: choose {NEGATIVE}")
+        raise BadFile(f"{path.name} does not contain the negative tokens of image prompts: choose {NEGATIVE}")
     wanted = (1, adapter.queries, adapter.out)
     if tokens.shape != wanted:
         raise BadFile(
-            f"{path.name} holds negative tokens of shape {tuple(tokens.shape)}, the adapter reads {wanted}: choose the "
-            "file that belongs to it"
+            f"{path.name} contains negative tokens of shape {tuple(tokens.shape)}, but the adapter needs {wanted}: "
+            "choose the file that belongs to the adapter"
         )
     if not tokens.isfinite().all():
-        raise BadFile(f"{path.name} holds NaN or infinity: download it again")
+        raise BadFile(f"{path.name} contains NaN or infinity: download it again")
     return tokens.float()
 
 
-def _maps(shapes: Shapes) -> dict[str, Part]:
-    """The source of each map to keys and values, in the order of their numbers; BadFile for one without the other."""
-    found = {(int(match[1]), match[2]): key for key in shapes if (match := _MAP.fullmatch(key))}
+def _projections(shapes: Shapes) -> dict[str, Part]:
+    """The sources of the key and value projections, in the order of their numbers.
+
+    Raises BadFile for a key without a value or a value without a key.
+    """
+    found = {(int(match[1]), match[2]): key for key in shapes if (match := _PROJECTION_KEY.fullmatch(key))}
     numbers = sorted({number for number, _ in found})
-    alone = [number for number in numbers if (number, "k") not in found or (number, "v") not in found]
-    if alone:
+    unpaired = [number for number in numbers if (number, "k") not in found or (number, "v") not in found]
+    if unpaired:
         raise BadFile(
-            f"{len(alone)} of its {len(numbers)} layers have a key or a value only (ip_adapter.{alone[0]}, …)"
+            f"{len(unpaired)} of its {len(numbers)} layers have only a key or only a value "
+            f"(ip_adapter.{unpaired[0]}, …): download it again"
         )
     return {
         f"to_{which}.{j}.weight": Part(found[number, which]) for j, number in enumerate(numbers) for which in ("k", "v")

@@ -1,4 +1,4 @@
-"""The resampler of IP-Adapter Plus: what a vision encoder sees, as a few tokens (Fooocus extras/resampler.py).
+"""The resampler of IP-Adapter Plus: a vision encoder's hidden states as a few tokens (Fooocus extras/resampler.py).
 
 Parameters are named as in the published files.
 """
@@ -18,7 +18,7 @@ HEAD_WIDTH = 64
 
 
 class PerceiverAttention(nn.Module):
-    """Queries read the picture and themselves: q from the normed l, k and v from the normed [x, l]."""
+    """Attention of the queries l to the image x and to themselves: q from norm(l), k and v from [norm(x), norm(l)]."""
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class PerceiverAttention(nn.Module):
 
 
 class Resampler(nn.Module):
-    """Hidden states of a picture (B, m, embed) to tokens (B, queries, out)."""
+    """Maps the hidden states of an image (B, m, embed) to tokens (B, queries, out)."""
 
     def __init__(self, embed: int, width: int, queries: int, depth: int, inner: int, hidden: int, out: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Resampler(nn.Module):
 
 
 def resampler_settings(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """Arguments of Resampler for weights of those names and shapes. Raises KeyError for one that is not there."""
+    """Derive the arguments of Resampler from the shapes of weights. Raises KeyError for a missing weight."""
     return {
         "embed": shapes["proj_in.weight"][1],
         "width": shapes["latents"][2],

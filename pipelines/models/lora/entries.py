@@ -1,7 +1,7 @@
-"""The entries of a LoRA file about one weight, read in every format (Fooocus modules/lora.py).
+"""The entries of a LoRA file for one weight, read in every format (Fooocus modules/lora.py).
 
-An entry's name is that of a weight and a suffix that tells the part: 'up' and 'down' have as many spellings as there
-were programs.
+The key of an entry is the name of a weight and a suffix for the part, such as 'up' or 'down'. Each training program
+spells these suffixes in its own way.
 """
 
 from __future__ import annotations
@@ -35,71 +35,71 @@ _SPELLINGS = {
     **{part: part for part in ("w_norm", "b_norm", "diff", "diff_b")},
 }
 _SUFFIX = re.compile("[._]?(?:" + "|".join(f"(?P<{part}>{pattern})" for part, pattern in _SPELLINGS.items()) + ")$")
-_WHOLE = ""
+_UNNAMED_PART = ""
 WEIGHT, BIAS = "weight", "bias"
 
 
 class Entries:
-    """The entries of a file about one weight, by part. Those that are never taken have no meaning here."""
+    """The entries of a file for one weight, by part. Entries that nothing pops are reported as unused."""
 
     def __init__(self) -> None:
         self._parts: dict[str, tuple[str, Any]] = {}
 
     def add(self, part: str, key: str, value: Any) -> None:
-        """A second entry for the same part stays under its whole key and counts as left out."""
+        """Add an entry. A second one for the same part is kept under its whole key, so that it remains unused."""
         self._parts[key if part in self._parts else part] = (key, value)
 
     def has(self, *parts: str) -> bool:
-        """True if none of these parts is missing or taken."""
+        """True if all of these parts are present and not popped yet."""
         return all(part in self._parts for part in parts)
 
     def key(self, part: str) -> str:
-        """The key in the file of a part that must be there."""
+        """The key in the file of a part. Raises KeyError."""
         return self._parts[part][0]
 
-    def take(self, part: str) -> Any:
-        """The value of a part that must be there."""
+    def pop(self, part: str) -> Any:
+        """Remove a part and return its value. Raises KeyError."""
         return self._parts.pop(part)[1]
 
-    def take_if(self, part: str) -> Any:
-        """The value of a part, or None."""
+    def pop_optional(self, part: str) -> Any:
+        """Remove a part and return its value; None if it is missing."""
         return self._parts.pop(part, ("", None))[1]
 
-    def left(self) -> list[str]:
-        """The keys in the file of what has not been taken."""
+    def unused(self) -> list[str]:
+        """The keys in the file of the entries that have not been popped."""
         return [key for key, _ in self._parts.values()]
 
 
-def grouped(state: Mapping[str, Any]) -> dict[str, Entries]:
-    """Entries by the name of the weight that they are about. An entry without a known suffix is named as the weight."""
+def group_by_weight(state: Mapping[str, Any]) -> dict[str, Entries]:
+    """Entries by the name of their weight. A key without a known suffix is itself the name of a weight."""
     groups: dict[str, Entries] = {}
     for key, value in state.items():
         match = _SUFFIX.search(key) if isinstance(value, Tensor) else None
         base = key[: match.start()] if match else key
-        groups.setdefault(base, Entries()).add(match.lastgroup or _WHOLE if match else _WHOLE, key, value)
+        groups.setdefault(base, Entries()).add(match.lastgroup or _UNNAMED_PART if match else _UNNAMED_PART, key, value)
     return groups
 
 
-def understand(entries: Entries) -> dict[str, Delta]:
+def parse_changes(entries: Entries) -> dict[str, Delta]:
     """The changes that the entries describe, to the weight itself (WEIGHT) and to its module's bias (BIAS).
 
-    What says nothing stays in `entries`. Where several ways of storing a change are mixed, the last one counts, as in
-    Fooocus. Raises BadFile.
+    Entries without a meaning stay in `entries`. If several formats are mixed, the last one counts, as in Fooocus.
+    Raises BadFile.
     """
     found: dict[str, Delta] = {}
     alpha_key = entries.key("alpha") if entries.has("alpha") else ""
     alpha = _alpha(entries)
-    for read in (_whole, _low_rank, _hadamard, _kronecker, _generalised):
+    for read in (_quantised, _low_rank, _hadamard, _kronecker, _generalised):
         if delta := read(entries, alpha):
             found[WEIGHT] = delta
     if isinstance(product := found.get(WEIGHT), LowRank) and entries.has("up_b") and product.down.numel():
-        found[BIAS] = Difference(entries.take("up_b"), 1.0 if alpha is None else alpha / len(product.down.flatten(1)))
+        found[BIAS] = Difference(entries.pop("up_b"), 1.0 if alpha is None else alpha / len(product.down.flatten(1)))
     if WEIGHT in found:
         found[WEIGHT] = _decomposed(entries, found[WEIGHT])
     for part, slot in (("w_norm", WEIGHT), ("b_norm", BIAS), ("diff", WEIGHT), ("diff_b", BIAS)):
         if entries.has(part):
-            found[slot] = Difference(entries.take(part))
-    if alpha_key and not found:  # a scale of nothing
+            found[slot] = Difference(entries.pop(part))
+    if alpha_key and not found:  # a scale without factors
         entries.add("alpha", alpha_key, alpha)
     return found
 
@@ -107,44 +107,44 @@ def understand(entries: Entries) -> dict[str, Delta]:
 def _alpha(entries: Entries) -> float | None:
     if not entries.has("alpha"):
         return None
-    key, alpha = entries.key("alpha"), entries.take("alpha")
+    key, alpha = entries.key("alpha"), entries.pop("alpha")
     if alpha.numel() != 1:
-        raise BadFile(f"{key} has the shape {tuple(alpha.shape)} and not one number: download the LoRA again")
+        raise BadFile(f"{key} has the shape {tuple(alpha.shape)}, expected a single number: download the LoRA again")
     return float(alpha.item())
 
 
 def _decomposed(entries: Entries, change: Delta) -> Delta:
     for part in ("dora", "magnitude"):
         if entries.has(part):
-            return Decomposed(change, entries.take(part), peft=part == "magnitude")
+            return Decomposed(change, entries.pop(part), peft=part == "magnitude")
     return change
 
 
-def _whole(entries: Entries, alpha: float | None) -> Delta | None:
-    """An entry of the inpaint patch: (bytes, lowest, highest). A tensor there means a checkpoint, not a patch."""
-    if not entries.has(_WHOLE):
+def _quantised(entries: Entries, alpha: float | None) -> Delta | None:
+    """An entry of the inpaint patch: (bytes, lowest, highest). A tensor in its place belongs to a checkpoint."""
+    if not entries.has(_UNNAMED_PART):
         return None
-    key, value = entries.key(_WHOLE), entries.take(_WHOLE)
+    key, value = entries.key(_UNNAMED_PART), entries.pop(_UNNAMED_PART)
     if isinstance(value, tuple | list) and len(value) == 3 and isinstance(value[0], Tensor):
         return Quantised(*value)
-    entries.add(_WHOLE, key, value)
+    entries.add(_UNNAMED_PART, key, value)
     return None
 
 
 def _low_rank(entries: Entries, alpha: float | None) -> Delta | None:
     if entries.has("embedding_a", "embedding_b"):  # PEFT's A (r, tokens) and B (width, r) for a weight (tokens, width)
-        return LowRank(entries.take("embedding_a").T, entries.take("embedding_b").T, None, alpha)
+        return LowRank(entries.pop("embedding_a").T, entries.pop("embedding_b").T, None, alpha)
     if not entries.has("up", "down"):
         return None
-    return LowRank(entries.take("up"), entries.take("down"), entries.take_if("mid"), alpha)
+    return LowRank(entries.pop("up"), entries.pop("down"), entries.pop_optional("mid"), alpha)
 
 
 def _hadamard(entries: Entries, alpha: float | None) -> Delta | None:
     if not entries.has("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"):
         return None
-    one, two = ((entries.take(f"hada_w{i}_a"), entries.take(f"hada_w{i}_b")) for i in (1, 2))
+    one, two = ((entries.pop(f"hada_w{i}_a"), entries.pop(f"hada_w{i}_b")) for i in (1, 2))
     has_cores = entries.has("hada_t1", "hada_t2")
-    cores = (entries.take("hada_t1"), entries.take("hada_t2")) if has_cores else None
+    cores = (entries.pop("hada_t1"), entries.pop("hada_t2")) if has_cores else None
     return Hadamard(one, two, cores, alpha)
 
 
@@ -152,14 +152,14 @@ def _kronecker(entries: Entries, alpha: float | None) -> Delta | None:
     if not all(entries.has(w) or entries.has(w + "_a", w + "_b") for w in ("lokr_w1", "lokr_w2")):
         return None
     one, two = (
-        entries.take(w) if entries.has(w) else (entries.take(w + "_a"), entries.take(w + "_b"))
+        entries.pop(w) if entries.has(w) else (entries.pop(w + "_a"), entries.pop(w + "_b"))
         for w in ("lokr_w1", "lokr_w2")
     )
-    return Kronecker(one, two, entries.take_if("lokr_t2"), alpha)
+    return Kronecker(one, two, entries.pop_optional("lokr_t2"), alpha)
 
 
 def _generalised(entries: Entries, alpha: float | None) -> Delta | None:
     if not entries.has("a1", "a2", "b1", "b2"):
         return None
-    a1, a2, b1, b2 = (entries.take(part) for part in ("a1", "a2", "b1", "b2"))
+    a1, a2, b1, b2 = (entries.pop(part) for part in ("a1", "a2", "b1", "b2"))
     return Generalised(a1, a2, b1, b2, alpha)

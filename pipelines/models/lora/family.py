@@ -1,4 +1,4 @@
-"""For which model family a LoRA file was made, as far as its keys and shapes tell."""
+"""The model family that a LoRA file was trained for, recognised by its keys and shapes."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _CONTEXT = re.compile(r"attn2[._](processor[._])?to_[kv].*(down\.weight|lora_A.*
 
 
 def family_of(state: Mapping[str, Any]) -> str | None:
-    """The family's title, or None when nothing tells.
+    """The family's title; None if it can't be recognised.
 
-    Other networks are known by the names of their blocks, the families of UNets by the width of the text that their
-    cross-attention reads: the input side of a change to `attn2.to_k` or `to_v`.
+    Other networks are recognised by the names of their blocks. UNets are recognised by the context width of their
+    cross-attention, which is the input width of a change to `attn2.to_k` or `to_v`.
     """
     for title, pattern in _BY_NAME:
         if any(re.search(pattern, key) for key in state):

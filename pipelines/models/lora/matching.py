@@ -1,7 +1,7 @@
-"""LoRA files: the weights that their entries name, and the patches they become (Fooocus modules/lora.py: match_lora).
+"""LoRA files: matching their entries to weights, and the resulting patches (Fooocus modules/lora.py: match_lora).
 
-A file of which most entries fit is applied without the others, which are counted and named. (Fooocus passes over up to
-twelve unknown entries, and over whole files with more, in silence.)
+A file of which most entries match is applied without the others, and a notice counts and names these. (Fooocus silently
+ignores up to twelve unknown entries, and the whole file if there are more.)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ..weights.files import open_weights, read_state
 from ..weights.key_names import UNET
 from ..weights.merging import WeightPatch
 from . import refusals
-from .entries import grouped
+from .entries import group_by_weight
 from .peft_scales import scales
 from .target_names import Name, canonical
 from .targets import assign, targets_of
@@ -29,9 +29,9 @@ _UNUSED = Name("clip_l", "text_projection")  # no model of Fooocus reads CLIP-L'
 
 @dataclass(frozen=True)
 class LoraPatches:
-    """The changes of one file at one strength: to the UNet and to each text encoder, None where nothing changes.
+    """The changes of one file at one strength, to the UNet and to each text encoder; None for an unchanged network.
 
-    `left_out`: the entries that have no place in the model, of `total` entries.
+    `left_out`: the keys, among `total` entries, that match no weight of the model.
     """
 
     unet: WeightPatch | None
@@ -41,9 +41,9 @@ class LoraPatches:
 
 
 def read_lora(path: Path) -> dict[str, Any]:
-    """The entries of a LoRA file, with the scales that PEFT keeps beside them.
+    """Read the entries of a LoRA file, with the scales from PEFT's configuration.
 
-    Raises BadFile, also for a whole checkpoint, and MissingFile.
+    Raises MissingFile, and BadFile for a damaged file or a checkpoint.
     """
     with open_weights(path) as weights:
         if FIRST_OF_CHECKPOINT in weights.shapes:
@@ -56,7 +56,7 @@ def read_lora(path: Path) -> dict[str, Any]:
 
 
 def source_of(path: Path) -> Hashable:
-    """A value that stands for the present content of a file: it changes when the file is written again."""
+    """A key for the current content of a file; it changes when the file is written again."""
     status = path.stat()
     return str(path.resolve()), status.st_mtime_ns, status.st_size, status.st_ino
 
@@ -71,18 +71,18 @@ def patches(
 ) -> LoraPatches:
     """The changes that the entries of the file `name` describe, at strength `weight`.
 
-    Without a `clip`, entries for text encoders are ignored. Patches made twice from an equal `source` are equal (see
-    WeightPatch). Raises BadFile when a value is not finite, when most entries have no place in the model, or when a
-    change has another shape than the weight it names.
+    Without a `clip`, entries for text encoders are ignored. Patches with an equal `source` are equal (see WeightPatch).
+    Raises BadFile if a value is not finite, if most entries match no weight of the model, or if a change does not have
+    the shape of its weight.
     """
-    refusals.raise_for_numbers(name, state)
+    refusals.raise_for_nonfinite(name, state)
     targets = targets_of(model, clip)
     left_out: list[str] = []
-    for base, entries in grouped(state).items():
+    for base, entries in group_by_weight(state).items():
         if not _is_ignored(target := canonical(base), clip):
             assign(target, entries, targets)
-            left_out += entries.left()
-    refusals.raise_for_places(name, left_out, state, model)
+            left_out += entries.unused()
+    refusals.raise_for_unmatched(name, left_out, state, model)
     for target_network in targets:
         refusals.raise_for_shapes(name, target_network, state, model)
     unet, *encoders = (_patch(name, weight, network.found, source) for network in targets)
@@ -90,7 +90,7 @@ def patches(
 
 
 def _is_ignored(name: Name, clip: Clip | None) -> bool:
-    """True for a weight of a text encoder that is not loaded, or of one that no model reads."""
+    """True for a weight of a text encoder that is not loaded, and for one that no model uses."""
     return name == _UNUSED or (clip is None and name.owner in ("clip_l", "clip_g", "text"))
 
 

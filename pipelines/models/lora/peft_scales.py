@@ -1,4 +1,4 @@
-"""Scales that PEFT and diffusers keep beside the weights: in the file's metadata, or in adapter_config.json."""
+"""LoRA scales from PEFT's configuration, which is in the file's metadata or in adapter_config.json."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _OWNER = re.compile(r"^(unet|text_encoder|text_encoder_2)\.")
 
 
 def scales(path: Path, metadata: Mapping[str, str], state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The entries of a PEFT file that its configuration adds or changes: '.alpha' where there is none, and the first
-    factor of a LoKr that is not in factors, where alpha has no other place. Empty when there is no configuration.
+    """The entries that a PEFT file's configuration adds or changes; empty without a configuration.
 
-    diffusers writes it into the metadata, by owner ("unet.lora_alpha"), PEFT into adapter_config.json beside
-    adapter_model.safetensors. Raises BadFile for a configuration that is no JSON object.
+    Modules without an '.alpha' entry get one. A LoKr whose second factor is a whole matrix ignores alpha, so its first
+    factor is scaled instead. diffusers writes the configuration into the metadata, by network ("unet.lora_alpha"), PEFT
+    into adapter_config.json beside adapter_model.safetensors. Raises BadFile if it is not a JSON object.
     """
     configs = _from_metadata(path, metadata) or _from_neighbour(path)
     return dict(_scales(configs, state)) if configs else {}
@@ -51,9 +51,11 @@ def _parsed(where: str, text: str | bytes) -> dict[str, Any]:
     try:
         content = json.loads(text)
     except ValueError as error:
-        raise BadFile(f"{where} holds a LoRA configuration that can't be read ({error}): get the file again") from error
+        raise BadFile(f"the LoRA configuration in {where} can't be read ({error}): download it again") from error
     if not isinstance(content, dict):
-        raise BadFile(f"{where} holds a {type(content).__name__} where a LoRA configuration belongs: get it again")
+        raise BadFile(
+            f"the LoRA configuration in {where} is a {type(content).__name__}, not a JSON object: download it again"
+        )
     return content
 
 
@@ -78,7 +80,7 @@ def _scales(configs: Mapping[str, Mapping[str, Any]], state: Mapping[str, Any]) 
 
 
 def _setting(config: Mapping[str, Any], patterns: str, module: str, common: Any) -> float | None:
-    """A number for a module: that of the first pattern that its name ends in, else the common one."""
+    """A setting of one module: the value of the first pattern that its name ends with, else the common value."""
     by_name = config.get(patterns)
     special = (value for name, value in by_name.items() if _ends_in(module, name)) if isinstance(by_name, dict) else ()
     value = next(iter(special), common)

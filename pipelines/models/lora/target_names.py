@@ -1,9 +1,9 @@
 """Names of weights in LoRA files, reduced to one canonical form.
 
-A name is made of a prefix for the network, perhaps a wrapper's prefix, and the path of a module in the names of ldm,
-diffusers, transformers or OpenCLIP; programs join these with dots, underscores or both. `canonical` removes the
-prefixes and the difference between dots and underscores, and `unet_names` and `text_names` list every path that can
-remain. Sources: kohya, LyCORIS, OneTrainer, SimpleTuner, ai-toolkit, diffusers, PEFT, ComfyUI and Fooocus
+A name consists of a prefix for the network, sometimes a wrapper's prefix, and the path of a module in the naming of
+ldm, diffusers, transformers or OpenCLIP, joined with dots, underscores or both. `canonical` removes the prefixes and
+replaces dots by underscores; `unet_names` and `text_names` list every path that a network's weights can then have.
+Sources: kohya, LyCORIS, OneTrainer, SimpleTuner, ai-toolkit, diffusers, PEFT, ComfyUI and Fooocus
 ldm_patched/modules/lora.py.
 """
 
@@ -81,7 +81,7 @@ def text_names(encoder: nn.Module) -> Iterator[tuple[str, str]]:
 
 
 def _paths(path: str, parameter: str) -> Iterator[tuple[str, str]]:
-    """A weight goes by its module's name and by its own; a bias by its own."""
+    """A weight is named by its module's path or by its own, a bias only by its own."""
     yield path.replace(".", "_"), parameter
     if path.endswith(".weight"):
         yield path.removesuffix(".weight").replace(".", "_"), parameter

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..handles import Clip, Model
 from ..weights.deltas import Delta
-from .entries import WEIGHT, Entries, understand
+from .entries import WEIGHT, Entries, parse_changes
 from .target_names import Name, Owner, text_names, unet_names
 
 
@@ -23,16 +23,16 @@ class Target:
         self.names = dict(names)
         self.shapes = {name: parameter.shape for name, parameter in module.named_parameters()}
         self.found: dict[str, Delta] = {}
-        self.misfits: list[str] = []
-        self._verdicts: dict[Hashable, bool] = {}
+        self.mismatched: list[str] = []
+        self._known_fits: dict[Hashable, bool] = {}
 
-    def holds(self, name: Name) -> bool:
-        """True if the network may be meant and has a weight of that name."""
+    def has_weight(self, name: Name) -> bool:
+        """True if the name may belong to this network, and the network has such a weight."""
         owners = ("", self.owner) if self.owner == "unet" else ("", "text", self.owner)
         return name.owner in owners and name.path in self.names
 
-    def changed(self, path: str, changes: Mapping[str, Delta]) -> dict[str, Delta]:
-        """The changes to the weight at a canonical path and to the bias beside it, by parameter."""
+    def by_parameter(self, path: str, changes: Mapping[str, Delta]) -> dict[str, Delta]:
+        """The changes to the weight at a canonical path and to its module's bias, by parameter name."""
         weight = self.names[path]
         return {
             weight if slot == WEIGHT else weight.removesuffix(".weight") + ".bias": delta
@@ -44,9 +44,9 @@ class Target:
         if parameter not in self.shapes:
             return False
         signature = (self.shapes[parameter], _shapes(delta))
-        if signature not in self._verdicts:
-            self._verdicts[signature] = _fits(delta, self.shapes[parameter])
-        return self._verdicts[signature]
+        if signature not in self._known_fits:
+            self._known_fits[signature] = _fits(delta, self.shapes[parameter])
+        return self._known_fits[signature]
 
 
 def targets_of(model: Model, clip: Clip | None) -> list[Target]:
@@ -62,17 +62,17 @@ def targets_of(model: Model, clip: Clip | None) -> list[Target]:
 def assign(name: Name, entries: Entries, targets: Sequence[Target]) -> None:
     """Record the changes that the entries describe at the network that has the weight `name`.
 
-    A name that does not tell the text encoder goes to the one whose shapes it fits. Entries without a place, or that
-    describe nothing, stay in `entries`.
+    A name that does not identify the text encoder is assigned to the one whose shapes it fits. Entries that match no
+    weight, or have no meaning, stay in `entries`.
     """
-    places = [target for target in targets if target.holds(name)]
-    changes = understand(entries) if places else {}
+    places = [target for target in targets if target.has_weight(name)]
+    changes = parse_changes(entries) if places else {}
     for target in places:
-        found = target.changed(name.path, changes)
-        misfits = [parameter for parameter, delta in found.items() if not target.fits(parameter, delta)]
-        if not misfits or target is places[-1]:
+        found = target.by_parameter(name.path, changes)
+        mismatched = [parameter for parameter, delta in found.items() if not target.fits(parameter, delta)]
+        if not mismatched or target is places[-1]:
             target.found |= found
-            target.misfits += misfits
+            target.mismatched += mismatched
             return
 
 

@@ -1,4 +1,4 @@
-"""Opening a checkpoint: one file, or a folder of diffusers with a file for each network."""
+"""Opening a checkpoint: a single file, or a diffusers folder with a file for each network."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _KINDS = (
 def open_checkpoint(path: Path) -> Iterator[Weights]:
     """Open a checkpoint file; the UNet of a diffusers folder together with the other networks of that folder.
 
-    The names of those begin with the folder's: 'unet.', 'text_encoder.', 'text_encoder_2.', 'vae.'. The metadata then
-    includes what the folder's scheduler says about the prediction. Raises as `open_weights`.
+    In a folder, the names of weights begin with that of their sub-folder: 'unet.', 'text_encoder.', 'text_encoder_2.',
+    'vae.'; the metadata includes the prediction settings of the scheduler. Raises the errors of `open_weights`.
     """
     with ExitStack() as files:
         weights = files.enter_context(open_weights(path))
@@ -52,7 +52,7 @@ def open_checkpoint(path: Path) -> Iterator[Weights]:
 def companions(path: Path) -> dict[str, Path]:
     """Return the weight files of the other networks beside a UNet file in a diffusers folder, by their folders.
 
-    Of several files the one of the UNet's own variant (such as fp16) is taken, else the first name.
+    Of several files, the one with the UNet's variant (such as fp16) is chosen, else the first by name.
     """
     if path.parent.name != UNET_FOLDER or not (of_unet := _FILES.fullmatch(path.name)):
         return {}
@@ -67,7 +67,7 @@ def companions(path: Path) -> dict[str, Path]:
 
 
 def kind_of(names: Iterable[str]) -> str:
-    """Describe a file that is no checkpoint by the names of its weights; '' if they are unknown."""
+    """Describe a file that is not a checkpoint by the names of its weights; '' if they are unknown."""
     listed = list(names)
     return next((kind for kind, pattern in _KINDS if any(re.search(pattern, name) for name in listed)), "")
 
@@ -78,7 +78,7 @@ def _variant(path: Path) -> str | None:
 
 
 def _joined(parts: Mapping[str, Weights]) -> Weights:
-    """Return the weights of several files as those of one, each under the name of its part."""
+    """Combine the weights of several files; each name gets the prefix of its part."""
     shapes = {f"{part}.{key}": shape for part, weights in parts.items() for key, shape in weights.shapes.items()}
 
     def read(key: str) -> Tensor:
@@ -89,7 +89,7 @@ def _joined(parts: Mapping[str, Weights]) -> Weights:
 
 
 def _of_scheduler(path: Path) -> dict[str, str]:
-    """Return what the scheduler's configuration in a diffusers folder says about the prediction."""
+    """Return the prediction settings in the scheduler configuration of a diffusers folder."""
     config = path.parent.parent / SCHEDULER
     if not config.is_file():
         return {}
@@ -97,4 +97,4 @@ def _of_scheduler(path: Path) -> dict[str, str]:
         content = json.loads(config.read_text("utf-8"))
         return {key: str(content[key]) for key in SCHEDULER_KEYS if key in content}
     except (OSError, ValueError, TypeError) as error:
-        raise BadFile(f"{config} can't be read ({error}): get the file again") from error
+        raise BadFile(f"{config} can't be read ({error}): download it again") from error

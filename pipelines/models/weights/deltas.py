@@ -1,7 +1,7 @@
 """The change of one weight, for each format of LoRA files (Fooocus modules/patch.py: calculate_weight_patched).
 
-Each is a function of the weight W in float32, where it lies, and gives the change at strength 1 in the shape of W; the
-factors come from the file. `alpha` None means that the product is not scaled.
+Each is a function of the weight W in float32, on its device, and returns the change at strength 1 in the shape of W.
+The factors come from the file. If `alpha` is None, the product is not scaled.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class LowRank:
-    """LoRA and LoCon: alpha/r · up·down; with a middle factor, down is first multiplied out with it."""
+    """LoRA and LoCon: alpha/r · up·down; a middle factor is first multiplied into down."""
 
     up: Tensor
     down: Tensor
@@ -30,7 +30,7 @@ class LowRank:
         return (up @ down).reshape(weight.shape)
 
     def factors(self, weight: Tensor) -> Pair:
-        """(out, r) with the scale in it and (r, in·kh·kw): their product is the change, flattened from axis 1."""
+        """(out, r), scaled, and (r, in·kh·kw): their product is the change, flattened from axis 1."""
         up, down = _like(self.up, weight), _like(self.down, weight)
         if self.mid is not None:
             mid = _like(self.mid, weight)
@@ -59,7 +59,10 @@ class Hadamard:
 
 @dataclass(frozen=True, eq=False)
 class Kronecker:
-    """LoKr: alpha/r · kron(w1, w2), each whole or a pair of factors; scaled only for a pair (r of w2's before w1's)."""
+    """LoKr: alpha/r · kron(w1, w2), where w1 and w2 are whole matrices or pairs of factors.
+
+    Only pairs are scaled; r is the rank of w2, or that of w1 if w2 is whole.
+    """
 
     one: Tensor | Pair
     two: Tensor | Pair
@@ -78,10 +81,10 @@ class Kronecker:
 
 @dataclass(frozen=True, eq=False)
 class Generalised:
-    """GLoRA: alpha/r · (B + W·A), A over the input channels; it depends on what the weight is by then.
+    """GLoRA: alpha/r · (B + W·A), with A over the input channels; W includes the changes merged before it.
 
     Files exist with A = a2·a1, B = b2·b1 (Fooocus reads these), and from later versions of LyCORIS with A = a1·a2,
-    B = b1·b2. The shapes tell which: the first where both would fit.
+    B = b1·b2. The shapes decide between them; if both fit, the first is used.
     """
 
     a1: Tensor
@@ -103,9 +106,8 @@ class Decomposed:
     """DoRA: m · V/|V| - W with V = W + dW (Liu et al. 2024, arXiv 2402.09353, equation 5).
 
     The magnitude m has one number per output channel, shape (out,), (out, 1, …) or, with `peft`, (1, out, 1, 1), or one
-    per input channel, shape (1, in, …): older files of LyCORIS. The norm is over all other axes. At strength s the
-    weight goes s of the way from W to the new one, as in ComfyUI; PEFT scales dW and LyCORIS m/|V| instead, which is
-    the same at s = 1.
+    per input channel, shape (1, in, …): older files of LyCORIS. The norm is over all other axes. The change is scaled
+    by the strength as a whole, as in ComfyUI; PEFT scales dW and LyCORIS m/|V|, which is the same at strength 1.
     """
 
     change: Delta

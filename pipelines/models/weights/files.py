@@ -24,7 +24,7 @@ NOT_WEIGHTS = {
     b"version https://git-lfs": "is a Git LFS pointer, not the weights",
     b"/annex/objects/": "is a git-annex pointer, not the weights",
     b"<": "is a web page, not weights",
-    b'{"': "is the answer of a web server or another JSON text, not weights",
+    b'{"': "is a web server's response or another JSON text, not weights",
     b"GGUF": "is a GGUF file, which can't be read here",
     b"\x1f\x8b": "is a packed archive (gzip), not weights",
     b"7z\xbc\xaf": "is a packed archive (7z), not weights",
@@ -50,10 +50,9 @@ class Weights:
 def open_weights(path: Path) -> Iterator[Weights]:
     """Open the tensors of a safetensors, ckpt, pt, pth or bin file, recognised by its first bytes, not by its name.
 
-    `read` returns a new tensor at each call, and only requested tensors take memory, as far as the format allows. What
-    training programs wrap around weights and names is removed (`wrappers`).
-    Raises BadFile for a file that is truncated, of another format, inconsistent, or needs code to be opened, and
-    MissingFile if the file does not exist.
+    `read` returns a new tensor at each call, and only requested tensors take memory, as far as the format allows.
+    Wrappers that training programs add are removed (`wrappers`). Raises MissingFile, and BadFile for a file that is
+    truncated, inconsistent or of another format, or that would run code when opened.
     """
     if _kind(path) == "safetensors":
         try:
@@ -78,10 +77,7 @@ def in_memory(path: Path, state: Mapping[str, Any]) -> Weights:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Read all of a small weight file into memory; a pickle may hold tuples beside its tensors.
-
-    Raises as `open_weights`.
-    """
+    """Read a small weight file into memory; a pickle may also contain tuples. Raises the errors of `open_weights`."""
     if _kind(path) != "safetensors":
         return read_pickle(path)
     with open_weights(path) as weights:
@@ -89,18 +85,18 @@ def read_state(path: Path) -> dict[str, Any]:
 
 
 def read_content(path: Path) -> Any:
-    """Read a small weight file into memory: named tensors, or the plain values of a pickle, unchecked.
+    """Read a small weight file into memory: named tensors, or the unchecked values of a pickle.
 
-    Raises as `open_weights`.
+    Raises the errors of `open_weights`.
     """
     return read_state(path) if _kind(path) == "safetensors" else _unpickle(path)
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """Read the named weights of a file made by torch.save, in whatever dictionaries; a file with code is refused."""
+    """Read the named weights of a file made by torch.save, also from nested dictionaries. Raises BadFile for code."""
     content = unwrapped(_unpickle(path))
     if not isinstance(content, dict):
-        raise BadFile(f"{path.name} holds a {type(content).__name__}, not named weights: choose a model file")
+        raise BadFile(f"{path.name} contains a {type(content).__name__}, not named weights: choose a model file")
     names = plain_names([key for key in content if isinstance(key, str)])
     state = {plain: content[key] for plain, key in names.items()}
     _refuse_absurd(path, state)
@@ -119,7 +115,7 @@ def _unpickle(path: Path) -> Any:
                 return _loaded(path, zipped)
     except pickle.UnpicklingError as error:
         raise BadFile(
-            f"{path.name} holds more than weights and can't be opened without running code, so it is refused: "
+            f"{path.name} contains more than weights and can't be opened without running code, so it is refused: "
             "get it as safetensors"
         ) from error
     except Exception as error:  # a hostile pickle can raise anything
@@ -131,7 +127,7 @@ def _loaded(path: Path, zipped: bool) -> Any:
         warnings.simplefilter("ignore")
         if path.suffix.lower() != ".safetensors":
             return torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipped)
-        with path.open("rb") as file:  # by its name torch would take it for safetensors
+        with path.open("rb") as file:  # torch would read a path with this suffix as safetensors
             return torch.load(file, map_location="cpu", weights_only=True)
 
 

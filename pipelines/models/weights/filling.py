@@ -61,14 +61,14 @@ def fill(module: Module, weights: Weights, parts: Mapping[str, Part], convert: C
                 )
             tensor = tensor.reshape(shape)
         converted = convert(name, tensor)
-        _raise_for_numbers(weights.path, parts[name].key, tensor, converted)
+        _raise_for_nonfinite(weights.path, parts[name].key, tensor, converted)
         state[name] = _own_storage(converted.contiguous())
     module.load_state_dict(state, assign=True)
     return module.eval().requires_grad_(False)
 
 
-def explained(path: Path, derive: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
-    """Call `derive` on a file's shapes, turning its errors into BadFile that names the file."""
+def derive_for_file(path: Path, derive: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
+    """Call `derive` with a file's shapes; its errors become a BadFile that names the file."""
     try:
         return derive(*args, **kwargs)
     except BadFile as error:
@@ -78,7 +78,7 @@ def explained(path: Path, derive: Callable[Given, Result], *args: Given.args, **
 
 
 def raise_for_names(path: Path, what: str, missing: Collection[str] = (), left_over: Collection[str] = ()) -> None:
-    """Raise BadFile, with counts and the first names, if weights are missing or the network has no place for them."""
+    """Raise BadFile, with counts and the first names, if weights are missing or do not belong to the network."""
     if quantized := {name for name in left_over if _OF_QUANTIZED.search(name)}:
         raise BadFile(
             f"{path.name} is quantized in a way that can't be read ({counted(quantized)} of scales and the like): "
@@ -97,7 +97,7 @@ def counted(names: Collection[str], shown: int = 3) -> str:
     return f"{len(names)} {many} ({first}{', …' if len(names) > shown else ''})"
 
 
-def _raise_for_numbers(path: Path, key: str, stored: Tensor, converted: Tensor) -> None:
+def _raise_for_nonfinite(path: Path, key: str, stored: Tensor, converted: Tensor) -> None:
     """Raise BadFile for a weight that contains NaN or infinity, or does in the dtype that it is converted to.
 
     The smaller of the two tensors is read, unless a conversion may overflow.

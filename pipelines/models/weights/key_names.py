@@ -1,7 +1,7 @@
 """Names of the same weights in published single files (ldm, OpenCLIP) and in diffusers and transformers.
 
-Nothing here knows a width or a block count: each map is derived from the keys that are there, so it fits SDXL, its
-refiner, SD 1.5 and any narrower or shallower relative. A key without a partner is left out of the map.
+Each map is derived from the keys that are present, without assumptions about widths or block counts, so it works for
+SDXL, its refiner, SD 1.5 and narrower or shallower variants. A key without a counterpart is left out of the map.
 """
 
 from __future__ import annotations
@@ -49,8 +49,10 @@ CLIP_LAYER = {
 
 @dataclass(frozen=True)
 class UNetLayout:
-    """Transformer depth behind each resnet, level by level; 0 where there is none. `mid` is None when the middle
-    is a single resnet (SSD-1B, Vega)."""
+    """Transformer depth after each resnet, by level; 0 without a transformer.
+
+    `mid` is None if the middle block is a single resnet (SSD-1B, Vega).
+    """
 
     down: tuple[tuple[int, ...], ...]
     mid: int | None
@@ -148,14 +150,14 @@ def is_diffusers_vae(keys: Iterable[str]) -> bool:
 
 @dataclass(frozen=True)
 class Part:
-    """The source of a weight: a key, a third of its tensor (0 q, 1 k, 2 v) or all, and whether to transpose it."""
+    """The source of a weight: a key, a third of its tensor (0 q, 1 k, 2 v; None: all), and whether to transpose it."""
 
     key: str
     third: int | None = None
     transposed: bool = False
 
     def take(self, tensor: Tensor) -> Tensor:
-        """The weight out of the tensor stored under `key`; a view."""
+        """Return the weight as a view of the tensor stored under `key`."""
         if self.third is not None:
             tensor = tensor.chunk(3)[self.third]
         return tensor.T if self.transposed else tensor
@@ -236,7 +238,7 @@ class _Depths:
 def _split_levels(
     blocks: list[tuple[int, list[str]]], depths: _Depths, side: str, ends_level: str
 ) -> tuple[tuple[int, ...], ...]:
-    """Blocks with a resnet, cut into levels behind each block that resamples; conv_in counts as none."""
+    """Split the blocks with a resnet into levels, each ending with a block that resamples; conv_in is skipped."""
     levels: list[list[int]] = [[]]
     for index, rests in blocks:
         if any(rest.startswith("0.in_layers.") for rest in rests):

@@ -1,4 +1,4 @@
-"""Weight patches, and a network whose weights carry them while a context lasts."""
+"""Weight patches, and a network that they are merged into while a context lasts."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class WeightPatch:
 class Network:
     """A module and the patches that are merged into its weights.
 
-    Merging costs seconds and a run needs the same patches as the one before, so leaving `patched` keeps the merged
-    weights: the next `patched` merges only the difference, and `restore` puts the originals back, bit for bit. Until
-    then the original of each patched weight, and of no other, is kept on the CPU. Subtracting a patch would not be
-    exact in half precision, and reading originals from the checkpoint again would tie every change of a LoRA's weight
-    to the disk, and to a file that may have been replaced (benchmarks/README.md has the time that putting back takes).
+    Merging takes seconds, and consecutive runs mostly need the same patches. So leaving `patched` keeps the merged
+    weights: the next `patched` merges only the difference, and `restore` restores the originals bit for bit. Until then
+    a copy of each patched weight, and of no other, is kept on the CPU. Subtracting a patch would not be exact in half
+    precision, and reading the originals from the checkpoint again would need the disk for every change of a LoRA's
+    weight, and a file that has not been replaced since (benchmarks/README.md has the time that restoring takes).
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -59,17 +59,17 @@ class Network:
 
     @property
     def merged(self) -> tuple[WeightPatch, ...]:
-        """The patches in the weights now, in their order."""
+        """The patches that are merged at the moment, in their order."""
         return self._merged
 
     @contextmanager
     def patched(self, patches: tuple[WeightPatch, ...]) -> Iterator[nn.Module]:
-        """Give the module's weights exactly these patches while the context lasts."""
+        """Merge exactly these patches into the module's weights while the context lasts."""
         self.merge(patches)
         yield self.module
 
     def restore(self) -> None:
-        """Put the originals back, bit for bit, and free their copies."""
+        """Restore the original weights bit for bit and free their copies."""
         parameters = dict(self.module.named_parameters())
         for name, original in self._originals.items():
             _put(parameters[name], original)
@@ -77,11 +77,10 @@ class Network:
         self._merged = ()
 
     def merge(self, patches: tuple[WeightPatch, ...]) -> None:
-        """Merge exactly these patches, in their order; weights whose patches stay the same are not touched.
+        """Merge exactly these patches, in their order; weights whose patches are unchanged are not touched.
 
-        Each weight is patched once: a float32 copy of the original, all deltas, one cast back
-        (Fooocus modules/patch.py: calculate_weight_patched), on the device of the weight. An exception, interrupts
-        included, restores all originals.
+        All deltas are added to a float32 copy of the original on the weight's device, which is cast back once (Fooocus
+        modules/patch.py: calculate_weight_patched). Any exception, also an interrupt, restores all originals.
         """
         if patches == self._merged:
             return

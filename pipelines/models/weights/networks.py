@@ -39,7 +39,7 @@ class UNetModule(Protocol):
 
 
 class EncoderOutput(Protocol):
-    """States of a transformer: `hidden_states` has one entry (B, n, D) for the input and one for each layer."""
+    """Hidden states of a transformer, (B, n, D) each: that of the input embedding, then one for each layer."""
 
     hidden_states: Sequence[Tensor]
     last_hidden_state: Tensor
@@ -66,7 +66,7 @@ class VisionModule(Protocol):
 
 
 class LanguageOutput(Protocol):
-    """Scores (B, n, V) of the next token, and what the next call continues from."""
+    """Logits (B, n, V) of the next token, and the key-value cache for the next call."""
 
     logits: Tensor
     past_key_values: object

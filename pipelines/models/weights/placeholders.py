@@ -1,9 +1,9 @@
-"""Inert stand-ins for foreign classes in pickles of weights, so that a training's leftovers don't cost the weights.
+"""Inert placeholders for foreign classes in pickles of weights, so that the weights of training checkpoints load.
 
-Checkpoints of training programs hold callbacks, configurations and numpy scalars beside their tensors. torch's
-weights-only unpickler refuses the whole file for them. Here the names are listed without executing anything, and each
-harmless one is replaced by a class that ignores its arguments; the unpickler itself stays torch's. A file with a name
-that stands for code is refused: a function, or anything of the standard library that is not plain data.
+Checkpoints of training programs contain callbacks, configurations and numpy scalars besides their tensors, and torch's
+weights-only unpickler refuses the whole file because of them. Here the names in the pickle are listed without executing
+anything, and each harmless one is replaced by a class that ignores its arguments; torch's unpickler reads the file. A
+file is refused if a name refers to code: a function, or anything of the standard library that is not plain data.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Placeholder:
 
 
 class ForeignObject(Placeholder):
-    """In place of an instance of a foreign class: an empty dictionary, because some of them are dictionaries."""
+    """Stands in for an instance of a foreign class: an empty dictionary, since some of these are dictionaries."""
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         return OrderedDict()
@@ -66,9 +66,9 @@ class ForeignObject(Placeholder):
 def placeholders(path: Path, zipped: bool) -> AbstractContextManager[None]:
     """A context in which torch's weights-only unpickler reads the foreign names in a file as placeholders.
 
-    Raises UnpicklingError when a name stands for code. Without torch 2.5 there are no placeholders, and the unpickler
-    refuses such files by itself. The list of names belongs to torch and is the process's, so for the moment of loading
-    a pickle in another thread may see the placeholders too; they are as inert there.
+    Raises UnpicklingError if a name refers to code. Before torch 2.5 there are no placeholders, and the unpickler
+    refuses such files by itself. torch's list of names is global to the process, so a pickle that another thread loads
+    at the same time may get placeholders too; they are inert there as well.
     """
     safe_globals = getattr(torch.serialization, "safe_globals", None)
     if safe_globals is None:

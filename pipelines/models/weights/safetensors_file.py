@@ -30,7 +30,7 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """The place of one tensor: the bytes from `start` to `end` of the file."""
+    """The location of one tensor: the bytes from `start` to `end` of the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -39,7 +39,7 @@ class Entry:
 
 
 def entries_of(file: BufferedReader) -> dict[str, Entry]:
-    """Read the places of all tensors of an open file whose header has been checked."""
+    """Read the locations of all tensors of an open file whose header has been checked."""
     length = int.from_bytes(file.read(8), "little")
     header = json.loads(file.read(length))
     first = 8 + length

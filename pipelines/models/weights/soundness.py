@@ -21,7 +21,7 @@ def require_finite(result: Tensor, what: str, networks: Named, advice: str) -> T
     if is_finite(result):
         return result
     for name, module in networks:
-        if weight := first_unsound(module):
+        if weight := first_nonfinite_weight(module):
             raise BadFile(
                 f"{what} contains NaN or infinity, because {name or 'the checkpoint'} is damaged: its weight {weight} "
                 "contains such values; download it again, and leave out LoRAs at extreme weights"
@@ -30,6 +30,6 @@ def require_finite(result: Tensor, what: str, networks: Named, advice: str) -> T
 
 
 @torch.no_grad()
-def first_unsound(module: nn.Module) -> str:
+def first_nonfinite_weight(module: nn.Module) -> str:
     """Return the name of the first weight that contains NaN or infinity, or ''."""
     return next((name for name, weight in module.named_parameters() if not is_finite(weight)), "")

@@ -1,4 +1,4 @@
-"""Removing what training programs wrap around weights: dictionaries in files, and prefixes of names."""
+"""Unwrapping the weights of training programs: nested dictionaries in files, and prefixes of names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ DICTIONARIES = (  # averaged weights first: they are the ones that a program pub
     "params_ema", "params-ema", "state_dict_ema", "model_ema", "ema", "ema_state_dict",
     "state_dict", "model_state_dict", "params", "model", "module", "net", "network", "generator", "weights",
 )  # fmt: skip
-MOST_NESTED = 8
+MAX_NESTING = 8
 # DistributedDataParallel, torch.compile, FullyShardedDataParallel, activation checkpointing
 _MODULES = re.compile(r"(?<![^.])(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
@@ -20,11 +20,11 @@ _MODULES = re.compile(r"(?<![^.])(?:module|_orig_mod|_fsdp_wrapped_module|_check
 def unwrapped(content: Any) -> Any:
     """Return the dictionary of weights inside the dictionaries of a training program; other content as it is.
 
-    Of several, such as weights and their averages, the one with the most weights is taken, and among equals the
-    averages, which are what is meant to be used. A dictionary for each network becomes one, whose names begin with the
-    networks' ("unet.", "image_proj.").
+    Of several, such as weights and their averages, the one with the most weights is chosen, and among equals the
+    averages, which are meant for inference. One dictionary per network becomes a single one with the networks' names as
+    prefixes ("unet.", "image_proj.").
     """
-    for _ in range(MOST_NESTED):
+    for _ in range(MAX_NESTING):
         if not isinstance(content, dict):
             break
         named = [content[key] for key in DICTIONARIES if key in content]
@@ -36,9 +36,9 @@ def unwrapped(content: Any) -> Any:
 
 
 def plain_names(names: Collection[str]) -> dict[str, str]:
-    """Map each name without the prefixes of torch's wrapper modules to the name as it is written.
+    """Map each name, without the prefixes of torch's wrapper modules, to the original name.
 
-    If two names would become equal, all are returned as they are written.
+    If two names would become equal, none is changed.
     """
     plain = {plain_name(name): name for name in names}
     return plain if len(plain) == len(names) else {name: name for name in names}
@@ -50,7 +50,7 @@ def plain_name(name: str) -> str:
 
 
 def prefixes_of(names: Iterable[str], first: Collection[str]) -> Iterator[str]:
-    """Yield what stands in front of the names that end in one of `first`, the shortest first."""
+    """Yield the prefixes of the names that end in one of `first`, the shortest prefix first."""
     found = {name.removesuffix(end) for name in names for end in first if name == end or name.endswith("." + end)}
     return iter(sorted(found, key=lambda prefix: (prefix.count("."), prefix)))
 
@@ -61,7 +61,7 @@ def under(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> dict[str, tuple
 
 
 def _joined(content: dict[Any, Any]) -> dict[Any, Any]:
-    """Return one dictionary for several; a dictionary alone is returned itself, and one with weights unchanged."""
+    """Merge one dictionary per network; a single one is returned itself, and one that contains weights unchanged."""
     if any(map(_is_weight, content.values())):
         return content
     networks = {key: inner for key, inner in content.items() if isinstance(inner, dict) and _own_weights(inner)}
@@ -74,7 +74,7 @@ def _own_weights(content: dict[Any, Any]) -> bool:
     return any(isinstance(key, str) and _is_weight(value) for key, value in content.items())
 
 
-def _weights_in(content: Any, depth: int = MOST_NESTED) -> int:
+def _weights_in(content: Any, depth: int = MAX_NESTING) -> int:
     """Count the weights in a dictionary and the dictionaries in it; 0 for anything else."""
     if not isinstance(content, dict) or not depth:
         return 0

@@ -67,34 +67,40 @@ def compose(
 
     prompts = []
     for index in range(count):
-        task_seed = (seed + index * increment_seed) % (MAX_SEED + 1)
-        rng = random.Random(task_seed)
+        image_seed = (seed + index * increment_seed) % (MAX_SEED + 1)
+        rng = random.Random(image_seed)
         line = apply_arrays(fill(primary, rng, index), index)
-        negative_line = fill(negatives[0], rng, index)
+        negative = fill(negatives[0], rng, index)
         more = [fill(extra, rng, index) for extra in positives[1:]]
         negative_more = [fill(extra, rng, index) for extra in negatives[1:]]
-        for part in (line, *more, negative_line, *negative_more):
-            for sentence in unread_syntax(part):
-                notice(sentence)
+        lines, negative_lines = (line, *more), (negative, *negative_more)
+        for sentence in (sentence for part in (*lines, *negative_lines) for sentence in unread_syntax(part)):
+            notice(sentence)
         resolved = [_draw_style(book, rng) if name == RANDOM_STYLE else name for name in chosen]
-        styled, style_negatives = _apply_styles([book[name] for name in resolved], line)
-        positive = _without_empty([*styled, *more], line)
-        against = _without_empty([*style_negatives, negative_line, *negative_more], negative_line)
-        expansion = expander(line, task_seed) if expands else ""
-        prompts.append(
-            Prompt(
-                positive=(*positive, expansion) if expands else tuple(positive),
-                negative=tuple(against),
-                positive_top_k=len(positive),
-                negative_top_k=len(against),
-                seed=task_seed,
-                text="\n".join([line, *more]),
-                negative_text="\n".join([negative_line, *negative_more]),
-                styles=(EXPANSION_STYLE, *resolved) if expands else tuple(resolved),
-                expansion=expansion,
-            )
-        )
+        expansion = expander(line, image_seed) if expands else None
+        prompts.append(_prompt(lines, negative_lines, [book[name] for name in resolved], image_seed, expansion))
     return tuple(prompts), all_loras
+
+
+def _prompt(
+    lines: Sequence[str], negative_lines: Sequence[str], styles: Sequence[Style], seed: int, expansion: str | None
+) -> Prompt:
+    """Apply the styles to the lines of one image, the primary line first. `expansion` is None if it is off."""
+    styled, style_negatives = _apply_styles(styles, lines[0])
+    positive = _without_empty([*styled, *lines[1:]], lines[0])
+    negative = _without_empty([*style_negatives, *negative_lines], negative_lines[0])
+    names = [style.name for style in styles]
+    return Prompt(
+        positive=tuple(positive) if expansion is None else (*positive, expansion),
+        negative=tuple(negative),
+        positive_top_k=len(positive),
+        negative_top_k=len(negative),
+        seed=seed,
+        text="\n".join(lines),
+        negative_text="\n".join(negative_lines),
+        styles=tuple(names) if expansion is None else (EXPANSION_STYLE, *names),
+        expansion=expansion or "",
+    )
 
 
 def compose_with(

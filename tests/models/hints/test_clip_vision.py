@@ -85,7 +85,7 @@ def test_both_layouts_are_the_network_of_the_library(named: Any, width: int, hea
     assert torch.allclose(hidden_states(vision, x), theirs, atol=1e-5)
 
 
-def test_half_precision_files_load_in_the_dtype_that_is_asked_for(tmp_path: Path) -> None:
+def test_half_precision_files_load_in_the_requested_dtype(tmp_path: Path) -> None:
     save_file(
         {key: tensor.half() for key, tensor in openclip(network().state_dict()).items()}, tmp_path / "a.safetensors"
     )
@@ -107,12 +107,12 @@ def without(*names: str) -> State:
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"conv.weight": torch.zeros(3, 3)}, "a.safetensors holds no CLIP vision encoder: choose clip_vision_vit_h"),
-        (without("visual."), "a.safetensors holds no CLIP vision encoder"),
+        ({"conv.weight": torch.zeros(3, 3)}, "a.safetensors contains no CLIP vision encoder: choose clip_vision_vit_h"),
+        (without("visual."), "a.safetensors contains no CLIP vision encoder"),
         (without("visual.conv1"), "a.safetensors is incomplete"),
         (without("resblocks.1.mlp.c_fc.bias"), "a.safetensors is incomplete: the vision encoder is missing 1 weight"),
         (without() | {"visual.strange": torch.zeros(3)}, "has no place for 1 weight (visual.strange)"),
-        (without() | {"visual.positional_embedding": torch.zeros(4, 64)}, "it sees 3 patches, which make no square"),
+        (without() | {"visual.positional_embedding": torch.zeros(4, 64)}, "positions for 3 patches"),
     ],
 )
 def test_other_files_are_refused(state: State, message: str, tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_a_control_lora_is_the_network_with_merged_weights(unet: nn.Module, cont
 @pytest.mark.parametrize(
     "pattern", [r".*attn1.*\.(up|down)", r".*\.bias", r"input_blocks\.1\.0\.out.*", "lora_controlnet"]
 )
-def test_what_a_control_lora_lacks_is_the_models_own(
+def test_weights_missing_in_a_control_lora_are_the_models(
     unet: nn.Module, control_lora_of: Make, write: Any, pattern: str
 ) -> None:
     full = control_lora_of(unet)
@@ -203,7 +203,7 @@ def test_files_of_something_else_are_refused(unet: nn.Module, control_lora_of: M
     lora, net = control_lora_of(unet), whole(unet).state_dict()
     plain = {key: value for key, value in net.items() if not key.startswith("add_embedding")}
     cases = {
-        "holds no control network": unet.state_dict(),
+        "contains no control network": unet.state_dict(),
         "has no place for 1 weight (strange.weight)": {**lora, "strange.weight": torch.zeros(1)},
         "Stable Diffusion 1.5 or 2": plain,
         "is missing 1 weight (controlnet_mid_block.bias)": {
@@ -243,5 +243,5 @@ def test_a_network_for_another_model_is_refused(
     other: UNet2DConditionModel = unet_of(**OTHERS[change])
     state = control_lora_of(other) if kind == "lora" else whole(other).state_dict()
     control = load_controlnet(write(state), torch.float32)
-    with pytest.raises(BadValue, match=r"net.safetensors is made for another model than mine: its .* not fit"):
+    with pytest.raises(BadValue, match=r"net.safetensors is not for mine: its .* choose a control network"):
         on_unet(control, unet, "mine")

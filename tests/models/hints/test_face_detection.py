@@ -34,7 +34,7 @@ def lit(height: int, width: int, *cells: tuple[int, int, int]) -> np.ndarray:
     return picture
 
 
-def test_the_surest_face_comes_first_with_its_points(detect: Detector) -> None:
+def test_the_most_confident_face_comes_first_with_its_points(detect: Detector) -> None:
     first, second = detect(lit(160, 224, (0, 0, 220), (4, 2, 255)))
     assert first.score > second.score > 0.8
     np.testing.assert_allclose(first.points, in_cell(4, 2), atol=1e-3)
@@ -73,13 +73,13 @@ def test_the_colours_are_in_opencvs_order(tmp_path: Path) -> None:
 def test_a_file_of_something_else_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "faces.onnx"
     path.write_bytes(content)
-    with pytest.raises(BadFile, match=r"faces\.onnx holds no YuNet"):
+    with pytest.raises(BadFile, match=r"faces\.onnx is not a YuNet model: choose"):
         yunet(path)
 
 
 @pytest.mark.filterwarnings("ignore:.*(pretrained|weight enum)")
 @pytest.mark.skipif(not has_facexlib(), reason="facexlib is not installed")
-def test_retinaface_tells_what_facexlib_finds_in_its_order_of_colours(tmp_path: Path) -> None:
+def test_retinaface_returns_what_facexlib_finds_in_its_order_of_colours(tmp_path: Path) -> None:
     from facexlib.detection.retinaface import RetinaFace
 
     torch.manual_seed(0)
@@ -95,5 +95,5 @@ def test_retinaface_tells_what_facexlib_finds_in_its_order_of_colours(tmp_path: 
 @pytest.mark.skipif(not has_facexlib(), reason="facexlib is not installed")
 def test_a_file_without_retinaface_is_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pth")
-    with pytest.raises(BadFile, match=r"other\.pth holds no RetinaFace"):
+    with pytest.raises(BadFile, match=r"other\.pth is not a RetinaFace model: choose"):
         retinaface(tmp_path / "other.pth")

@@ -114,15 +114,21 @@ def changed(without: str = "", **more: Tensor) -> State:
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        ({"conv.weight": torch.zeros(3, 3)}, "a.bin is no image prompt adapter: choose ip-adapter-plus_sdxl_vit-h or"),
-        ({}, "a.bin is no image prompt adapter"),
-        (changed(without="ip_adapter."), "a.bin is no image prompt adapter"),
-        (changed(without="image_proj."), "a.bin is no image prompt adapter"),
+        (
+            {"conv.weight": torch.zeros(3, 3)},
+            "a.bin is not an image prompt adapter: choose ip-adapter-plus_sdxl_vit-h or",
+        ),
+        ({}, "a.bin is not an image prompt adapter"),
+        (changed(without="ip_adapter."), "a.bin is not an image prompt adapter"),
+        (changed(without="image_proj."), "a.bin is not an image prompt adapter"),
         (
             changed(without="image_proj.", image_proj__proj__weight=torch.zeros(3, 3)),
             "a.bin is an image prompt adapter without a resampler",
         ),
-        (changed(without="ip_adapter.3.to_v"), "a.bin: 1 of its 3 layers have a key or a value only (ip_adapter.3, …)"),
+        (
+            changed(without="ip_adapter.3.to_v"),
+            "a.bin: 1 of its 3 layers have only a key or only a value (ip_adapter.3, …)",
+        ),
         (changed(without="norm_out"), "a.bin is incomplete: the adapter is missing 2 weights (resampler.norm_out.bias"),
         (changed(without="proj_in.weight"), "a.bin is incomplete: 'proj_in.weight' is missing"),
         (changed(image_proj__more=torch.zeros(3)), "a.bin does not fit: the adapter has no place for 1 weight"),
@@ -142,7 +148,7 @@ def test_other_files_are_refused(state: State, message: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("content", [[1, 2], {"image_proj": 3}, {"image_proj": {"latents": "none"}}, {1: {2: 3}}])
 def test_strange_contents_are_refused(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "a.bin")
-    with pytest.raises(BadFile, match=r"a\.bin is no image prompt adapter"):
+    with pytest.raises(BadFile, match=r"a\.bin is not an image prompt adapter"):
         load_adapter(tmp_path / "a.bin", torch.float32)
 
 
@@ -162,17 +168,17 @@ def test_negative_tokens_are_read_in_float32(tmp_path: Path) -> None:
     [
         (
             {"other": torch.zeros(1, 4, OUT)},
-            "does not hold the negative tokens of image prompts: choose fooocus_ip_neg",
+            "does not contain the negative tokens of image prompts: choose fooocus_ip_neg",
         ),
-        ({"data": torch.zeros(4, OUT)}, "does not hold the negative tokens"),
-        ({"data": torch.zeros(1, 4, OUT, dtype=torch.int32)}, "does not hold the negative tokens"),
+        ({"data": torch.zeros(4, OUT)}, "does not contain the negative tokens"),
+        ({"data": torch.zeros(1, 4, OUT, dtype=torch.int32)}, "does not contain the negative tokens"),
         (
             {"data": torch.zeros(1, 4, 2048)},
-            "holds negative tokens of shape (1, 4, 2048), the adapter reads (1, 4, 32)",
+            "contains negative tokens of shape (1, 4, 2048), but the adapter needs (1, 4, 32)",
         ),
-        ({"data": torch.zeros(2, 4, OUT)}, "holds negative tokens of shape (2, 4, 32)"),
-        ({"data": torch.zeros(1, 7, OUT)}, "holds negative tokens of shape (1, 7, 32)"),
-        ({"data": torch.full((1, 4, OUT), torch.nan)}, "holds NaN or infinity"),
+        ({"data": torch.zeros(2, 4, OUT)}, "contains negative tokens of shape (2, 4, 32)"),
+        ({"data": torch.zeros(1, 7, OUT)}, "contains negative tokens of shape (1, 7, 32)"),
+        ({"data": torch.full((1, 4, OUT), torch.nan)}, "contains NaN or infinity"),
     ],
 )
 def test_other_negative_files_are_refused(state: State, message: str, tmp_path: Path) -> None:

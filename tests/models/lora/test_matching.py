@@ -187,7 +187,7 @@ GOOD = entries(LDM_TO_K, diff=torch.ones(64, 192))
     ("content", "message"),
     [
         ({}, "file is empty"),
-        (entries("lora_unet_nothing", diff=torch.ones(1)), "1 of its 1 entries have no place in this model"),
+        (entries("lora_unet_nothing", diff=torch.ones(1)), "1 of its 1 entries match no weight of this model"),
         ({"model.diffusion_model.out.2.bias": torch.ones(4)}, "does not fit this model"),
         ({"diffusion_model.out.2.bias": torch.ones(4)}, "does not fit this model"),
         (GOOD | entries(LDM_TO_K, dora_scale=torch.ones(1)), "1 of its 2 .*dora_scale"),
@@ -214,7 +214,7 @@ PAIR = {"lora_up__weight": torch.ones(64, 1), "lora_down__weight": torch.ones(1,
 def test_numbers_that_are_none_are_refused(tiny: Checkpoint, broken: float, dtype: torch.dtype) -> None:
     state = {key: value.to(dtype, copy=True) for key, value in entries(LDM_TO_K, **PAIR).items()}
     state[LDM_TO_K + ".lora_up.weight"][3, 0] = broken
-    with pytest.raises(BadFile, match=rf"file holds NaN or infinity, first in {LDM_TO_K}\.lora_up\.weight"):
+    with pytest.raises(BadFile, match=rf"file contains NaN or infinity, first in {LDM_TO_K}\.lora_up\.weight"):
         matching.patches(state, "file", 1.0, tiny.model, tiny.clip)
 
 
@@ -325,7 +325,7 @@ def test_names_of_text_encoders(tiny: Checkpoint, key: str, which: int) -> None:
 
 @pytest.mark.parametrize(
     ("config", "message"),
-    [("no json", "can't be read"), ("[1]", "holds a list where a LoRA configuration belongs")],
+    [("no json", "can't be read"), ("[1]", "is a list, not a JSON object")],
 )
 def test_a_broken_configuration(tmp_path: Path, config: str, message: str) -> None:
     state = {"unet.x.lora_A.weight": torch.ones(1, 1)}

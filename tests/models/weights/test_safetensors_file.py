@@ -36,7 +36,7 @@ def test_every_dtype_and_shape(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.ckpt", "w.bin"])
-def test_what_is_read_is_nobody_elses(tmp_path: Path, name: str) -> None:
+def test_values_that_are_read_belong_to_the_caller(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     if path.suffix == ".safetensors":
         save_file({"a": torch.ones(3)}, path)

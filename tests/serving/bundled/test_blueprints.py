@@ -12,7 +12,7 @@ import fooocus_stages
 import pytest
 from fooocus_stages.nodes import NODE_CLASS_MAPPINGS
 from fooocus_stages.nodes.headless import HEADLESS_NODES
-from fooocus_stages.pipelines.assets.catalogue import download_of
+from fooocus_stages.pipelines.assets.catalogue import download_link
 from fooocus_stages.serving.bundled import write_workflows
 from fooocus_stages.serving.bundled.blueprints import BLUEPRINTS, Blueprint
 from fooocus_stages.serving.bundled.canvas import declared_inputs, has_seed_control, is_widget
@@ -85,7 +85,7 @@ def flattened(node: Any, subgraph: Any) -> dict[str, Any]:
 
 
 def test_the_files_are_what_the_blueprints_say(blueprint: Blueprint) -> None:
-    written = write_workflows.blueprint_files(REGISTRY, fooocus_stages.__version__, download_of)
+    written = write_workflows.blueprint_files(REGISTRY, fooocus_stages.__version__, download_link)
     assert sorted(written) == sorted(path.name for path in SUBGRAPHS.iterdir())
     name = f"{blueprint.title}.json"
     assert (SUBGRAPHS / name).read_text("utf-8") == written[name], f"{name}: run make workflows"

@@ -54,7 +54,7 @@ def test_files_are_read(tmp_path: Path, data: Any) -> None:
         (b'{"nodes": [], "links": []}', "is in the format of the canvas, which only ComfyUI can run; export it in"),
     ],
 )
-def test_what_is_no_workflow_is_told(tmp_path: Path, content: bytes, words: str) -> None:
+def test_a_file_that_is_no_workflow_is_reported(tmp_path: Path, content: bytes, words: str) -> None:
     path = tmp_path / "w.json"
     path.write_bytes(content)
     with pytest.raises(UserError) as caught:
@@ -72,7 +72,7 @@ def test_a_canvas_file_names_its_twin(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "near"), [("onne", " (did you mean 'one'?)"), ("t", " (there are 'two')"), ("xyz", "")]
 )
-def test_an_unknown_name_is_told(folder: Path, name: str, near: str) -> None:
+def test_an_unknown_name_is_reported(folder: Path, name: str, near: str) -> None:
     with pytest.raises(UserError) as caught:
         read_workflow(name, folder)
     assert str(caught.value) == (

@@ -11,11 +11,11 @@ from fooocus_stages.serving.comfyui.protocol import (
     Address,
     Frame,
     Place,
-    declared_by,
+    declared_class,
     place_in,
     read_address,
     read_frame,
-    refusals,
+    refusal_reasons,
 )
 from fooocus_stages.serving.engine.declarations import Registry
 from hypothesis import given
@@ -58,7 +58,7 @@ def test_what_is_no_address(text: str, message: str) -> None:
     assert message in str(raised.value)
 
 
-def test_a_password_is_not_told() -> None:
+def test_a_password_is_not_shown() -> None:
     with pytest.raises(BadValue) as raised:
         read_address("http://me:secret@host:x")
     assert "secret" not in str(raised.value)
@@ -99,7 +99,7 @@ def item(number: float, name: str) -> list[Any]:
         ([], [], None),
         ([item(1, "x")], [item(2, "y")], None),
         ([item(1, "me")], [item(2, "y")], Place(running=True)),
-        ([item(1, "x")], [item(9, "y"), item(3, "me"), item(-2, "z")], Place(running=False, before=2)),
+        ([item(1, "x")], [item(9, "y"), item(3, "me"), item(-2, "z")], Place(running=False, ahead=2)),
         ([], [item(3.5, "me"), "odd", []], Place(running=False)),
     ],
 )
@@ -111,7 +111,7 @@ GRAPH = {"1": {"class_type": "Load", "inputs": {}, "_meta": {"title": "Load"}}, 
 
 
 def refusal(**error: Any) -> list[str]:
-    return refusals({"node_errors": {"1": {"errors": [error]}}}, GRAPH)
+    return refusal_reasons({"node_errors": {"1": {"errors": [error]}}}, GRAPH)
 
 
 @pytest.mark.parametrize(
@@ -143,9 +143,9 @@ def test_each_error_is_a_sentence(error: dict[str, Any], sentence: str) -> None:
     assert refusal(**error) == [sentence]
 
 
-def test_a_class_declares_what_the_server_tells() -> None:
+def test_a_class_has_the_servers_declaration() -> None:
     info = {"input": {"required": {"a": [["x", "y"], {}]}, "optional": {"b": ["INT"]}}, "output": ["INT"]}
-    declared = Registry({"Odd": declared_by("Odd", info)})["Odd"]
+    declared = Registry({"Odd": declared_class("Odd", info)})["Odd"]
     assert {name: (i.group, i.choices, i.type) for name, i in declared.inputs.items()} == {
         "a": ("required", ["x", "y"], ["x", "y"]),
         "b": ("optional", None, "INT"),

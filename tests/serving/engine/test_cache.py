@@ -67,7 +67,7 @@ def test_only_the_latest_graph_is_kept(runner: Runner) -> None:
     assert runner.run(chain(1, 2, 3)).cached == []
 
 
-def test_kinds_of_constants_are_told_apart(runner: Runner) -> None:
+def test_kinds_of_constants_are_distinguished(runner: Runner) -> None:
     for value in (1, True, 1.0, "1", None, {"a": [1]}):
         assert runner.run({"show": node("Show", value=value)}).executed == ["show"]
 

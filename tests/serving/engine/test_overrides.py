@@ -62,7 +62,7 @@ def test_an_input_is_set(setting: str, node_id: str, name: str, value: Any) -> N
         ),
     ],
 )
-def test_what_can_not_be_set_is_told(setting: str, sentence: str) -> None:
+def test_settings_that_can_not_be_applied_are_reported(setting: str, sentence: str) -> None:
     with pytest.raises(UserError) as caught:
         set_input(graph(), Registry(CLASSES), setting)
     assert str(caught.value) == sentence
@@ -79,7 +79,7 @@ def test_every_input_of_a_name_is_set_but_links_stay() -> None:
     assert changed["4"]["inputs"]["seed"] == ["2", 0]
 
 
-def test_a_name_that_no_node_has_is_told() -> None:
+def test_a_name_that_no_node_has_is_reported() -> None:
     with pytest.raises(UserError) as caught:
         set_everywhere(graph(), "step", 9)
     assert str(caught.value) == (

@@ -59,7 +59,7 @@ def test_lists(out: Graph, expected: list[Any]) -> None:
     assert one(range=node("Range", count=3), two=node("Range", count=2), out=out) == expected
 
 
-def test_an_empty_list_beside_values_is_told() -> None:
+def test_an_empty_list_beside_values_is_reported() -> None:
     with pytest.raises(NodeError, match="input 'a' received an empty list"):
         one(range=node("Range", count=0), out=node("Add", a=["range", 0], b=1))
 
@@ -94,7 +94,7 @@ def test_targets() -> None:
     assert Fake.calls == [("Num", 2), ("Show", 2)]
 
 
-def test_any_node_can_be_a_target_and_its_outputs_asked_for() -> None:
+def test_any_node_can_be_a_target_and_its_outputs_requested() -> None:
     graph = {"range": node("Range", count=3), "out": node("Add", a=["range", 0], b=1)}
     assert run(graph, targets=["out"], outputs=["out", "range"]).outputs == {"out": [[1, 2, 3]], "range": [[0, 1, 2]]}
 
@@ -108,12 +108,12 @@ def test_lazy_inputs(first: bool, chosen: int, called: list[Any]) -> None:
     assert Fake.calls == [*called, ("Show", chosen)]
 
 
-def test_lazy_inputs_nobody_asks_for_are_none_unless_known() -> None:
+def test_lazy_inputs_that_are_not_requested_are_none_unless_known() -> None:
     nodes = {"a": node("Num", value=1), "out": node("NeverAsks", first=True, a=["a", 0], b=["a", 0])}
     assert one(**nodes) == [None]
 
 
-def test_lazy_inputs_of_slices_are_asked_for_together() -> None:
+def test_lazy_inputs_of_slices_are_requested_together() -> None:
     nodes = {"a": node("Num", value=1), "b": node("Num", value=2), "r": node("Range", count=2)}
     assert one(**nodes, out=node("Choose", first=["r", 0], a=["a", 0], b=["b", 0])) == [2, 1]
 
@@ -124,7 +124,7 @@ def test_blockers_stop_their_slices_only(block: str) -> None:
     assert one(**nodes) == [10, 12]
 
 
-def test_a_blocker_with_a_message_is_told_once() -> None:
+def test_a_blocker_with_a_message_is_reported_once() -> None:
     events: list[Event] = []
     graph = {"b": node("Block", value=1, message="odd"), "c": node("Add", a=["b", 0], b=1)}
     graph["show"] = node("Show", value=["c", 0])
@@ -178,7 +178,7 @@ def test_output_nodes_of_an_expansion_run() -> None:
     ],
     ids=["class", "link", "twice", "circle", "through itself", "fails"],
 )
-def test_a_bad_expansion_is_told_at_its_node(parts: Graph, result: list[Any], message: str) -> None:
+def test_a_bad_expansion_is_reported_at_its_node(parts: Graph, result: list[Any], message: str) -> None:
     with pytest.raises(NodeError, match=message) as caught:
         one(e=node("ExpandsTo", graph=parts, result={"__value__": [result]}), out=node("Add", a=["e", 0], b=0))
     assert caught.value.node_id == "e"

@@ -1,6 +1,7 @@
 """Every way in which a workflow can be wrong, and the sentence that says so."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from ..fakes import ANY, CLASSES, node
 
 Graph = dict[str, Any]
 MIXED = {"count": 1, "share": 0.5, "text": "a", "on": True, "mode": "fast"}
-NO_LINK = 'is not a link; a link is written ["node id", output number], a list as a value {"__value__": […]}'
+Matches = Callable[[str, str], bool]
+NO_LINK = '<…>link<…>["node id", output number]<…>{"__value__": […]}'
 
 
 def check(graph: Any, targets: Any = None) -> Checked:
@@ -45,92 +47,90 @@ WRONG_INPUTS = [
     ("count", ["n"], f"= ['n'] {NO_LINK}"),
     ("count", [1, 0], f"= [1, 0] {NO_LINK}"),
     ("count", ["n", "0"], f"= ['n', '0'] {NO_LINK}"),
-    ("count", ["m", 0], "is linked to node 'm', which is not in the workflow; link it anew"),
-    ("count", ["sow", 0], "is linked to node 'sow', which is not in the workflow (did you mean 'show'?); link it anew"),
-    ("unheard", ["m", 0], "is linked to node 'm', which is not in the workflow; link it anew"),
-    ("count", ["n", 1], "is linked to output 1 of node n (Num), whose outputs are: 0 (INT); link one of them"),
+    ("count", ["m", 0], "<…>node 'm'<…>; link<…>"),
+    ("count", ["sow", 0], "<…>node 'sow'<…>'show'<…>; link<…>"),
+    ("unheard", ["m", 0], "<…>node 'm'<…>; link<…>"),
+    ("count", ["n", 1], "is linked to output 1 of node n (Num), <…>0 (INT)<…>"),
     (
         "count",
         ["p", -1],
-        "is linked to output -1 of node p (Picture), whose outputs are: 0 (IMAGE), 1 (MASK); link one of them",
+        "is linked to output -1 of node p (Picture), <…>0 (IMAGE), 1 (MASK)<…>",
     ),
-    ("count", ["end", 0], "is linked to output 0 of node end (Show), whose outputs are: none; link one of them"),
-    ("count", ["p", 1], "takes INT, but output 1 of node p (Picture) gives MASK; give a whole number from 1 to 9"),
+    ("count", ["end", 0], "is linked to output 0 of node end (Show), <…>none<…>"),
+    ("count", ["p", 1], "<…>INT<…>output 1 of node p (Picture)<…>MASK; give a whole number from 1 to 9"),
     (
         "picture",
         ["n", 0],
-        "takes IMAGE,MASK, but output 0 of node n (Num) gives INT; link it to an output of type IMAGE,MASK",
+        "<…>IMAGE,MASK<…>output 0 of node n (Num)<…>INT; link<…>IMAGE,MASK",
     ),
-    ("mode", ["n", 0], "takes one of fast, slow, but output 0 of node n (Num) gives INT; choose from 'fast', 'slow'"),
+    ("mode", ["n", 0], "<…>fast, slow<…>output 0 of node n (Num)<…>INT; choose from 'fast', 'slow'"),
 ]
 
 
 @pytest.mark.parametrize(("name", "value", "sentence"), WRONG_INPUTS)
-def test_a_wrong_input_is_told_in_one_sentence(name: str, value: Any, sentence: str) -> None:
+def test_a_wrong_input_is_reported(name: str, value: Any, sentence: str, matches: Matches) -> None:
     with pytest.raises(BadGraph) as caught:
         check(mixed(**{name: value}))
-    assert str(caught.value) == f"node x (Mixed): input {name!r} {sentence}"
+    assert matches(str(caught.value), f"node x (Mixed): input {name!r} {sentence}")
 
 
 @pytest.mark.parametrize(
     ("inputs", "sentence"),
     [
         ({}, "input 'value' is missing; give a whole number from -100 to 100"),
-        ({"valeu": 3}, "input 'value' is missing (is it meant by 'valeu'?); give a whole number from -100 to 100"),
+        ({"valeu": 3}, "input 'value' <…>missing<…>'valeu'<…>; give a whole number from -100 to 100"),
     ],
 )
-def test_a_missing_input_is_told(inputs: Graph, sentence: str) -> None:
+def test_a_missing_input_is_reported(inputs: Graph, sentence: str, matches: Matches) -> None:
     with pytest.raises(BadGraph) as caught:
         check(show(x=node("Num", **inputs)))
-    assert str(caught.value) == f"node x (Num): {sentence}"
+    assert matches(str(caught.value), f"node x (Num): {sentence}")
 
 
 @pytest.mark.parametrize(
     ("graph", "targets", "sentence"),
     [
-        ({}, None, "the workflow is empty; it maps node ids to nodes"),
-        ([], None, "the workflow is empty; it maps node ids to nodes"),
-        ({"1": {}}, None, "node 1: it has no class_type; every node of an API workflow names its class"),
-        ({"1": 5}, None, "node 1: it has no class_type; every node of an API workflow names its class"),
-        ({"1": node("Num") | {"inputs": []}}, None, "node 1 (Num): its inputs are not a mapping of names to values"),
+        ({}, None, "<…>empty<…>node ids<…>"),
+        ([], None, "<…>empty<…>node ids<…>"),
+        ({"1": {}}, None, "node 1: <…>class_type<…>"),
+        ({"1": 5}, None, "node 1: <…>class_type<…>"),
+        ({"1": node("Num") | {"inputs": []}}, None, "node 1 (Num): <…>inputs<…>mapping<…>"),
         (
             {"1": node("KSampler")},
             None,
-            "node 1: 'KSampler' is not part of this pack; run this workflow in ComfyUI with the pack that has it, or "
-            "load that pack with --nodes FOLDER",
+            "node 1: 'KSampler' <…>in ComfyUI<…>--nodes FOLDER",
         ),
         (
             {"1": node("Shwo")},
             None,
-            "node 1: 'Shwo' is not part of this pack (did you mean 'Show'?); run this workflow in ComfyUI with the "
-            "pack that has it, or load that pack with --nodes FOLDER",
+            "node 1: 'Shwo' <…>'Show'<…>in ComfyUI<…>--nodes FOLDER",
         ),
         (
             {"1": node("Num", value=1)},
             None,
-            "the workflow has no target to run for; add a node that saves or shows its result",
+            "<…>no target<…>add a node that saves<…>",
         ),
-        ({"1": node("Num", value=1)}, [], "the workflow has no target to run for; name at least one"),
+        ({"1": node("Num", value=1)}, [], "<…>no target<…>name at least one"),
         ({"10": node("Num", value=1)}, ["101"], "target '101' is not in the workflow (did you mean '10'?)"),
         (
             show(x=node("Add", a=["y", 0], b=1), y=node("Add", a=["x", 0], b=["x", 0])),
             None,
-            "the workflow contains a cycle: x (Add) -> y (Add) -> x (Add); cut one of these links",
+            "<…>cycle: x (Add) -> y (Add) -> x (Add)<…>",
         ),
         (
             {"x": node("Show", value=1, more=["x", 0])},
             None,
-            "the workflow contains a cycle: x (Show) -> x (Show); cut one of these links",
+            "<…>cycle: x (Show) -> x (Show)<…>",
         ),
     ],
 )
-def test_a_wrong_workflow_is_told(graph: Any, targets: Any, sentence: str) -> None:
+def test_a_wrong_workflow_is_reported(graph: Any, targets: Any, sentence: str, matches: Matches) -> None:
     with pytest.raises(BadGraph) as caught:
         check(graph, targets)
-    assert str(caught.value) == sentence
+    assert matches(str(caught.value), sentence)
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once(matches: Matches) -> None:
     graph = {"a": node("Num", value=101), "b": node("Add", a=["a", 0], b="x"), "s": node("Show", value=["b", 0])}
     graph["t"] = node("Show")
     with pytest.raises(InvalidGraph) as caught:
@@ -140,12 +140,12 @@ def test_all_problems_are_told_at_once() -> None:
         ("b", "Add", "b"),
         ("t", "Show", "value"),
     ]
-    assert str(caught.value) == (
-        "the workflow has 3 problems:\n"
-        "- node a (Num): input 'value' = 101 is above its maximum 100; give a whole number from -100 to 100\n"
-        "- node b (Add): input 'b' = 'x' is not a whole number; give a whole number\n"
-        "- node t (Show): input 'value' is missing; link it to an output"
-    )
+    first, *problems = str(caught.value).splitlines()
+    assert "3 problems" in first
+    assert matches(problems[0], "- node a (Num): <…>'value' = 101<…>from -100 to 100")
+    assert matches(problems[1], "- node b (Add): <…>'b' = 'x'<…>whole number")
+    assert matches(problems[2], "- node t (Show): <…>'value'<…>missing<…>link<…>")
+    assert len(problems) == 3
 
 
 def test_only_what_the_targets_need_is_checked() -> None:
@@ -184,7 +184,7 @@ def test_constants_are_converted(name: str, given: Any, expected: Any) -> None:
         ({"value": 5}, None),
         ({"value": 11}, None),
         ({"value": 13}, "13 is unlucky"),
-        ({"value": 14}, "it refuses its inputs (value = 14, input_types = {}); see the node's help for what it takes"),
+        ({"value": 14}, "<…>value = 14, input_types = {}<…>help<…>"),
         ({"value": 6}, "VALIDATE_INPUTS failed: six is taken"),
         ({"value": 7}, "VALIDATE_INPUTS failed: KeyError: 'seven'"),
         ({"value": 5, "other": ["n", 0]}, None),
@@ -193,23 +193,23 @@ def test_constants_are_converted(name: str, given: Any, expected: Any) -> None:
         ({"value": "x"}, "input 'value' = 'x' is not a whole number; give a whole number from 0 to 10"),
     ],
 )
-def test_a_class_checks_its_inputs_itself(inputs: Graph, sentence: str | None) -> None:
+def test_a_class_checks_its_inputs_itself(inputs: Graph, sentence: str | None, matches: Matches) -> None:
     graph = show(x=node("Checks", **inputs), n=node("Num", value=1), p=node("Picture"))
     if sentence is None:
         check(graph)
     else:
         with pytest.raises(BadGraph) as caught:
             check(graph)
-        assert str(caught.value) == f"node x (Checks): {sentence}"
+        assert matches(str(caught.value), f"node x (Checks): {sentence}")
 
 
 def test_a_class_checks_all_its_inputs_asynchronously() -> None:
     check(show(x=node("ChecksAll", value=12)))
-    with pytest.raises(BadGraph, match=r"it refuses its inputs \(value = 11\)"):
+    with pytest.raises(BadGraph, match=r"value = 11\b"):
         check(show(x=node("ChecksAll", value=11)))
 
 
-def test_a_declaration_that_fails_is_told() -> None:
+def test_a_declaration_that_fails_is_reported() -> None:
     class Broken(CLASSES["Num"]):  # type: ignore[misc]
         @classmethod
         def INPUT_TYPES(cls) -> Any:

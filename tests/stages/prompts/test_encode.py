@@ -121,7 +121,7 @@ def test_guidance_one_reads_no_negative_embedding(place: Place, pocket: Pocket) 
     assert place.said == []
 
 
-def test_one_that_is_not_there_is_told_and_left_out(place: Place, pocket: Pocket) -> None:
+def test_a_missing_one_is_left_out_with_a_notice(place: Place, pocket: Pocket) -> None:
     place.add(pocket.clip, "badhands.pt")
     left_out, _ = place.encode(pocket.clip, "a circle embedding:badhand red")
     assert torch.equal(left_out, place.encode(pocket.clip, "a circle red")[0])
@@ -140,7 +140,7 @@ def test_names_that_can_be_no_file_below_the_folder(place: Place, pocket: Pocket
     assert place.said[0].endswith(f"the word {word!r} is left out")
 
 
-def test_vectors_for_another_family_are_told(place: Place, pocket: Pocket) -> None:
+def test_vectors_for_another_family_are_reported(place: Place, pocket: Pocket) -> None:
     width_l, width_g = (clips.encoder_width(encoder) for encoder in pocket.clip.encoders)
     place.add(pocket.clip, "half.pt", only="clip_l")
     torch.save({"emb_params": torch.ones(3, 24)}, place.folder / "other.pt")

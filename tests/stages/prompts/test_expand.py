@@ -91,7 +91,9 @@ def test_without_any_file_a_stand_in_says_how_to_get_them(tmp_path: Path) -> Non
         ({"config.json", "vocab.json", "merges.txt", "model.safetensors"}, r"positive\.txt missing; fetch"),
     ],
 )
-def test_a_model_in_part_is_an_error_that_names_what_lacks(tmp_path: Path, kept: set[str], lacking: str) -> None:
+def test_an_incomplete_model_is_an_error_that_names_the_missing_files(
+    tmp_path: Path, kept: set[str], lacking: str
+) -> None:
     for path in copy_of_the_pockets(tmp_path).iterdir():
         if path.name not in kept:
             path.unlink()
@@ -101,7 +103,7 @@ def test_a_model_in_part_is_an_error_that_names_what_lacks(tmp_path: Path, kept:
     assert prompt.expansion == ""
 
 
-def test_a_broken_file_is_told_when_it_is_used(tmp_path: Path) -> None:
+def test_a_broken_file_is_reported_when_it_is_used(tmp_path: Path) -> None:
     (copy_of_the_pockets(tmp_path) / "merges.txt").write_text("x", "utf-8")
     with pytest.raises(BadFile, match=r"merges\.txt"):
         expand.expand(host(tmp_path), TEXT, 1)
@@ -143,7 +145,7 @@ def test_the_model_is_read_once_and_again_when_a_file_changes(tmp_path: Path, mo
     assert len(reads) == 2
 
 
-def test_words_that_are_no_token_are_told(tmp_path: Path) -> None:
+def test_words_that_are_no_token_are_reported(tmp_path: Path) -> None:
     (copy_of_the_pockets(tmp_path) / "positive.txt").write_text("sharp\nunheardof\n", "utf-8")
     told: list[str] = []
     expand.expand(host(tmp_path, told=told), TEXT, 1)

@@ -343,7 +343,7 @@ def test_a_fooocus_folder_is_used_as_it_is(tmp_path: Path, monkeypatch: pytest.M
     assert told == []
 
 
-def test_missing_wildcards_and_loras_are_told_once(tmp_path: Path) -> None:
+def test_missing_wildcards_and_loras_are_reported_once(tmp_path: Path) -> None:
     told: list[str] = []
     compose_with(host(tmp_path, told), "a __nope__ <lora:gone:1>", count=3)
     assert len(told) == 2
@@ -354,7 +354,7 @@ def test_missing_wildcards_and_loras_are_told_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["a <lora:hey>", "a\n<lora:hey:0.5>", "a <lora:hey:0.5:0.7>", "a\n[[red,blue]]", "a __no/such__"]
 )
-def test_what_is_read_as_words_is_told_once(text: str) -> None:
+def test_syntax_that_is_read_as_words_is_reported_once(text: str) -> None:
     told: list[str] = []
     prompts, loras = compose(text, count=2, available_loras=FILES, notice=told.append)
     assert (prompts[0].text, loras, len(told)) == (text, (), 1)

@@ -61,7 +61,7 @@ def test_files_by_name_and_stem(host: LocalHost, told: list[str], kind: str, nam
     assert (host_file(host, kind, name), told) == (file, [])
 
 
-def test_a_file_that_is_not_there_is_handed_on_and_told(host: LocalHost, told: list[str]) -> None:
+def test_a_missing_file_is_passed_on_with_a_notice(host: LocalHost, told: list[str]) -> None:
     info = PictureInfo(base_model="gone", vae="lost", refiner_model="away", loras=(Lora("off", 0.5),))
     recipe = of_info(host, info)
     assert (recipe.checkpoint, recipe.vae, recipe.refiner, recipe.loras) == ("gone", "lost", "away", info.loras)
@@ -90,7 +90,7 @@ def test_the_pocket_model_is_known_by_its_hash(host: LocalHost, told: list[str])
         assert of_info(host, info).checkpoint == POCKET_FILE
 
 
-def test_unknown_choices_are_told_and_left_at_their_defaults(host: LocalHost, told: list[str]) -> None:
+def test_unknown_choices_are_reported_and_keep_their_defaults(host: LocalHost, told: list[str]) -> None:
     info = PictureInfo(performance="Warp", sampler="PLMS", scheduler="bent", refiner_swap_method="none", steps=11)
     recipe = of_info(host, info)
     assert recipe.settings == SamplingSettings(steps=11)

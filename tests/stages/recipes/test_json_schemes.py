@@ -68,7 +68,7 @@ def test_every_shape_of_loras(values: dict[str, Any], key: str, loras: Any, read
 @pytest.mark.parametrize(
     ("entry", "named"), [(["ink", "x"], "'ink'"), ([3, 0.5], "'3'"), ("ink", "'ink'"), ({"weight": 1}, "'None'")]
 )
-def test_a_wrong_lora_costs_only_itself(entry: Any, named: str) -> None:
+def test_a_wrong_lora_is_skipped(entry: Any, named: str) -> None:
     reading = from_json(json.dumps({**MASHB1T, "loras": [entry, ["pen", 1.0]]}))
     assert reading.info.loras == (Lora("pen", 1.0),)
     (phrase,) = reading.left_out
@@ -76,7 +76,7 @@ def test_a_wrong_lora_costs_only_itself(entry: Any, named: str) -> None:
 
 
 @pytest.mark.parametrize(("key", "value"), [("seed", -1), ("seed", "x"), ("resolution", "(0, 8)"), ("clip_skip", 99)])
-def test_a_wrong_value_costs_only_itself(key: str, value: Any) -> None:
+def test_a_wrong_value_is_skipped(key: str, value: Any) -> None:
     reading = from_json(json.dumps({**MASHB1T, key: value}))
     assert (reading.info.prompt, reading.info.steps) == ("a fox", 25)
     (phrase,) = reading.left_out

@@ -136,7 +136,7 @@ def test_the_modes_own_lora_and_steps_are_left_to_the_mode(host: Host) -> None:
     assert outputs(recipe)[5:7] == ("Hyper-SD", -1)
 
 
-def test_an_earlier_model_stands_in(host: Host) -> None:
+def test_an_earlier_model_is_a_substitute(host: Host) -> None:
     (host.models / "checkpoints" / "old.safetensors").touch()
     preset = {"default_model": "new.safetensors", "previous_default_models": ["older.safetensors", "old.safetensors"]}
     assert presets.of_preset(host, host.write("p", preset)).checkpoint == "old.safetensors"
@@ -243,7 +243,7 @@ def test_broken_files(host: Host, content: str, words: str) -> None:
     assert "mine.json" in str(caught.value)
 
 
-def test_unknown_names_are_told_with_near_ones(host: Host) -> None:
+def test_unknown_names_are_reported_with_near_ones(host: Host) -> None:
     with pytest.raises(UnknownName, match=r"unknown preset 'realistik' \(did you mean 'realistic'"):
         presets.of_preset(host, "realistik")
 

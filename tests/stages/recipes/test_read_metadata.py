@@ -344,7 +344,7 @@ def test_any_exif_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, e
         info_of(path, known)
 
 
-def test_two_texts_that_differ_are_told(tmp_path: Path) -> None:
+def test_two_texts_that_differ_are_reported(tmp_path: Path) -> None:
     told: list[str] = []
     line = "a fox\nSteps: 20, Seed: {}, Size: 64x64"
     for other, seed in (("Description", 42), ("Comment", 43)):

@@ -123,7 +123,7 @@ def test_a_flat_picture_is_read(pocket: Pocket, net: ControlNet, level: float) -
     assert run(pocket, hint(net, torch.full((1, 64, 64, 3), level))).isfinite().all()
 
 
-def test_only_one_side_is_asked_without_guidance(pocket: Pocket, net: ControlNet) -> None:
+def test_only_one_side_is_predicted_without_guidance(pocket: Pocket, net: ControlNet) -> None:
     assert run(pocket, hint(net), settings=replace(SETTINGS, cfg=1.0)).isfinite().all()
 
 
@@ -132,7 +132,7 @@ def test_another_count_of_pictures_than_the_latents_is_refused(pocket: Pocket, n
         run(pocket, hint(net, picture(2)), batch=3)
 
 
-def test_the_hints_end_where_the_refiner_begins(pocket: Pocket, net: ControlNet) -> None:
+def test_the_hints_end_where_the_refiner_starts(pocket: Pocket, net: ControlNet) -> None:
     model, _ = refiner.with_refiner(HOST, pocket.model, pocket.vae, Refiner(pocket.model), 0.5)
     seen: list[bool] = []
     hook = pocket.model.network.module.register_forward_pre_hook(

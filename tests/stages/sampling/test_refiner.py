@@ -254,7 +254,7 @@ def test_progress_counts_through(pocket: Pocket, second: Model) -> None:
     assert seen == [(i, 10) for i in range(1, 11)]
 
 
-def test_one_model_after_the_other_is_asked_for(pocket: Pocket, second: Model) -> None:
+def test_missing_models_are_reported_one_after_the_other(pocket: Pocket, second: Model) -> None:
     """The refiner is brought to the device when it is its turn, so that the base can make room."""
     asked: list[str] = []
 

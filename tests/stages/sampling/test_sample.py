@@ -66,7 +66,7 @@ def test_without_guidance_only_the_positive_side_runs(pocket: Pocket, cfg: float
     assert batches == [rows] * 3
 
 
-def test_denoise_begins_from_the_latent(pocket: Pocket) -> None:
+def test_denoising_starts_from_the_latent(pocket: Pocket) -> None:
     latent = {"samples": torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(5)) * 5}
     near = run(pocket, latent=latent, denoise=0.05)
     far = run(pocket, latent=latent)
