@@ -72,7 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.console": {"serving.engine"},
     "serving.pool": {*HOST, "nodes", "pipelines.assets", "serving.engine"},
     "serving.bundled": {*BASE, "pipelines.files", "serving.engine"},
-    "serving.requests": {*BASE, "pipelines.picture_files", "pipelines.assets", "serving.bundled", "serving.engine"},
+    "serving.requests": {*HOST, "pipelines.assets", "serving.bundled", "serving.engine"},
     "serving.comfyui": {"pipelines.errors", "pipelines.files", "serving.engine", "serving.console"},
     "serving.gateway": {*HOST, "serving.engine", "serving.bundled", "serving.requests", "serving.pool"},
     "serving.commands": {

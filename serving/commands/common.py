@@ -67,11 +67,17 @@ def add_host_options(command: argparse.ArgumentParser) -> None:
 
 
 def host_of(
-    options: argparse.Namespace, console: Console, on_notice: Callable[[str], None] | None = None
+    options: argparse.Namespace,
+    console: Console,
+    on_notice: Callable[[str], None] | None = None,
+    loras: Path | None = None,
 ) -> FoldersHost:
-    """Return the host of the folders that the options name. Raises MissingFile for one that is none, or not there."""
+    """Return the host of the folders that the options name; the LoRAs in the folder `loras` are found first.
+
+    Raises MissingFile for a folder that is none, or not there.
+    """
     given = options.models or list(filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)))
-    first = {"styles": options.styles_dir, "wildcards": options.wildcards_dir}
+    first = {"styles": options.styles_dir, "wildcards": options.wildcards_dir, "loras": loras}
     models = [POCKET if name == "pocket" else Path(name) for name in given]
     for folder in [*models, *filter(None, first.values())]:
         if not folder.is_dir():

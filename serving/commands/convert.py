@@ -97,7 +97,7 @@ def workflow_of(request: Request, options: argparse.Namespace, console: Console)
     files = named_files(request, beside)
     for address, name in files.items():
         console.notice(
-            f"{beside / name} holds the picture {address[:40]}…"
+            f"{beside / name} holds the picture of a data URI: put it into the input folder"
             if address[:5].lower() == "data:"
             else f"the workflow loads {name!r}: download it from {address}"
         )

@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...nodes.comfy import use_host
+from ...pipelines import stages
 from ...pipelines.errors import MissingFile
 from ...pipelines.host import LocalHost
-from ...pipelines.settings import NO_FILE
+from ...pipelines.settings import DEFAULT_SAFETY_CHECKER, NO_FILE
 from ..console import Console
 from .common import OK, REGISTRY, add_command, add_host_options, host_of, show
-from .requested import local_files, read_request
+from .requested import LORAS, files_of, read_request
 
 if TYPE_CHECKING:
     from ..requests.endpoints import Request
 
-CHECKER_KIND, CHECKER_FILE, OFF = "safety_checker", "stable-diffusion-safety-checker.bin", "off"
+OFF = "off"
 MEDIA_TYPES = {".png": "image/png", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 
 
@@ -51,9 +52,17 @@ def add(commands: Any) -> None:
     request.add_argument("--device", help="cpu, cuda, cuda:1 or mps; default: the fastest available")
     request.add_argument(
         "--safety-checker",
-        default=CHECKER_FILE,
+        default=DEFAULT_SAFETY_CHECKER,
         metavar="FILE|off",
-        help=f"file of the safety checker; 'off' leaves the images of any request unchecked; default: {CHECKER_FILE}",
+        help="file of the safety checker; 'off' leaves the images of any request unchecked; default: "
+        f"{DEFAULT_SAFETY_CHECKER}",
+    )
+    request.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        metavar="NETWORK",
+        help="also fetch from this network, such as 192.168.1.0/24, which is not public; repeatable",
     )
     add_host_options(request)
 
@@ -76,26 +85,31 @@ def run_request(options: argparse.Namespace, console: Console) -> int:
     request = with_seed(read_request(options.request, options.endpoint))
     with ExitStack() as stack:
         options.input_dir = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        output = run_here(options, console, request, stack)
+        loras = options.input_dir / LORAS
+        loras.mkdir()
+        host = host_of(options, console, loras=loras)
+        stack.enter_context(use_host(host))
+        output = run_here(options, console, request, host)
     console.close()
     show(options, output, [json.dumps(output, indent=1, ensure_ascii=False)])
     return OK
 
 
-def run_here(options: argparse.Namespace, console: Console, request: Request, stack: ExitStack) -> dict[str, Any]:
-    """Run a request with the options' host and return its output."""
+def run_here(options: argparse.Namespace, console: Console, request: Request, host: LocalHost) -> dict[str, Any]:
+    """Run a request with the host and return its output."""
     from ..engine.runner import Runner
     from ..requests.graphs import CHECKER, graph_of
+    from ..requests.masks import without_empty_mask
     from ..requests.notices import notices_of
     from ..requests.results import FLAGS, data_uri, output_of
 
-    for notice in notices_of(request):
-        console.notice(notice)
-    runner = Runner(REGISTRY, console.event)
-    host = host_of(options, console)
-    stack.enter_context(use_host(host))
     checker = checker_of(options.safety_checker, host, request, console)
-    graph = graph_of(request, local_files(request, options.request.parent, options.input_dir), checker)
+    files = files_of(request, options.request.parent, options.input_dir, options.allow)
+    painting = without_empty_mask(request, files.path_of)
+    for notice in notices_of(painting):
+        console.notice(notice)
+    graph = graph_of(painting, files.names, checker)
+    runner = Runner(REGISTRY, console.event)
     checks = [node_id for node_id, node in graph.items() if node["class_type"] == CHECKER]
     start = time.perf_counter()
     results = runner.run(graph, outputs=checks)
@@ -122,7 +136,7 @@ def checker_of(named: str, host: LocalHost, request: Request, console: Console) 
         console.notice("the request asks for the safety checker, which is off: its images are not checked")
         return NO_FILE
     try:
-        host.find(CHECKER_KIND, named)
+        stages.safety.find(host, named)
     except MissingFile as error:
         raise MissingFile(
             f"{error}; the request asks for the safety checker: set enable_safety_checker to false in it, or give "

@@ -1,20 +1,37 @@
-"""The files that a request on the command line names: local pictures, data URIs and LoRAs."""
+"""Requests on the command line, and the files that they name: local pictures, data URIs and URLs."""
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from ...pipelines.errors import BadFile, BadValue, MissingFile
+from ...nodes.headless import find_picture
+from ...pipelines.errors import BadFile, BadValue, MissingFile, UserError
 
 if TYPE_CHECKING:
     from ..requests.endpoints import Request
+    from ..requests.graphs import InputUrl
 
-NAME_BYTES = 8
 SHOWN = 100
+LORAS = "loras"
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files that a request names. `names`: what the workflow calls them, by their addresses."""
+
+    names: dict[str, str]
+    folder: Path
+
+    def path_of(self, address: str) -> Path:
+        """The file of a picture. Raises MissingFile."""
+        name = self.names.get(address, address)
+        return self.folder / name if (self.folder / name).is_file() else find_picture(name)
 
 
 def read_request(path: Path, endpoint: str | None) -> Request:
@@ -43,39 +60,53 @@ def read_json(path: Path) -> Any:
         raise BadFile(f"{path} is not JSON: {error}") from error
 
 
-def local_files(request: Request, beside: Path, scratch: Path) -> dict[str, str]:
-    """The file of each address of a request, as the workflow names it.
+def files_of(request: Request, beside: Path, folder: Path, networks: Sequence[str] = ()) -> Files:
+    """Bring the files that a request names by URL and data URI into a folder, LoRAs into the folder `loras` in it.
 
-    A picture named by its file is looked for in the folder `beside` first. Data URIs are written below `scratch`.
-    Raises BadValue for an URL.
+    A picture named by its file is looked for in the folder `beside` first. `networks`: those that are called although
+    they are not public. Raises UserError, naming the field, for a file that can't be had.
     """
     from ..requests.graphs import names_of, urls_of
 
-    files: dict[str, str] = {}
-    for one in urls_of(request):
-        files[one.value] = (
-            str(write_data(one.value, scratch)) if one.value[:5].lower() == "data:" else fetched(one.value)
-        )
+    urls = urls_of(request)
+    names = {url.value: path.name for url, path in zip(urls, fetched(urls, folder, networks), strict=True)}
     for one in names_of(request):
         if (beside / one.value).is_file():
-            files[one.value] = str(beside / one.value)
-    return files
+            names[one.value] = str(beside / one.value)
+    return Files(names, folder)
 
 
-def fetched(url: str) -> str:
-    """No file yet: this command fetches nothing. Raises BadValue."""
-    raise BadValue(f"{url[:SHOWN]!r} is not fetched: download it and name the file in the request")
+def fetched(urls: Sequence[InputUrl], folder: Path, networks: Sequence[str] = ()) -> list[Path]:
+    """Fetch pictures into a folder and LoRAs into the folder `loras` in it. Raises UserError, naming the field."""
+    return asyncio.run(_fetch(urls, folder, networks)) if urls else []
+
+
+async def _fetch(urls: Sequence[InputUrl], folder: Path, networks: Sequence[str]) -> list[Path]:
+    from ..gateway.fetch import Fetcher
+    from ..gateway.policy import Policy
+
+    fetcher, paths = Fetcher(Policy.of(networks)), []
+    try:
+        for url in urls:
+            try:
+                is_image = url.kind == "image"
+                fetch = fetcher.image(url.value, folder) if is_image else fetcher.lora(url.value, folder / LORAS)
+                paths.append((await fetch).path)
+            except UserError as error:
+                raise type(error)(f"{'.'.join(map(str, url.loc))}: {error}") from error
+    finally:
+        await fetcher.close()
+    return paths
 
 
 def named_files(request: Request, folder: Path) -> dict[str, str]:
     """The name of each address of a request in a workflow to run elsewhere; data URIs are written to the folder."""
     from ..requests.graphs import urls_of
 
-    files: dict[str, str] = {}
-    for one in urls_of(request):
-        data = one.value[:5].lower() == "data:"
-        files[one.value] = write_data(one.value, folder).name if data else name_of(one.value)
-    return files
+    urls = urls_of(request)
+    inline = [one for one in urls if one.value[:5].lower() == "data:"]
+    names = {one.value: path.name for one, path in zip(inline, fetched(inline, folder), strict=True)}
+    return names | {one.value: name_of(one.value) for one in urls if one not in inline}
 
 
 def name_of(url: str) -> str:
@@ -84,14 +115,3 @@ def name_of(url: str) -> str:
     if not name.strip(". "):
         raise BadValue(f"the URL {url[:SHOWN]!r} names no file: download it and name the file in the request")
     return name
-
-
-def write_data(uri: str, folder: Path) -> Path:
-    """Write the file in a data URI below a folder, named by its content. Raises BadValue."""
-    from ..requests.data_uris import decoded, suffix_of
-
-    media_type, data = decoded(uri)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{hashlib.sha256(data).hexdigest()[: 2 * NAME_BYTES]}{suffix_of(media_type)}"
-    path.write_bytes(data)
-    return path

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ...pipelines.assets.catalogue import catalogue
 from ...pipelines.errors import BadValue
-from ...pipelines.settings import FAST_UPSCALES, INPAINT_MODES, NO_FILE, PERFORMANCES, InpaintMode
+from ...pipelines.settings import BLACK_OUT, FAST_UPSCALES, INPAINT_MODES, NO_FILE, PERFORMANCES, InpaintMode
 from ...pipelines.types import Lora
 from ..bundled import modes
 from ..bundled.graph_builder import ApiGraph
@@ -183,7 +183,7 @@ def checked(graph: ApiGraph, checker: str) -> ApiGraph:
     node_id = str(len(graph) + 1)
     whole = {key: {**node, "inputs": dict(node["inputs"])} for key, node in graph.items()}
     save = next(node["inputs"] for node in whole.values() if node["class_type"] == SAVE)
-    inputs = {"image": save["images"], "checker_name": checker, "mode": "black out"}
+    inputs = {"image": save["images"], "checker_name": checker, "mode": BLACK_OUT}
     whole[node_id] = {"class_type": CHECKER, "inputs": inputs, "_meta": {"title": "Safety check"}}
     save["images"] = [node_id, 0]
     return whole
@@ -194,14 +194,14 @@ def _named(request: Request) -> Iterator[InputUrl]:
     plan = plan_of(request)
     if plan.samples:
         for number, lora in enumerate(request.input.loras):
-            yield InputUrl(lora.path, "lora", ("body", "loras", number, "path"))
+            yield InputUrl(lora.path, "lora", ("loras", number, "path"))
         for slot in plan.slots:
-            yield InputUrl(slot.image, "image", ("body", *slot.loc))
+            yield InputUrl(slot.image, "image", slot.loc)
     mask = "" if plan.masks_itself else plan.mask
     picture = "" if plan.method == DISABLED else plan.picture
     for field, value in (("inpaint_image_url", plan.inpaint), ("mask_image_url", mask), ("uov_image_url", picture)):
         if value:
-            yield InputUrl(value, "image", ("body", field))
+            yield InputUrl(value, "image", (field,))
 
 
 def _control(given: models.TextToImageInput) -> tuple[Slot, ...]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import models_json_schema
 
+from ...pipelines.files import replace_whole
 from ..bundled.write_workflows import as_text
 from .endpoints import ENDPOINTS, TEXT_TO_IMAGE
 from .models import default_loras
@@ -146,11 +147,8 @@ def openapi(version: str) -> dict[str, Any]:
 
 
 def write(root: Path, version: str) -> Path:
-    """Write the document below the folder `root`, and return its path."""
-    path = root / "docs" / "openapi.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(as_text(openapi(version)), encoding="utf-8")
-    return path
+    """Write the document below the folder `root`, and return its path. Raises UserError."""
+    return replace_whole(root / "docs" / "openapi.json", as_text(openapi(version)).encode(), "the OpenAPI document")
 
 
 def _paths() -> Iterator[tuple[str, dict[str, Any]]]:

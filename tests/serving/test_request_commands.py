@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import fooocus_stages
 import pytest
+import torch
 from fooocus_stages.serving import cli
 from fooocus_stages.serving.bundled.catalogue import TEMPLATES
 from PIL import Image
+from safetensors.torch import save_file
 
 from .requests.examples import FOLDER, MODES
 
@@ -32,6 +39,16 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, 
     code = cli.main([str(argument) for argument in arguments])
     out, err = capsys.readouterr()
     return code, out, err
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[str]:
+    """The address of a server of the test's folder."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def write(name: str, body: Any) -> Path:
@@ -88,8 +105,8 @@ def test_with_sync_mode_the_image_is_in_the_output(capsys: pytest.CaptureFixture
         ({}, ["--endpoint", "fal-ai/fooocus/outpaint"], "unknown endpoint 'fal-ai/fooocus/outpaint'"),
         ({}, ["--endpoint", "fal-ai/fooocus/inpaint"], "inpaint_image_url: Field required"),
         ({}, ["--safety-checker", "nothing.bin"], "safety_checker file 'nothing.bin' is missing"),
-        ({"uov_image_url": "https://a/b.png"}, ["--safety-checker", "off"], "'https://a/b.png' is not fetched"),
-        ({"uov_image_url": "data:a/b;base64,@"}, ["--safety-checker", "off"], "the data URI 'data:a/b;base64,@' is"),
+        ({"uov_image_url": "http://127.0.0.1/b.png"}, ["--safety-checker", "off"], "uov_image_url: "),
+        ({"uov_image_url": "data:a/b;base64,@"}, ["--safety-checker", "off"], "uov_image_url: the data URI"),
         ([], [], "the request: Input should be a valid dictionary"),
     ],
 )  # fmt: skip
@@ -97,6 +114,36 @@ def test_what_a_user_can_mend(body: Any, options: list[str], message: str, capsy
     code, out, err = run(capsys, "request", write("request.json", body), "--models", "pocket", *options)
     assert (code, out) == (2, "")
     assert err.splitlines()[-1].startswith(f"error: {message}")
+
+
+def test_pictures_and_loras_are_fetched(serving: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A LoRA that fits nothing is refused when it is merged, so that it was found shows it was fetched."""
+    fields = {**FAST, "uov_image_url": f"{serving}/small.png", "sync_mode": True}
+    allowed = ["--models", "pocket", "--device", "cpu", "--allow", "127.0.0.0/8"]
+    code, out, err = run(capsys, "request", write("request.json", fields), *allowed)
+    assert code == 0, err
+    save_file({"lora_unet_nothing.alpha": torch.ones(1)}, "a.safetensors")
+    body = {"loras": [{"path": f"{serving}/a.safetensors"}], "enable_safety_checker": False}
+    code, out, err = run(capsys, "request", write("request.json", body), *allowed)
+    assert (code, out) == (2, "")
+    assert hashlib.sha256(Path("a.safetensors").read_bytes()).hexdigest() in err
+    code, out, err = run(capsys, "request", write("request.json", fields), "--models", "pocket")
+    assert (code, out) == (2, "")
+    assert "loopback" in err
+
+
+def test_images_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    fields = {**FAST, "uov_image_url": "small.png", "enable_safety_checker": True}
+    options = ["--models", "pocket", "--device", "cpu", "--safety-checker", "pocket"]
+    code, out, err = run(capsys, "request", write("request.json", fields), *options)
+    assert code == 0, err
+    assert json.loads(out)["has_nsfw_concepts"] == [False]
+    assert "protects nobody" in err
+    options[-1] = "off"
+    code, out, err = run(capsys, "request", write("request.json", fields), *options)
+    assert code == 0, err
+    assert json.loads(out)["has_nsfw_concepts"] == []
+    assert "its images are not checked" in err
 
 
 def test_files_that_are_no_requests(capsys: pytest.CaptureFixture[str]) -> None:

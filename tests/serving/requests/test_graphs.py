@@ -269,7 +269,7 @@ def test_loras_by_name_by_path_and_by_url(path: str, name: str) -> None:
     request = request_to(TEXT_TO_IMAGE, loras=[{"path": path, "scale": 0.7}])
     node = the(graph_of(request, {BY_URL: "fetched.safetensors"}), "FooocusLora")
     assert (node["lora_name"], node["weight"]) == (name, 0.7)
-    wanted = [InputUrl(BY_URL, "lora", ("body", "loras", 0, "path"))] if path == BY_URL else []
+    wanted = [InputUrl(BY_URL, "lora", ("loras", 0, "path"))] if path == BY_URL else []
     assert list(urls_of(request)) == wanted
 
 
@@ -284,10 +284,10 @@ def test_the_addresses_of_a_request_are_each_named_once() -> None:
     fields = {**WITH_MASK, "image_prompt_1": {"image_url": B}, "image_prompt_3": {"image_url": A}, **MIX_INPAINT}
     request = request_to(INPAINT, **fields, loras=[{"path": BY_URL}, {"path": BY_URL}, {"path": "a"}])
     assert urls_of(request) == (
-        InputUrl(BY_URL, "lora", ("body", "loras", 0, "path")),
-        InputUrl(B, "image", ("body", "image_prompt_1", "image_url")),
-        InputUrl(A, "image", ("body", "image_prompt_3", "image_url")),
-        InputUrl(MASK, "image", ("body", "mask_image_url")),
+        InputUrl(BY_URL, "lora", ("loras", 0, "path")),
+        InputUrl(B, "image", ("image_prompt_1", "image_url")),
+        InputUrl(A, "image", ("image_prompt_3", "image_url")),
+        InputUrl(MASK, "image", ("mask_image_url",)),
     )
 
 
@@ -301,7 +301,7 @@ def test_a_mask_in_the_picture_itself_is_fetched_with_it() -> None:
 
 def test_pictures_named_by_their_files() -> None:
     request = request_to(INPAINT, inpaint_image_url="a.png", mask_image_url=MASK)
-    assert [(one.value, one.loc) for one in names_of(request)] == [("a.png", ("body", "inpaint_image_url"))]
+    assert [(one.value, one.loc) for one in names_of(request)] == [("a.png", ("inpaint_image_url",))]
 
 
 def test_the_same_request_gives_the_same_workflow() -> None:
