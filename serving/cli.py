@@ -13,12 +13,12 @@ from typing import NoReturn
 
 from .. import __version__
 from ..pipelines.errors import Interrupted, UserError
-from .commands import assets, convert, doctor, info, nodes, prompt, request, run, serve, workflows
+from .commands import assets, batch, convert, doctor, info, nodes, prompt, request, run, serve, workflows
 from .commands.common import FAILED, INTERRUPTED, REFUSED, TERMINATED, lines_of, show
 from .console import Console, escaping_streams
 from .engine.results import RunError
 
-COMMANDS = (run, request, serve, convert, prompt, info, workflows, nodes, assets, doctor)
+COMMANDS = (run, batch, request, serve, convert, prompt, info, workflows, nodes, assets, doctor)
 
 
 class Terminated(BaseException):

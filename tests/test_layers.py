@@ -73,6 +73,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serving.pool": {*HOST, "nodes", "pipelines.assets", "serving.engine"},
     "serving.bundled": {*BASE, "pipelines.files", "serving.engine"},
     "serving.requests": {*HOST, "pipelines.assets", "serving.bundled", "serving.engine"},
+    "serving.batch": {
+        *HOST,
+        "serving.engine",
+        "serving.bundled",
+        "serving.requests",
+        "serving.pool",
+        "serving.gateway",
+    },
     "serving.comfyui": {"pipelines.errors", "pipelines.files", "serving.engine", "serving.console"},
     "serving.gateway": {*HOST, "serving.engine", "serving.bundled", "serving.requests", "serving.pool"},
     "serving.commands": {
@@ -86,6 +94,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "serving.requests",
         "serving.comfyui",
         "serving.pool",
+        "serving.batch",
         "serving.gateway",
     },
     "serving.cli": {"pipelines.errors", "serving.engine", "serving.console", "serving.commands"},

@@ -18,8 +18,10 @@ from ...pipelines.assets import needs
 from ...pipelines.errors import BadValue, MissingFile
 from ...pipelines.host import POCKET, LocalHost
 from ..console import Console, shows_unicode
+from ..pool.settings import WorkerSettings
 
 OK, FAILED, REFUSED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+DEFAULT_MODELS = (Path("models"),)
 MODELS_VARIABLE = "FOOOCUS_STAGES_MODELS"
 REGISTRY: dict[str, type[Any]] = {**NODE_CLASS_MAPPINGS, **HEADLESS_NODES}
 
@@ -76,24 +78,39 @@ def host_of(
 
     Raises MissingFile for a folder that is none, or not there.
     """
-    given = options.models or list(filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)))
     first = {"styles": options.styles_dir, "wildcards": options.wildcards_dir, "loras": loras}
-    models = [POCKET if name == "pocket" else Path(name) for name in given]
+    models = models_of(options)
     for folder in [*models, *filter(None, first.values())]:
         if not folder.is_dir():
             fault = "is a file" if folder.is_file() else "does not exist"
             raise MissingFile(f"folder {folder} {fault}; name an existing folder")
-    settings: dict[str, Any] = {"models": models or [Path("models")], "on_progress": console.progress}
+    settings: dict[str, Any] = {"models": models or DEFAULT_MODELS, "on_progress": console.progress}
     settings |= {
         "extra_model_paths": options.extra_model_paths or (),
         "hint": partial(needs.how_to_get, folders=folder_options(options)),
     }
     if "input_dir" in options:
         settings |= {"output": options.output, "input": options.input_dir}
-    if "device" in options:
+    if "device" in options and not isinstance(options.device, list):
         settings |= {"device": options.device}
         _check_device(options.device)
     return FoldersHost({k: f for k, f in first.items() if f}, on_notice=on_notice or console.notice, **settings)
+
+
+def models_of(options: argparse.Namespace) -> list[Path]:
+    """Return the models folders that the options or the environment name."""
+    given = options.models or list(filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep)))
+    return [POCKET if name == "pocket" else Path(name) for name in given]
+
+
+def settings_of(options: argparse.Namespace) -> WorkerSettings:
+    """Return the settings of worker processes that look into the folders that the options name."""
+    return WorkerSettings(
+        models=tuple(models_of(options) or filter(Path.is_dir, DEFAULT_MODELS)),
+        extra_model_paths=tuple(options.extra_model_paths or ()),
+        styles=options.styles_dir,
+        wildcards=options.wildcards_dir,
+    )
 
 
 def folder_options(options: argparse.Namespace) -> str:

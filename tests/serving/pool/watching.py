@@ -9,7 +9,7 @@ from typing import Any
 from fooocus_stages.serving.pool.protocol import Pool
 from fooocus_stages.serving.pool.types import Cancelled, Done, Event, Failed, Graph, Job, Lost
 
-PATIENCE = 120  # seconds; a test that waits longer has failed
+PATIENCE = 900  # seconds; a test that waits longer has failed
 
 
 class Watcher:

@@ -1,0 +1,79 @@
+"""Requests of a batch as the hosted endpoints take them: their workflows, and the files that they name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...pipelines.errors import BadValue, UserError
+from ...pipelines.host import POCKET
+from ..engine.overrides import Graph
+from .lines import Inputs
+
+if TYPE_CHECKING:
+    from ..requests.endpoints import Request
+
+EXAMPLE = next(iter(sorted((POCKET.parent / "pictures").glob("*.png"))), POCKET)
+
+Fetch = Callable[[str, str], Path]
+"""(address, "image" or "lora") -> the local file. Raises UserError."""
+
+
+def checked(content: Mapping[str, Any]) -> Graph:
+    """Check a request and return its workflow, in which an example stands for every picture given by address.
+
+    Raises UserError.
+    """
+    return _graph(_parsed(content), lambda address, kind: EXAMPLE).graph
+
+
+def inputs_of(content: Mapping[str, Any], fetch: Fetch) -> Inputs:
+    """Return the workflow of a request, with the files that it names by address. Raises UserError."""
+    return _graph(_parsed(content), fetch)
+
+
+def _parsed(content: Mapping[str, Any]) -> Request:
+    try:
+        from ..requests.endpoints import parse, with_seed
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"requests by endpoint need {error.name}: install it with `pip install fooocus-stages[serve]`, or name a "
+            "workflow"
+        ) from error
+    if not isinstance(content["endpoint"], str):
+        raise BadValue(f"endpoint is {content['endpoint']!r}; name one, such as fal-ai/fooocus")
+    return with_seed(parse(content["endpoint"], content.get("input", {})))
+
+
+def _graph(request: Request, fetch: Fetch) -> Inputs:
+    from ..requests.graphs import graph_of, urls_of
+
+    paths = {url.value: fetch(url.value, url.kind).absolute() for url in urls_of(request)}
+    names = {address: path.name for address, path in paths.items()}
+    return Inputs(dict(graph_of(request, names)), {path.name: path for path in paths.values()})
+
+
+class Fetched:
+    """Fetches files by address into a folder, each once, from public hosts alone and within the usual limits."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._paths: dict[str, Path] = {}
+
+    def __call__(self, address: str, kind: str) -> Path:
+        if address not in self._paths:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._paths[address] = asyncio.run(self._fetch(address, kind))
+        return self._paths[address]
+
+    async def _fetch(self, address: str, kind: str) -> Path:
+        from ..gateway.fetch import Fetcher
+
+        fetcher = Fetcher()
+        try:
+            fetch = fetcher.lora if kind == "lora" else fetcher.image
+            return (await fetch(address, self._folder)).path
+        finally:
+            await fetcher.close()
