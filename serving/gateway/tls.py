@@ -15,6 +15,7 @@ import ssl
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+from aiohttp import web
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -187,16 +188,26 @@ class _Waiting(asyncio.Protocol):
             self._handler.data_received(bytes(self._early))
 
 
-async def listen(
-    handler: Callable[[], asyncio.Protocol],
-    context: ssl.SSLContext,
-    hosts: Collection[str],
-    host: str,
-    port: int,
-) -> asyncio.Server:
-    """Listen for plain HTTP and CONNECT at one port; `handler` makes protocols, as aiohttp's web.Server does."""
-    loop = asyncio.get_running_loop()
-    return await loop.create_server(lambda: Door(handler, context, hosts), host, port, reuse_address=os.name == "posix")
+class DoorSite(web.BaseSite):
+    """A site of aiohttp's that listens for plain HTTP and CONNECT at one port."""
+
+    def __init__(
+        self, runner: web.AppRunner, context: ssl.SSLContext, hosts: Collection[str], host: str, port: int
+    ) -> None:
+        super().__init__(runner)
+        self._context, self._hosts, self._host, self._port = context, hosts, host, port
+
+    @property
+    def name(self) -> str:
+        return f"http://{self._host}:{self._port}"
+
+    async def start(self) -> None:
+        await super().start()
+        handler = self._runner.server
+        assert handler is not None
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: Door(handler, self._context, self._hosts), self._host, self._port
+        )
 
 
 def client_variables(address: str, authority: Authority) -> Sequence[tuple[str, str]]:

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from fooocus_stages.pipelines.errors import BadFile
-from fooocus_stages.serving.gateway.tls import CERTIFICATE, KEY, Authority, client_variables, listen
+from fooocus_stages.serving.gateway.tls import CERTIFICATE, KEY, Authority, DoorSite, client_variables
 
 HOSTS = ("queue.fal.run", "fal.run", "rest.fal.ai", "v3.fal.media")
 Result = TypeVar("Result")
@@ -36,13 +36,10 @@ def at_the_door(
         app.router.add_route("*", "/{path:.*}", echo)
         runner = web.AppRunner(app)
         await runner.setup()
-        assert runner.server is not None
-        listener = await listen(runner.server, authority.context(hosts), hosts, "127.0.0.1", 0)
-        port = listener.sockets[0].getsockname()[1]
+        await DoorSite(runner, authority.context(hosts), hosts, "127.0.0.1", 0).start()
         try:
-            return await use(f"http://127.0.0.1:{port}", authority)
+            return await use(f"http://127.0.0.1:{runner.addresses[0][1]}", authority)
         finally:
-            listener.close()
             await runner.cleanup()
 
     return asyncio.run(run())
