@@ -9,9 +9,10 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 OLDEST := .venv-oldest
 BROWSER := .browser
+CLIENTS := .clients
 TYPED  := $(foreach room,pipelines nodes serving preprocessors pocket,-p fooocus_stages.$(room))
 
-.PHONY: demo test test-oldest test-comfyui check format workflows clean
+.PHONY: clients demo test test-oldest test-comfyui check format workflows clean
 
 demo: $(READY)
 	$(BIN)/fooocus-stages run text-to-image-extreme-speed --models pocket -o outputs
@@ -27,6 +28,8 @@ test-oldest: $(OLDEST)/.ready
 test-comfyui: $(READY) $(BROWSER)/.ready
 	test -f "$(COMFYUI_DIR)/main.py" || { echo "make test-comfyui needs COMFYUI_DIR=<a ComfyUI checkout>"; exit 2; }
 	COMFYUI_DIR="$(COMFYUI_DIR)" COMFYUI_PYTHON="$(COMFYUI_PYTHON)" $(BIN)/pytest tests/comfyui -v --durations=10 $(ARGS)
+
+clients: $(CLIENTS)/.ready
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -59,5 +62,13 @@ $(BROWSER)/.ready:
 	! command -v npm > /dev/null || npm install --prefix $(BROWSER) --no-save --no-audit --no-fund playwright-core@1.65
 	! test -d $(BROWSER)/node_modules/playwright-core || touch $(BROWSER)/.ready
 
+# The published clients of the hosted endpoints, which tests run unchanged.
+$(CLIENTS)/.ready:
+	mkdir -p $(CLIENTS)
+	! command -v npm > /dev/null || npm install --prefix $(CLIENTS) --no-save --no-audit --no-fund @fal-ai/client@1.10.1 @fal-ai/serverless-client@0.15.0
+	$(PYTHON) -m venv $(CLIENTS)/python
+	$(CLIENTS)/python/bin/python -m pip install --quiet --disable-pip-version-check fal-client==1.0.3
+	touch $(CLIENTS)/.ready
+
 clean:
-	rm -rf $(VENV) $(OLDEST) $(BROWSER) build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) $(BROWSER) $(CLIENTS) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -19,6 +19,7 @@ from ...pipelines.errors import BadValue, MissingFile
 from ...pipelines.host import POCKET
 from ...pipelines.settings import NO_FILE
 from ..console import Console
+from . import serve_doors, serve_keys
 from .common import MODELS_VARIABLE, OK, REGISTRY, add_command, add_host_options, host_of
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def add(commands: Any) -> None:
     serve.add_argument(
         "--state",
         type=Path,
-        default=Path("fooocus-stages-state"),
+        default=serve_keys.STATE,
         metavar="DIR",
         help="folder of the queue, results and uploads; default: fooocus-stages-state",
     )
@@ -73,7 +74,9 @@ def add(commands: Any) -> None:
         help="a network that is not public from which inputs are fetched and whose webhooks are called, such as "
         "192.168.1.0/24; repeatable",
     )
+    serve_doors.add_options(serve)
     add_host_options(serve)
+    serve_keys.add(serve.add_subparsers(metavar="ACTION", help="keys or ca; without one, serve"))
 
 
 def run_serve(options: argparse.Namespace, console: Console) -> int:
@@ -169,6 +172,7 @@ async def _serve(options: argparse.Namespace, settings: Settings, checker: str) 
     from aiohttp import web
 
     from ..gateway.app import application
+    from ..gateway.cors import install
     from ..gateway.fetch import Fetcher, Limits
     from ..gateway.hosted import HostedEndpoints
     from ..gateway.logs import logger
@@ -177,11 +181,11 @@ async def _serve(options: argparse.Namespace, settings: Settings, checker: str) 
     from ..gateway.store import Store
     from ..pool.local import LocalPool
 
-    if not is_loopback(options.host):
-        raise BadValue(f"--host {options.host} lets other machines in, and no API keys are set; keep to 127.0.0.1")
     policy, limits = Policy.of(options.allow_network), Limits()
     fetcher = Fetcher(policy, limits)
     with only_one(settings.state):
+        keys = serve_doors.keys_of(settings.state, not is_loopback(options.host) or bool(settings.public_url))
+        cors = serve_doors.cors_of(options.allow_origin, keys, settings.public_url)
         store = Store(settings.state / "gateway.sqlite")
         pool = LocalPool(devices_of(options), worker_settings(options))
         try:
@@ -192,11 +196,14 @@ async def _serve(options: argparse.Namespace, settings: Settings, checker: str) 
                 HostedEndpoints(checker, canvas_of),
                 lambda uploads: OutsideInputs(fetcher, uploads, limits),
                 fetcher,
+                keys,
             )
+            install(app, cors)
             runner = web.AppRunner(app, access_log=None, shutdown_timeout=5.0)
             await runner.setup()
             try:
-                await web.TCPSite(runner, options.host, options.port).start()
+                site = serve_doors.site_of(runner, settings.state, options.host, options.port, options.tls_proxy)
+                await site.start()
                 host, port = runner.addresses[0][:2]
                 print(f"serving at http://{host}:{port}", flush=True)
                 logger.info("serving", extra={"address": f"http://{host}:{port}"})

@@ -1,0 +1,103 @@
+"""The published clients, unchanged, against `serve` with the pocket model."""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fooocus_stages.serving.gateway.keys import FILE, KeyStore
+from fooocus_stages.serving.gateway.tls import Authority
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[3]
+CLIENTS = ROOT / ".clients"
+SCRIPTS, RECIPES = Path(__file__).parent / "clients", ROOT / "docs" / "clients"
+PYTHON = CLIENTS / "python" / "bin" / "python"
+NEW, OLD = "@fal-ai/client", "@fal-ai/serverless-client"
+SECONDS = 600
+
+needs_node = pytest.mark.skipif(
+    shutil.which("node") is None or not (CLIENTS / "node_modules").is_dir(), reason="no .clients/node_modules"
+)
+needs_python = pytest.mark.skipif(not PYTHON.exists(), reason="no .clients/python")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server in a process of its own, a key for it, and a small picture."""
+
+    url: str
+    key: str
+    state: Path
+    picture: Path
+
+    @property
+    def variables(self) -> dict[str, str]:
+        plain = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+        mine = {"FOOOCUS_GATEWAY": self.url, "GATEWAY_KEY": self.key, "PICTURE": str(self.picture), "FAL_KEY": self.key}
+        return {**plain, **mine, "PYTHONPATH": ""}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    state = tmp_path_factory.mktemp("state")
+    picture = state / "picture.png"
+    Image.new("RGB", (64, 64), "red").save(picture)
+    store = KeyStore(state / FILE)
+    key = store.add("tests")
+    store.close()
+    command = [sys.executable, "-m", "fooocus_stages.serving.cli", "serve", "--models", "pocket", "--device", "cpu"]
+    command += ["--port", "0", "--state", str(state), "--safety-checker", "off", "--tls-proxy"]
+    with (
+        (state / "log").open("w") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as served,
+    ):
+        lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        assert served.stdout is not None
+        threading.Thread(target=lambda: [lines.put(line) for line in served.stdout or ()], daemon=True).start()
+        try:
+            yield Server(lines.get(timeout=SECONDS).split()[-1], key, state, picture)
+        finally:
+            served.terminate()
+            served.wait(60)
+
+
+def ran(command: list[str], variables: dict[str, str]) -> str:
+    done = subprocess.run(
+        command, cwd=CLIENTS, env=variables, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@needs_node
+@pytest.mark.parametrize(("client", "recipe"), [(NEW, "J1"), (NEW, "J3"), (NEW, "J4"), (OLD, "J3"), (OLD, "J4")])
+def test_javascript(server: Server, client: str, recipe: str) -> None:
+    variables = server.variables
+    if recipe == "J4":
+        variables["NODE_OPTIONS"] = f"--require {RECIPES / 'preload.cjs'}"
+    if recipe == "J3":
+        variables["LARGE"] = "1"
+    output = ran(["node", str(SCRIPTS / "check.mjs"), client, recipe], variables)
+    assert "checks passed" in output
+
+
+@needs_python
+def test_python_with_sitecustomize_and_the_documents_examples(server: Server) -> None:
+    variables = {**server.variables, "PYTHONPATH": str(RECIPES), "EXAMPLES": "1"}
+    assert "all checks passed" in ran([str(PYTHON), str(SCRIPTS / "check.py")], variables)
+
+
+@needs_python
+def test_python_through_the_proxy(server: Server) -> None:
+    bundle = Authority(server.state / "ca").bundle
+    variables = {**server.variables, "HTTPS_PROXY": server.url, "SSL_CERT_FILE": str(bundle)}
+    assert "all checks passed" in ran([str(PYTHON), str(SCRIPTS / "check.py")], variables)
