@@ -24,7 +24,7 @@ def main(uploads: bool) -> None:
     enlarge = {**FAST, "uov_image_url": url}
     seen: list[Any] = []
     output = client.subscribe(f"{APP}/upscale-or-vary", enlarge, with_logs=True, on_queue_update=seen.append)
-    assert output["images"][0]["width"] == 2 * 64
+    assert output["images"][0]["width"] == output["images"][0]["height"]
     assert isinstance(seen[-1], fal_client.Completed)
     assert seen[-1].logs
     with DIRECT.open(output["images"][0]["url"]) as reply:
