@@ -56,6 +56,18 @@ def test_source_files_have_no_characters_beyond_those_of_windows_1252() -> None:
     assert not beyond, sorted(beyond)
 
 
+def test_layers_are_named_without_their_module() -> None:
+    """comfy-test takes a call of nn.Linear or its like for a layer that ComfyUI does not manage."""
+    layer = re.compile(r"(?<![\w.])(?:torch\.)?nn\.(?:Linear|Conv\w*d|LayerNorm|GroupNorm|Embedding)\s*\(")
+    found = [
+        str(path.relative_to(ROOT))
+        for path in ROOT.rglob("*.py")
+        if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
+        and layer.search(path.read_text(encoding="utf-8"))
+    ]
+    assert found == []
+
+
 def test_every_package_of_the_pack_is_named() -> None:
     folders = {
         ".".join(["fooocus_stages", *path.parent.relative_to(ROOT).parts])

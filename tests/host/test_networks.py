@@ -16,7 +16,7 @@ from fooocus_stages.pipelines.stages import load, upscale
 from fooocus_stages.serving.bundled.workflow_files import read_workflow
 from fooocus_stages.serving.commands.common import REGISTRY
 from fooocus_stages.serving.engine.runner import Runner
-from torch import nn
+from torch.nn import Linear, Module
 
 GIGABYTE = 2**30
 NEED_BYTES = 100  # of a layer of 5 x 5 floats
@@ -67,15 +67,15 @@ def test_without_memory_for_networks_they_end_with_their_graph(tmp_path: Path, r
     assert len(reads) == 3
 
 
-def layer() -> nn.Module:
-    return nn.Linear(5, 5, bias=False)
+def layer() -> Module:
+    return Linear(5, 5, bias=False)
 
 
 def test_the_least_recently_used_network_goes_first(tmp_path: Path) -> None:
     host = host_of(tmp_path, 2 * NEED_BYTES)
     made: list[str] = []
 
-    def get(name: str) -> nn.Module:
+    def get(name: str) -> Module:
         return host.keep_networks(name, lambda: made.append(name) or layer())  # type: ignore[func-returns-value]
 
     for name in "abacab":
@@ -98,7 +98,7 @@ def test_a_dropped_network_leaves_the_memory(tmp_path: Path) -> None:
 
 def test_freeing_drops_every_network(tmp_path: Path) -> None:
     host = host_of(tmp_path, GIGABYTE)
-    big = host.keep_networks("big", lambda: nn.Linear(200, 200))
+    big = host.keep_networks("big", lambda: Linear(200, 200))
     seen = weakref.ref(big)
     del big
     host.free()

@@ -8,10 +8,10 @@ import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadFile, BadValue
 from fooocus_stages.pipelines.models.weights.soundness import require_finite
-from torch import nn
+from torch.nn import Conv2d, Sequential, init
 
 VALUES = [math.nan, math.inf, -math.inf]
-SOUND = ("sound.safetensors", nn.Sequential(nn.Conv2d(1, 1, 1)))
+SOUND = ("sound.safetensors", Sequential(Conv2d(1, 1, 1)))
 
 
 def test_a_finite_result_is_returned_itself() -> None:
@@ -22,8 +22,8 @@ def test_a_finite_result_is_returned_itself() -> None:
 @pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_the_weight_at_fault_is_named(value: float, dtype: torch.dtype) -> None:
-    damaged = nn.Sequential(nn.Conv2d(1, 1, 1), nn.Conv2d(1, 2, 1)).to(dtype)
-    nn.init.constant_(damaged.get_parameter("1.bias"), value)
+    damaged = Sequential(Conv2d(1, 1, 1), Conv2d(1, 2, 1)).to(dtype)
+    init.constant_(damaged.get_parameter("1.bias"), value)
     networks = [SOUND, ("merged.safetensors", damaged)]
     with pytest.raises(BadFile, match=r"the latent.*merged\.safetensors.*1\.bias"):
         require_finite(torch.tensor([1.0, math.nan]), "the latent", networks, "lower the weights")

@@ -86,4 +86,9 @@ class Read(Act):
         return path.read_text("utf-8")
 
 
-NODE_CLASS_MAPPINGS = {cls.__name__: cls for cls in (Work, Numbered, Crash, Exit, Hang, Fail, Read)}
+def by_name(*classes: type[Act]) -> dict[str, type[Act]]:
+    """Map nodes by their names, where no tool that reads sources takes them for nodes of this pack."""
+    return {cls.__name__: cls for cls in classes}
+
+
+NODE_CLASS_MAPPINGS = by_name(Work, Numbered, Crash, Exit, Hang, Fail, Read)
