@@ -58,7 +58,7 @@ def add(commands: Any) -> None:
         f"{DEFAULT_SAFETY_CHECKER}",
     )
     request.add_argument(
-        "--allow",
+        "--allow-network",
         action="append",
         default=[],
         metavar="NETWORK",
@@ -104,7 +104,7 @@ def run_here(options: argparse.Namespace, console: Console, request: Request, ho
     from ..requests.results import FLAGS, data_uri, output_of
 
     checker = checker_of(options.safety_checker, host, request, console)
-    files = files_of(request, options.request.parent, options.input_dir, options.allow)
+    files = files_of(request, options.request.parent, options.input_dir, options.allow_network)
     painting = without_empty_mask(request, files.path_of)
     for notice in notices_of(painting):
         console.notice(notice)

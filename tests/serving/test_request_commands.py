@@ -119,7 +119,7 @@ def test_what_a_user_can_mend(body: Any, options: list[str], message: str, capsy
 def test_pictures_and_loras_are_fetched(serving: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A LoRA that fits nothing is refused when it is merged, so that it was found shows it was fetched."""
     fields = {**FAST, "uov_image_url": f"{serving}/small.png", "sync_mode": True}
-    allowed = ["--models", "pocket", "--device", "cpu", "--allow", "127.0.0.0/8"]
+    allowed = ["--models", "pocket", "--device", "cpu", "--allow-network", "127.0.0.0/8"]
     code, out, err = run(capsys, "request", write("request.json", fields), *allowed)
     assert code == 0, err
     save_file({"lora_unet_nothing.alpha": torch.ones(1)}, "a.safetensors")

@@ -318,3 +318,53 @@ def test_the_images_are_checked_before_they_are_saved(mode: str) -> None:
     assert check == {"image": before["images"], "checker_name": "pocket", "mode": "black out"}
     assert the(checked, "FooocusSaveImage") == {**before, "images": [str(len(plain) + 1), 0]}
     assert graph_of(example(mode, enable_safety_checker=False), {}, "pocket") == plain
+
+
+NEGATIVE = "(worst quality, low quality, normal quality, lowres, low details, bad art:1.4), (watermark, text font:1.2)"
+DOCUMENTED: dict[str, Any] = {
+    "negative_prompt": NEGATIVE,
+    "styles": ["Fooocus Enhance", "Fooocus Sharp", "Fooocus V2"],
+    "performance": "Extreme Speed",
+    "guidance_scale": 4,
+    "sharpness": 2,
+    "aspect_ratio": "1024x1024",
+    "num_images": 1,
+    "loras": [
+        {
+            "path": f"https://huggingface.co/stabilityai/stable-diffusion-xl-base-1.0/resolve/main/{OFFSET}",
+            "scale": 0.1,
+        }
+    ],
+    "refiner_model": "None",
+    "refiner_switch": 0.8,
+    "output_format": "jpeg",
+    "seed": 176400,
+    "enable_safety_checker": True,
+}
+
+
+def test_the_documented_request_for_text_to_image() -> None:
+    control = {"control_type": "ImagePrompt", "control_image_weight": 1, "control_image_stop_at": 1}
+    prompt = "an astronaut in the jungle, cold color palette with butterflies in the background, highly detailed, 8k"
+    request = request_to(TEXT_TO_IMAGE, prompt=prompt, **DOCUMENTED, **control)
+    assert (request.unknown, urls_of(request)) == ((), ())
+    found = graph(request)
+    assert classes(found) == classes(BUNDLED["B01"].graph)
+    styles = [the(found, "FooocusStyles")[f"style_{i}"] for i in range(1, 5)]
+    assert styles == ["Fooocus Enhance", "Fooocus Sharp", "Fooocus V2", "None"]
+    assert the(found, "FooocusPrompt")["seed"] == 176400
+
+
+def test_the_documented_request_with_an_image_prompt() -> None:
+    fields = {
+        "image_prompt_1": {"weight": 1, "stop_at": 1, "type": "PyraCanny", "image_url": A},
+        "inpaint_mode": DEFAULT,
+        "outpaint_selections": [],
+        "uov_method": "Disabled",
+    }
+    request = request_to(IMAGE_PROMPT, prompt="pikachu", **DOCUMENTED, **fields)
+    assert [one.value for one in urls_of(request)] == [A]
+    found = graph(request)
+    assert classes(found) == classes(BUNDLED["P02"].graph)
+    assert the(found, "LoadImage") == {"image": "a.png"}
+    assert (the(found, "FooocusControl")["weight"], the(found, "FooocusControl")["stop_at"]) == (1, 1)

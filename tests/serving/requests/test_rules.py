@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fooocus_stages.nodes import NODE_CLASS_MAPPINGS
 from fooocus_stages.nodes.headless import HEADLESS_NODES
 from fooocus_stages.pipelines.host import LocalHost
+from fooocus_stages.pipelines.settings import DEFAULT_UPSCALER
+from fooocus_stages.pipelines.stages import sizes, upscale
 from fooocus_stages.serving.engine.runner import Runner
 from fooocus_stages.serving.requests.endpoints import INPAINT, TEXT_TO_IMAGE, UPSCALE_OR_VARY, with_seed
 from fooocus_stages.serving.requests.graphs import graph_of
@@ -98,3 +101,25 @@ def test_fast_upscaling_gives_one_image_whatever_else_is_asked(draw: Draw) -> No
         UPSCALE_OR_VARY, uov_method="Upscale (Fast 2x)", prompt="x", seed=9, num_images=4, performance="Lightning"
     )
     assert np.array_equal(plain, changed)
+
+
+@pytest.mark.parametrize(
+    ("side", "method", "expected"),
+    [
+        (1024, "Upscale (1.5x)", 1536),
+        (1024, "Upscale (2x)", 2048),
+        (1024, "Upscale (Fast 2x)", 2048),
+        (512, "Upscale (1.5x)", 1024),
+        (512, "Upscale (2x)", 1024),
+        (512, "Upscale (Fast 2x)", 1024),
+    ],
+)
+def test_the_sizes_of_enlarged_pictures(side: int, method: str, expected: int, pocket_host: LocalHost) -> None:
+    upscaler = upscale.load(pocket_host, DEFAULT_UPSCALER)
+    assert upscale.sampled_size(upscaler, torch.zeros(1, side, side, 3), method) == (expected, expected)
+
+
+@pytest.mark.parametrize(("side", "expected"), [(1024, 1024), (512, 1024)])
+def test_the_size_of_a_varied_picture(side: int, expected: int) -> None:
+    wanted = min(max(sizes.size_class(side, side), 1024), 2048)
+    assert sizes.size_in_class(side, side, wanted) == (expected, expected)
