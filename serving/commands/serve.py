@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ... import __version__
 from ...pipelines.errors import BadValue, MissingFile
 from ...pipelines.host import POCKET
-from ...pipelines.settings import NO_FILE
+from ...pipelines.settings import NO_FILE, POCKET_CHECKER
 from ..console import Console
 from . import serve_doors, serve_keys
 from .common import MODELS_VARIABLE, OK, REGISTRY, add_command, add_host_options, host_of
@@ -97,9 +97,12 @@ def checker_of(options: argparse.Namespace, console: Console) -> str:
     if options.safety_checker == OFF:
         return NO_FILE
     try:
-        host_of(options, console).find(CHECKER_KIND, options.safety_checker)
+        folders = argparse.Namespace(**{name: value for name, value in vars(options).items() if name != "device"})
+        path = host_of(folders, console).find(CHECKER_KIND, options.safety_checker)
     except MissingFile as error:
         raise MissingFile(f"{error}; or give --safety-checker off to serve without it") from error
+    if POCKET in path.resolve().parents:
+        console.notice(POCKET_CHECKER)
     return str(options.safety_checker)
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,3 +75,46 @@ def test_the_door_is_opened_where_it_is_asked_for(tmp_path: Path, tls_proxy: boo
 
     assert asyncio.run(run()) is tls_proxy
     assert (tmp_path / "ca" / "ca.pem").exists() is tls_proxy
+
+
+PROGRAM = """
+import json, urllib.request
+def ask(url, key=None):
+    headers = {"Authorization": f"Key {key}"} if key else {}
+    request = urllib.request.Request(url, headers=headers, data=b"{}" if "storage" in url else None)
+    try:
+        return urllib.request.urlopen(request, timeout=60).status
+    except urllib.error.HTTPError as error:
+        return error.code
+import sys
+key = sys.argv[1]
+print(json.dumps([
+    ask("https://rest.fal.ai/.well-known/jwks.json"),
+    ask("https://queue.fal.run/fal-ai/fooocus/requests/none/status"),
+    ask("https://queue.fal.run/fal-ai/fooocus/requests/none/status", key),
+    ask("https://rest.fal.ai/storage/upload/initiate", key),
+]))
+"""
+
+
+def test_an_unchanged_program_reaches_the_server_by_two_variables(tmp_path: Path) -> None:
+    """The command itself, its keys and its door, and a program that knows nothing of them."""
+    state, key = tmp_path / "state", KeyStore(tmp_path / "state" / FILE).add("ann")
+    words = ["serve", "--models", "pocket", "--device", "cpu", "--port", "0", "--state", str(state), "--tls-proxy"]
+    command = [sys.executable, "-m", "fooocus_stages.serving.cli", *words]
+    log = tmp_path / "log"
+    with log.open("w") as told, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=told, text=True) as server:
+        try:
+            assert server.stdout is not None
+            address = server.stdout.readline().removeprefix("serving at ").strip()
+            variables = {"HTTPS_PROXY": address, "SSL_CERT_FILE": str(state / "ca" / "ca-bundle.pem")}
+            program = [sys.executable, "-c", PROGRAM, key]
+            done = subprocess.run(
+                program, env={**os.environ, **variables}, capture_output=True, text=True, check=False, timeout=300
+            )
+            assert json.loads(done.stdout or "null") == [200, 401, 404, 200], done.stderr
+        finally:
+            server.terminate()
+            server.wait(60)
+    assert "protects nobody" in log.read_text()
+    assert key not in log.read_text()
