@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from ...pipelines.errors import BadValue
+from .records import FILES
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -51,7 +52,8 @@ class Cors:
         if origin is not None and not self.knows(request, origin):
             return f"pages of {origin[:100]!r} may not use this server; its operator can name that origin"
         other_site = request.headers.get("Sec-Fetch-Site", "") in ("cross-site", "same-site")
-        if origin is None and other_site and request.path.startswith(SERVICES):
+        shows_file = request.method in ("GET", "HEAD") and request.path.startswith(FILES)
+        if origin is None and other_site and request.path.startswith(SERVICES) and not shows_file:
             return "pages of other sites may not use this server"
         return ""
 

@@ -73,7 +73,12 @@ def test_pages_of_other_sites_may_not(cors: Cors, origin: str) -> None:
 def test_a_link_or_an_image_of_another_site_starts_nothing(mode: str) -> None:
     headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": mode}
     assert asked(Cors(), "/fal/run/fal-ai/fooocus?prompt=a", headers, "GET")[0] == 403
-    assert asked(Cors(), "/files/abc/image.png", headers, "GET")[0] == 200
+    assert asked(Cors(), "/fal/files/abc/image.png", headers, "PUT")[0] == 403
+
+
+def test_a_page_of_another_site_may_show_a_file_whose_address_it_knows() -> None:
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
+    assert asked(Cors(), "/fal/files/abc/image.png", headers, "GET")[0] == 200
 
 
 def test_a_named_origin_may_call_and_read() -> None:

@@ -10,9 +10,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from fooocus_stages.pipelines.errors import UserError
+from fooocus_stages.serving.gateway.fetch import Fetcher
 from fooocus_stages.serving.gateway.keys import FILE, KeyStore
+from fooocus_stages.serving.gateway.ports import InputUrl, Unfetchable
 
 from .fakes import APP, Served, serving
+from .servers import answer
+from .servers import serving as listening
 
 OURS = ("fooocus_stages", "fooocus_stages.gateway")  # `serve` writes no other log
 SECRET = "nobody's business"
@@ -38,12 +43,12 @@ async def raw(url: str, head: str) -> str:
 
 
 PATHS = (
-    "/files/../secret.txt", "/files/../../secret.txt", "/files/..%2f..%2fsecret.txt", "/files/%2e%2e/%2e%2e/secret.txt",
-    "/files/..%252f..%252fsecret.txt", "/files/....//....//secret.txt", "/files/..\\..\\secret.txt",
-    "/files/..%5c..%5csecret.txt", "/files//etc/passwd", "/files/%00", "/files/state%00/x",
-    "/fal/cdn/files/../../secret.txt",
-    "/fal/cdn/files/%2fetc%2fpasswd", "/../secret.txt", "//etc/passwd", "/fal/queue/../../secret.txt",
-    "/files/webhook.key", "/files/gateway.sqlite", "/files/../state/webhook.key", "/files/./secret", "/files/",
+    "/fal/files/../secret.txt", "/fal/files/../../secret.txt", "/fal/files/..%2f..%2fsecret.txt",
+    "/fal/files/%2e%2e/%2e%2e/secret.txt", "/fal/files/..%252f..%252fsecret.txt", "/fal/files/....//....//secret.txt",
+    "/fal/files/..\\..\\secret.txt", "/fal/files/..%5c..%5csecret.txt", "/fal/files//etc/passwd", "/fal/files/%00",
+    "/fal/files/state%00/x", "/fal/cdn/files/../../secret.txt", "/fal/cdn/files/%2fetc%2fpasswd", "/../secret.txt",
+    "//etc/passwd", "/fal/queue/../../secret.txt", "/fal/files/webhook.key", "/fal/files/gateway.sqlite",
+    "/fal/files/../state/webhook.key", "/fal/files/./secret", "/fal/files/",
 )  # fmt: skip
 
 
@@ -110,7 +115,7 @@ def test_upload_urls_can_not_be_guessed(tmp_path: Path) -> None:
         f"GET /fal/queue{APP}/requests/a%0d%0aX-Injected:%20b/status HTTP/1.1\r\nHost: x\r\n",
         f"GET /fal/queue{APP}/requests/a%0aX-Injected:b HTTP/1.1\r\nHost: x\r\n",
         f"GET /fal/queue{APP}?fal_webhook=http://example.org/%0d%0aX-Injected:b HTTP/1.1\r\nHost: x\r\n",
-        "GET /files/a%0d%0aX-Injected:b HTTP/1.1\r\nHost: x\r\n",
+        "GET /fal/files/a%0d%0aX-Injected:b HTTP/1.1\r\nHost: x\r\n",
         "GET /health HTTP/1.1\r\nHost: x\r\nX-A: b\rX-Injected: c\r\n",
         "GET /health HTTP/1.1\r\nHost: x%0d%0aX-Injected: b\r\n",
     ],
@@ -166,7 +171,7 @@ def test_logs_hold_no_prompt_and_no_key(tmp_path: Path, caplog: pytest.LogCaptur
                 await served.submit({"prompt": prompt, "negative_prompt": "my-own-prompt"}, headers=header)
             await served.call("POST", f"/fal/queue{APP}", json={"guidance_scale": 99}, headers=header)
             await served.call("GET", f"/fal/queue{APP}/requests/none", headers={"Authorization": "Key my-own-key"})
-            await served.call("GET", "/files/none?fal_jwt_token=my-own-key")
+            await served.call("GET", "/fal/files/none?fal_jwt_token=my-own-key")
             await asyncio.sleep(0.3)
             return [header["Authorization"].removeprefix("Key "), "my-own-prompt", "my-own-key"]
 
@@ -174,3 +179,39 @@ def test_logs_hold_no_prompt_and_no_key(tmp_path: Path, caplog: pytest.LogCaptur
         private = asyncio.run(scenario())
     logged = "\n".join(f"{record.getMessage()} {vars(record)}" for record in caplog.records if record.name in OURS)
     assert not [word for word in private if word in logged]
+
+
+class OutsideOnly:
+    """Fetches by URL alone, as the gateway does for what is no upload."""
+
+    def __init__(self, fetcher: Fetcher) -> None:
+        self._fetcher = fetcher
+
+    async def fetch(self, url: InputUrl, folder: Path) -> Path:
+        try:
+            return (await self._fetcher.image(url.value, folder)).path
+        except UserError as error:
+            raise Unfetchable(str(error)) from error
+
+    async def close(self) -> None:
+        await self._fetcher.close()
+
+
+def test_a_request_reaches_nothing_inside(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with listening(answer(b"secret")) as inside:
+            private = ("http://169.254.169.254/latest/", "file:///etc/passwd")
+            urls = (inside.url("/admin"), f"http://localhost:{inside.port}/", *private)
+            async with serving(tmp_path, inputs=OutsideOnly(Fetcher())) as served:
+                for url in urls:
+                    id = await served.submit({"prompt": "a", "image_url": url})
+                    await served.wait(id)
+                    code, body, _ = await served.result(id)
+                    (problem,) = body["detail"]
+                    assert (code, problem["loc"], problem["type"]) == (422, ["body", "image_url"], "image_load_error")
+                    assert "secret" not in str(body)
+                assert served.pool.ran == []
+                assert not list((tmp_path / "inputs").rglob("*.*"))
+            assert inside.heads == []
+
+    asyncio.run(scenario())
