@@ -135,3 +135,34 @@ answer({"stopped": stopped, "last": steps[-1], "same": drawn(graph) == before})
 """
     found = run_inside(tmp_path, code)
     assert found == {"stopped": True, "last": 2, "same": True}
+
+
+def test_the_nodes_for_runs_without_comfyui_do_what_those_of_comfyui_do(tmp_path: Path) -> None:
+    code = """
+load_pack()
+ours = pack_module("nodes.headless_tensors").TENSOR_NODES
+latent = {"samples": torch.rand(2, 4, 6, 10), "noise_mask": torch.rand(2, 1, 48, 80), "batch_index": [5, 7]}
+one, other = ([[torch.rand(1, 77, 8), {"pooled_output": torch.rand(1, 4)}]] for _ in range(2))
+calls = [("ConditioningCombine", {"conditioning_1": one, "conditioning_2": other}),
+         ("ConditioningSetAreaPercentage", dict(conditioning=one, width=0.5, height=1.0, x=0.25, y=0.0, strength=0.8)),
+         ("RepeatLatentBatch", {"samples": latent, "amount": 3}),
+         *(("LatentUpscaleBy", dict(samples=latent, upscale_method=how, scale_by=by))
+           for how in ("nearest-exact", "bilinear", "area", "bicubic") for by in (1.5, 0.55))]
+
+def plain(value):
+    if isinstance(value, torch.Tensor):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {key: plain(part) for key, part in value.items()}
+    return [plain(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+apart = []
+for name, inputs in calls:
+    results = [getattr(cls(), cls.FUNCTION)(**inputs) for cls in (nodes.NODE_CLASS_MAPPINGS[name], ours[name])]
+    if plain(results[0]) != plain(results[1]):
+        apart.append([name, str(inputs)])
+answer({"calls": len(calls), "nodes": len(ours), "apart": apart})
+"""
+    found = run_inside(tmp_path, code)
+    assert found["apart"] == []
+    assert (found["calls"], found["nodes"]) == (11, 4)

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from fooocus_stages.nodes import NODE_CLASS_MAPPINGS
 from fooocus_stages.nodes.comfy import use_host
+from fooocus_stages.pipelines.errors import MissingFile
 from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.settings import DEFAULT_CHECKPOINT
+from fooocus_stages.pipelines.stages import control
 
 FILES_OF_THE_POCKET = {path.name for path in POCKET.rglob("*") if path.is_file()}
 WIDGETS = [
@@ -74,3 +76,11 @@ def test_a_face_detector_can_be_chosen(tmp_path: Path) -> None:
         assert "'other.onnx'" in node.VALIDATE_INPUTS(detector_name="other.onnx")
     assert choices == ["auto", "mine.onnx", "pocket"]
     assert options["default"] == "auto"
+
+
+def test_without_a_face_detector_the_way_out_names_that_of_the_pocket(tmp_path: Path) -> None:
+    host = LocalHost(models=[tmp_path])
+    with pytest.raises(MissingFile, match="choose 'pocket' in detector_name"):
+        control.find_detector(host)
+    _, path = control.find_detector(host, "pocket")
+    assert path.is_file()
