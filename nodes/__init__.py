@@ -20,6 +20,7 @@ from .refiner import FooocusLoadRefiner, FooocusRefinerSwitch
 from .safety import FooocusSafetyCheck
 from .sampling import (
     FooocusAspectRatio,
+    FooocusModelPatch,
     FooocusPerformance,
     FooocusSampler,
     FooocusSamplingSettings,
@@ -55,6 +56,7 @@ NODE_CLASS_MAPPINGS = {
     "FooocusAspectRatio": FooocusAspectRatio,
     "FooocusScheduler": FooocusScheduler,
     "FooocusSampler": FooocusSampler,
+    "FooocusModelPatch": FooocusModelPatch,
     "FooocusVaeDecode": FooocusVaeDecode,
     "FooocusVaeEncode": FooocusVaeEncode,
     "FooocusVary": FooocusVary,

@@ -276,6 +276,29 @@ class FooocusSampler(SeededNode):
         return latent, stages.sample.sampling_info(model, positive, latent, settings, seed)
 
 
+class FooocusModelPatch(Node):
+    schema = Schema(
+        display_name="Fooocus Model Patch",
+        category="Fooocus/sampling",
+        description="Gives ComfyUI's own MODEL Fooocus's sharpness, adaptive CFG and timed ADM scaling, for "
+        "KSampler and every other sampler node. The guidance scale is that of the sampler node.",
+        search_aliases=("model patch", "sharpness", "adaptive cfg", "adm", "ksampler", "native model"),
+        inputs=(
+            Input("model", "MODEL", "SDXL or SD 1.5 model of ComfyUI."),
+            Input(
+                "settings",
+                sockets.SETTINGS,
+                "Sampling settings with sharpness, adaptive CFG and ADM scaling. Without them, Fooocus's defaults.",
+                optional=True,
+            ),
+        ),
+        outputs=(Output("model", "MODEL", "The patched model, for a sampler node of ComfyUI."),),
+    )
+
+    def run(self, model: object, settings: SamplingSettings | None = None) -> tuple[object]:
+        return (current_host().guided(model, settings or SamplingSettings()),)
+
+
 class FooocusVaeDecode(Node):
     schema = Schema(
         display_name="Fooocus VAE Decode",

@@ -18,6 +18,8 @@ from .patchers import patcher_of
 if TYPE_CHECKING:
     import torch
 
+    from ...pipelines.types import SamplingSettings
+
 log = logging.getLogger("fooocus_stages")
 
 
@@ -77,6 +79,11 @@ class ComfyHost:
         from .native import adoption
 
         return adoption.handed_on(value)
+
+    def guided(self, model: object, settings: SamplingSettings) -> object:
+        from .native import guidance
+
+        return guidance.patched(model, settings)
 
     def dtype(self, role: Role) -> torch.dtype:
         import torch

@@ -26,6 +26,8 @@ from .protocol import Preview, Role, Value
 if TYPE_CHECKING:
     import torch
 
+    from ..types import SamplingSettings
+
 log = logging.getLogger("fooocus_stages")
 
 
@@ -148,6 +150,9 @@ class LocalHost:
 
     def hand_on(self, value: object) -> object:
         return value
+
+    def guided(self, model: object, settings: SamplingSettings) -> object:
+        raise BadValue("Fooocus Model Patch changes a MODEL of ComfyUI, and this is not ComfyUI: use Fooocus Sampler")
 
     def check_interrupted(self) -> None:
         """Do nothing: Ctrl-C raises KeyboardInterrupt by itself."""

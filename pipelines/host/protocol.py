@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+    from ..types import SamplingSettings
+
 Role = Literal["unet", "vae", "text", "upscaler"]
 Value = TypeVar("Value")
 Preview = Callable[[], "Image.Image"]
@@ -73,6 +75,10 @@ class Host(Protocol):
 
     def hand_on(self, value: object) -> object:
         """Return the program's own model for a handle that `adopt` made, with what stages set; others unchanged."""
+        ...
+
+    def guided(self, model: object, settings: SamplingSettings) -> object:
+        """Return the program's own model with Fooocus's guidance and ADM scaling. Raises BadValue if there is none."""
         ...
 
     def check_interrupted(self) -> None:

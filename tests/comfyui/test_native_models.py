@@ -17,7 +17,7 @@ pytestmark = needs_comfyui
 def test_golden_cases_through_native_models(tmp_path: Path) -> None:
     (tmp_path / "fooocus_stages").symlink_to(PACK)
     environment = {**os.environ, "FOOOCUS_STAGES_NATIVE": COMFYUI, "PYTHONPATH": str(tmp_path)}
-    files = [str(TESTS / f"test_{group}.py") for group in GROUPS]
+    files = [str(TESTS / name) for name in ("native_cases.py", *(f"test_{group}.py" for group in GROUPS))]
     command = [PYTHON, "-m", "pytest", "-q", "-W", "default", "-p", "no:cacheprovider", *files]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=TESTS.parents[1])
     assert done.returncode == 0, done.stdout[-6000:]

@@ -1,0 +1,165 @@
+"""ComfyUI's own MODEL in Fooocus's stages and Fooocus's guidance in ComfyUI's sampler, on the pocket's weights.
+
+Run by tests/comfyui/test_native_models.py in ComfyUI's Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import comfy.model_base
+import comfy.model_patcher
+import comfy.sample
+import pytest
+import torch
+from fooocus_stages.nodes.comfy.host import ComfyHost
+from fooocus_stages.nodes.comfy.native import adoption, guidance
+from fooocus_stages.pipelines.errors import BadValue
+from fooocus_stages.pipelines.host import POCKET, LocalHost
+from fooocus_stages.pipelines.models.handles import Clip, Model, Vae
+from fooocus_stages.pipelines.stages import load
+from fooocus_stages.pipelines.stages.sampling import sample
+from fooocus_stages.pipelines.types import FreeU, Lora, SamplingSettings
+from safetensors.torch import load_file
+from torch import Tensor
+
+from .native import model_patcher
+
+HOST = LocalHost(models=[POCKET], device="cpu")
+FILE = POCKET / "checkpoints" / "juggernautXL_v8Rundiffusion.safetensors"
+LORA = Lora("sdxl_lcm_lora.safetensors", 0.7)
+GAINS = FreeU(1.3, 1.4, 0.9, 0.2)
+SETTINGS = SamplingSettings(steps=8, sampler="dpmpp_2m")
+SEED = 7
+
+
+@pytest.fixture(autouse=True)
+def _inference() -> Iterator[None]:
+    with torch.inference_mode():
+        yield
+
+
+@pytest.fixture(scope="module")
+def pocket() -> tuple[Model, Clip, Vae]:
+    return load.checkpoint(HOST, "pocket")
+
+
+@pytest.fixture
+def native() -> Any:
+    """The pocket's UNet as a MODEL of ComfyUI."""
+    return model_patcher(load_file(FILE), (1, 2, 2))
+
+
+def adopted(patcher: Any) -> Model:
+    model = adoption.model_of(patcher, ComfyHost())
+    return replace(model, native_size=128, home=POCKET)
+
+
+def sides() -> list[list[list[Any]]]:
+    """A positive and a negative side of different lengths."""
+    draw = torch.Generator().manual_seed(0)
+    return [
+        [[torch.randn(1, n, 192, generator=draw), {"pooled_output": torch.randn(1, 128, generator=draw)}]]
+        for n in (77, 154)
+    ]
+
+
+def drawn(model: Model, settings: SamplingSettings = SETTINGS, batch: int = 1) -> Tensor:
+    latent = {"samples": torch.zeros(batch, 4, 16, 16)}
+    result: Tensor = sample.sample(HOST, model, *sides(), latent, settings, SEED)["samples"]
+    return result
+
+
+def by_comfyui(patcher: Any, sampler: str = "dpmpp_2m", scheduler: str = "karras", cfg: float = 4.0) -> Tensor:
+    """What ComfyUI's KSampler makes."""
+    latent = torch.zeros(1, 4, 16, 16)
+    noise = comfy.sample.prepare_noise(latent, SEED)
+    result: Tensor = comfy.sample.sample(
+        patcher, noise, SETTINGS.steps, cfg, sampler, scheduler, *sides(), latent, seed=SEED, disable_pbar=True
+    )
+    return result
+
+
+def assert_same(ours: Tensor, theirs: Tensor) -> None:
+    difference = float((ours - theirs).pow(2).mean().sqrt() / theirs.pow(2).mean().sqrt())
+    assert difference <= 1e-4, f"relative RMS {difference}"
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_native_model_draws_as_ours(pocket: Any, native: Any, batch: int) -> None:
+    assert_same(drawn(adopted(native), batch=batch), drawn(pocket[0], batch=batch))
+
+
+def test_loras_and_freeu_on_a_native_model(pocket: Any, native: Any) -> None:
+    model, clip, _ = pocket
+    ours, _ = load.apply_loras(HOST, model, clip, (LORA,))
+    theirs, _ = load.apply_loras(HOST, adopted(native), clip, (LORA,))
+    assert_same(drawn(load.with_freeu(theirs, GAINS)), drawn(load.with_freeu(ours, GAINS)))
+
+
+def test_what_our_nodes_set_travels_with_the_model(pocket: Any, native: Any) -> None:
+    model, clip, _ = pocket
+    ours, _ = load.apply_loras(HOST, model, clip, (LORA,))
+    theirs, _ = load.apply_loras(HOST, adopted(native), clip, (LORA,))
+    handed: Any = adoption.handed_on(load.with_freeu(theirs, GAINS))
+    assert isinstance(handed, comfy.model_patcher.ModelPatcher)
+    again = adopted(handed.clone())
+    assert again.loras == ours.loras
+    assert_same(drawn(again), drawn(load.with_freeu(ours, GAINS)))
+    assert_same(by_comfyui(guidance.patched(handed, SETTINGS)), drawn(load.with_freeu(ours, GAINS)))
+
+
+@pytest.mark.parametrize(("sampler", "scheduler"), [("dpmpp_2m", "karras"), ("euler", "normal"), ("heun", "simple")])
+def test_a_patched_model_draws_in_a_ksampler_as_in_our_sampler(native: Any, sampler: str, scheduler: str) -> None:
+    settings = replace(SETTINGS, sampler=sampler, scheduler=scheduler, sharpness=20.0)
+    assert_same(by_comfyui(guidance.patched(native, settings), sampler, scheduler), drawn(adopted(native), settings))
+
+
+def test_a_plain_native_run_gives_the_same_bytes_before_and_after_ours(pocket: Any, native: Any) -> None:
+    before = by_comfyui(native)
+    options = str(native.model_options)
+    theirs, _ = load.apply_loras(HOST, adopted(native), pocket[1], (LORA,))
+    drawn(load.with_freeu(theirs, GAINS))
+    by_comfyui(guidance.patched(native, SETTINGS))
+    assert str(native.model_options) == options
+    assert native.patches == {}
+    assert torch.equal(by_comfyui(native), before)
+
+
+def test_an_interrupt_leaves_nothing_behind(native: Any) -> None:
+    before = by_comfyui(native)
+
+    class Stopping(LocalHost):
+        def progress(self, value: int, *_: object) -> None:
+            if value == 3:
+                raise KeyboardInterrupt
+
+    host = Stopping(models=[POCKET], device="cpu")
+    with pytest.raises(KeyboardInterrupt):
+        sample.sample(host, adopted(native), *sides(), {"samples": torch.zeros(1, 4, 16, 16)}, SETTINGS, SEED)
+    assert torch.equal(by_comfyui(native), before)
+
+
+def test_patches_of_others_are_applied(native: Any) -> None:
+    """An attention patch and a wrapper of another pack change our sampler's result, and are called at each step."""
+    calls = []
+    patched = native.clone()
+
+    def halved(attention: Tensor, options: Any) -> Tensor:
+        calls.append(options["cond_or_uncond"])
+        return attention * 0.5
+
+    patched.set_model_attn2_output_patch(halved)
+    assert not torch.equal(drawn(adopted(patched)), drawn(adopted(native)))
+    assert len(calls) >= SETTINGS.steps
+
+
+def test_other_models_are_refused(native: Any) -> None:
+    class Other(comfy.model_base.BaseModel):
+        pass
+
+    native.model.__class__ = Other
+    with pytest.raises(BadValue, match=r"Other.*SDXL"):
+        adoption.model_of(native, ComfyHost())
