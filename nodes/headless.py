@@ -14,6 +14,7 @@ from ..pipelines.host import POCKET
 from ..pipelines.names import match_name
 from ..pipelines.picture_files import frames, opened
 from .comfy import current_host
+from .comfyui_only import COMFYUI_NODES
 from .headless_tensors import TENSOR_NODES
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ HEADLESS_NODES: dict[str, type[Any]] = {
     "PreviewImage": PreviewImage,
     "SaveImage": SaveImage,
     **TENSOR_NODES,
+    **COMFYUI_NODES,
 }
 
 

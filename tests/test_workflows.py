@@ -13,14 +13,15 @@ import pytest
 from fooocus_stages.nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from fooocus_stages.nodes.headless import HEADLESS_NODES
 from fooocus_stages.pipelines.assets.catalogue import download_link
+from fooocus_stages.pipelines.errors import BadGraph
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pocket.training.draw import judge
-from fooocus_stages.serving.bundled import building_blocks, catalogue, help_pages, write_workflows
+from fooocus_stages.serving.bundled import building_blocks, catalogue, help_pages, native_models, write_workflows
 from fooocus_stages.serving.bundled.canvas import declared_inputs, has_seed_control, is_widget
 from fooocus_stages.serving.engine.declarations import Registry
 from fooocus_stages.serving.engine.graph import is_link
 from fooocus_stages.serving.engine.runner import Runner
-from fooocus_stages.serving.engine.validate import validate
+from fooocus_stages.serving.engine.validate import BadGraph, validate
 from PIL import Image
 
 ROOT = Path(fooocus_stages.__file__).parent
@@ -178,6 +179,13 @@ def test_a_building_block_runs_with_the_pocket_model(
             if image["type"] == "output":
                 assert judge(np.asarray(picture.convert("RGB").resize((128, 128)))).colour == "red"
             assert picture.convert("L").getextrema()[1] > 0
+
+
+@pytest.mark.usefixtures("pocket_host")
+@pytest.mark.parametrize("name", [workflow.name for workflow in native_models.NATIVE_WORKFLOWS])
+def test_a_workflow_on_comfyuis_own_model_says_where_it_runs(name: str) -> None:
+    with pytest.raises(BadGraph, match=r"CheckpointLoaderSimple is a node of ComfyUI.*--comfyui"):
+        Runner(REGISTRY).run(read(f"api/{name}.json"))
 
 
 def test_every_node_is_in_a_bundled_workflow() -> None:

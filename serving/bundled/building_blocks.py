@@ -42,13 +42,23 @@ class BuildingBlock:
     description: str
     build: Callable[[GraphBuilder], None]
     mode: str = ""
+    draws: Callable[[GraphBuilder], None] | None = None
 
     @property
     def graph(self) -> ApiGraph:
         """The workflow in API form."""
-        builder = GraphBuilder()
-        self.build(builder)
-        return builder.graph
+        return _built(self.build)
+
+    @property
+    def drawn(self) -> ApiGraph:
+        """The workflow whose images its thumbnail shows: itself, or one like it on the pocket model."""
+        return _built(self.draws or self.build)
+
+
+def _built(build: Callable[[GraphBuilder], None]) -> ApiGraph:
+    builder = GraphBuilder()
+    build(builder)
+    return builder.graph
 
 
 def start_here(build: GraphBuilder) -> None:

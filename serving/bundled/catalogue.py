@@ -33,6 +33,11 @@ class Template:
     def graph(self) -> ApiGraph:
         return graph_of(self.request)
 
+    @property
+    def drawn(self) -> ApiGraph:
+        """The workflow whose images its thumbnail shows."""
+        return self.graph
+
 
 FIVE_LORAS = (
     OFFSET_LORA,

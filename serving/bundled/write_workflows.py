@@ -13,9 +13,10 @@ from .building_blocks import BUILDING_BLOCKS, BuildingBlock
 from .canvas import DownloadOf, declared_inputs, is_widget, to_canvas
 from .catalogue import TEMPLATES, Template
 from .graph_builder import ApiGraph
+from .native_models import NATIVE_WORKFLOWS
 from .subgraph import to_blueprint
 
-BUNDLED: tuple[Template | BuildingBlock, ...] = (*TEMPLATES, *BUILDING_BLOCKS)
+BUNDLED: tuple[Template | BuildingBlock, ...] = (*TEMPLATES, *BUILDING_BLOCKS, *NATIVE_WORKFLOWS)
 
 
 def files(registry: Mapping[str, Any], version: str, download_link: DownloadOf) -> dict[str, str]:

@@ -75,7 +75,7 @@ def write_thumbnails(folder: Path) -> Iterator[Path]:
             for workflow in BUNDLED:
                 path = folder / f"{workflow.name}.jpg"
                 drawn = thumbnail(
-                    workflow.graph,
+                    workflow.drawn,
                     workflow.title,
                     find_picture,
                     lambda graph: saved_files(runner.run(graph).ui, host.folder),

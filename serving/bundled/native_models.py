@@ -1,0 +1,127 @@
+"""Bundled workflows on ComfyUI's own MODEL, which run in ComfyUI only."""
+
+from __future__ import annotations
+
+from ...pipelines.settings import DEFAULT_ASPECT_RATIO, DEFAULT_CHECKPOINT
+from .building_blocks import REQUEST, BuildingBlock
+from .graph_builder import Core, GraphBuilder, Link, Node, add_core, add_sampling, add_styles, size_inputs
+
+OFFSET_LORA = "sd_xl_offset_example-lora_1.0.safetensors"
+STEPS, CFG = 30, 4.0
+WHERE = "It runs in ComfyUI, on a checkpoint of your own, which you choose in *Load Checkpoint*."
+
+
+def sampler_on_a_native_model(build: GraphBuilder) -> None:
+    """Fooocus Sampler on what Load Checkpoint loads."""
+    loaded = _loaded(build)
+    core = _core(build, loaded[0], loaded[1], loaded[2])
+    add_sampling(build, REQUEST, core, _empty(build), 1.0)
+
+
+def ksampler_with_the_patch(build: GraphBuilder) -> None:
+    """KSampler on a MODEL with Fooocus Model Patch."""
+    loaded = _loaded(build)
+    settings = _settings(build)
+    patched = build.add("FooocusModelPatch", "Fooocus guidance", model=loaded[0], settings=settings[0])
+    positive, negative, seed = _prompt(build, loaded[1])
+    sampled = build.add(
+        "KSampler",
+        "KSampler",
+        model=patched[0],
+        seed=seed,
+        steps=STEPS,
+        cfg=CFG,
+        sampler_name="dpmpp_2m_sde",
+        scheduler="karras",
+        positive=positive,
+        negative=negative,
+        latent_image=_empty(build),
+        denoise=1.0,
+    )
+    image = build.add("VAEDecode", "Decode", samples=sampled[0], vae=loaded[2])
+    build.add("SaveImage", "Save", images=image[0], filename_prefix="fooocus")
+
+
+def native_loras_with_styles(build: GraphBuilder) -> None:
+    """LoRAs of ComfyUI's own loader, prompts with Fooocus's styles."""
+    loaded = _loaded(build)
+    lora = build.add(
+        "LoraLoader",
+        "LoRA",
+        model=loaded[0],
+        clip=loaded[1],
+        lora_name=OFFSET_LORA,
+        strength_model=0.1,
+        strength_clip=0.1,
+    )
+    core = _core(build, lora[0], lora[1], loaded[2])
+    add_sampling(build, REQUEST, core, _empty(build), 1.0)
+
+
+def on_the_pocket(build: GraphBuilder) -> None:
+    """Text to image with the same request on Fooocus Load Checkpoint."""
+    core = add_core(build, REQUEST)
+    add_sampling(build, REQUEST, core, _empty(build), 1.0)
+
+
+def _loaded(build: GraphBuilder) -> Node:
+    return build.add("CheckpointLoaderSimple", "Load Checkpoint", ckpt_name=DEFAULT_CHECKPOINT)
+
+
+def _settings(build: GraphBuilder) -> Node:
+    return build.add("FooocusPerformance", "Performance", performance=REQUEST.performance, overwrite_step=-1)
+
+
+def _prompt(build: GraphBuilder, clip: Link) -> tuple[Link, Link, Link]:
+    """Both sides of a prompt with Fooocus's styles, in ComfyUI's CLIP, and the seed."""
+    prompt = build.add(
+        "FooocusPrompt",
+        "Prompt",
+        text=REQUEST.prompt,
+        negative="",
+        seed=REQUEST.seed,
+        num_images=1,
+        wildcards_in_order=False,
+        increment_seed=True,
+        styles=add_styles(build, REQUEST.styles),
+    )
+    positive = build.add("CLIPTextEncode", "Positive", clip=clip, text=prompt[3])
+    negative = build.add("CLIPTextEncode", "Negative", clip=clip, text=prompt[4])
+    return positive[0], negative[0], prompt[2]
+
+
+def _core(build: GraphBuilder, model: Link, clip: Link, vae: Link) -> Core:
+    positive, negative, seed = _prompt(build, clip)
+    return Core(model, vae, positive, negative, _settings(build)[0], seed)
+
+
+def _empty(build: GraphBuilder) -> Link:
+    return build.add("FooocusAspectRatio", "Image size", **size_inputs(DEFAULT_ASPECT_RATIO), batch_size=1)[0]
+
+
+NATIVE_WORKFLOWS = (
+    BuildingBlock(
+        "native-model-fooocus-sampler",
+        "ComfyUI's own model in Fooocus Sampler",
+        "Samples the MODEL of ComfyUI's Load Checkpoint with Fooocus's sampler: sharpness, adaptive CFG and ADM "
+        f"scaling on whatever you have attached to the model. {WHERE}",
+        sampler_on_a_native_model,
+        draws=on_the_pocket,
+    ),
+    BuildingBlock(
+        "native-model-ksampler",
+        "KSampler with Fooocus Model Patch",
+        "Gives ComfyUI's KSampler Fooocus's sharpness, adaptive CFG and ADM scaling. Change them with a Fooocus "
+        f"Sampling Settings node before *Performance*. {WHERE}",
+        ksampler_with_the_patch,
+        draws=on_the_pocket,
+    ),
+    BuildingBlock(
+        "native-loras-fooocus-styles",
+        "ComfyUI's LoRA loader with Fooocus's styles",
+        "Writes the prompt with Fooocus's styles and encodes it with ComfyUI's CLIP, after LoRAs of ComfyUI's own "
+        f"loader. {WHERE}",
+        native_loras_with_styles,
+        draws=on_the_pocket,
+    ),
+)
