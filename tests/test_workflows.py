@@ -21,7 +21,7 @@ from fooocus_stages.serving.bundled.canvas import declared_inputs, has_seed_cont
 from fooocus_stages.serving.engine.declarations import Registry
 from fooocus_stages.serving.engine.graph import is_link
 from fooocus_stages.serving.engine.runner import Runner
-from fooocus_stages.serving.engine.validate import BadGraph, validate
+from fooocus_stages.serving.engine.validate import validate
 from PIL import Image
 
 ROOT = Path(fooocus_stages.__file__).parent

@@ -9,7 +9,8 @@ from pathlib import Path
 from .inside import COMFYUI, PACK, PYTHON, needs_comfyui
 
 TESTS = Path(__file__).parents[1] / "parity"
-GROUPS = ("unet", "text_to_image", "refiner", "control", "image_prompt", "inpaint", "lora")
+GROUPS = ("unet", "text_to_image", "refiner", "control", "image_prompt", "inpaint")
+OF_OUR_NETWORK = "rounding_only"  # compares batches of our own network in float64
 
 pytestmark = needs_comfyui
 
@@ -18,7 +19,19 @@ def test_golden_cases_through_native_models(tmp_path: Path) -> None:
     (tmp_path / "fooocus_stages").symlink_to(PACK)
     environment = {**os.environ, "FOOOCUS_STAGES_NATIVE": COMFYUI, "PYTHONPATH": str(tmp_path)}
     files = [str(TESTS / name) for name in ("native_cases.py", *(f"test_{group}.py" for group in GROUPS))]
-    command = [PYTHON, "-m", "pytest", "-q", "-W", "default", "-p", "no:cacheprovider", *files]
+    command = [
+        PYTHON,
+        "-m",
+        "pytest",
+        "-q",
+        "-W",
+        "default",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        f"not {OF_OUR_NETWORK}",
+        *files,
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=TESTS.parents[1])
     assert done.returncode == 0, done.stdout[-6000:]
     last = done.stdout.splitlines()[-1]
