@@ -25,8 +25,12 @@ ROLES: dict[str, tuple[str, ...]] = {  # the groups on the canvas, and the nodes
         "FooocusLoadRefiner",
         "FooocusRefinerSwitch",
         "FooocusInpaintModel",
+        "FooocusModelPatch",
+        "CheckpointLoaderSimple",
+        "LoraLoader",
     ),
     "Prompt": (
+        "CLIPTextEncode",
         "FooocusPrompt",
         "FooocusExpandPrompt",
         "FooocusInpaintPrompt",
@@ -71,6 +75,8 @@ ROLES: dict[str, tuple[str, ...]] = {  # the groups on the canvas, and the nodes
     SAVING: (
         "FooocusScheduler",
         "FooocusSampler",
+        "KSampler",
+        "VAEDecode",
         "FooocusUpscale",
         "FooocusUpscaleImage",
         "RepeatLatentBatch",
