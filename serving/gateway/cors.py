@@ -47,7 +47,7 @@ class Cors:
     def refusal(self, request: web.Request) -> str:
         """Return why a request is refused, or ''."""
         if self.hosts is not None and (name := host_name(request)) not in self.hosts and not _is_loopback(name):
-            return f"this server is not called {name[:100]!r}"
+            return f"this server is not called {name[:100]!r}; its operator can name its address with --public-url"
         origin = request.headers.get("Origin")
         if origin is not None and not self.knows(request, origin):
             return f"pages of {origin[:100]!r} may not use this server; its operator can name that origin"
