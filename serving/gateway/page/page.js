@@ -2,6 +2,7 @@
 // The page talks to the server that it comes from and to no other.
 const $ = (id) => document.getElementById(id);
 const POLL = 500;
+const FIRST = /^(prompt|negative_prompt|styles|performance|aspect_ratio|num_images|seed|.*_url|image_prompt_1|uov_method|inpaint_mode)$/;
 let schemas = {};
 let inputs = {};
 
@@ -107,11 +108,12 @@ function showForm() {
     readers[name] = read;
     return labelled(name + (required.includes(name) ? " (required)" : ""), whole, field);
   });
-  const common = 9;
-  const rest = element("details", {}, element("summary", {}, "More"), ...fields.slice(common));
+  const names = Object.keys(schema.properties);
+  const first = fields.filter((_, number) => required.includes(names[number]) || FIRST.test(names[number]));
+  const rest = element("details", {}, element("summary", {}, "More"), ...fields.filter((field) => !first.includes(field)));
   const run = element("button", {}, "Run");
   const problem = element("p", { class: "error", role: "alert" });
-  $("form").replaceChildren(...fields.slice(0, common), rest, run, problem);
+  $("form").replaceChildren(...first, rest, run, problem);
   $("form").onsubmit = (event) => {
     event.preventDefault();
     problem.textContent = "";
