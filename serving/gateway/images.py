@@ -46,7 +46,7 @@ def check_image(path: Path, max_pixels: int) -> ImageInfo:
             with Image.open(path, formats=[name for name in FORMATS if name != "MPO"]) as picture:
                 _raise_for_size(picture.width, picture.height, max_pixels)
                 if picture.format != "MPO" and getattr(picture, "is_animated", False):
-                    raise BadFile("the picture is an animation: send a single image")
+                    raise BadFile("the picture has several frames: send a single one")
                 picture.load()
                 media_type, suffix = MEDIA_TYPES[str(picture.format)]
                 return ImageInfo(media_type, suffix, *picture.size)
