@@ -20,10 +20,17 @@ from ..errors import BadFile
 from ..text.emphasis import SECTION, WeightedToken, weighted_words
 from ..text.tokenizer import EMBEDDING
 from .handles import Embedding
+from .weights.checkpoint_files import kind_of
 from .weights.files import read_content
 
 SUFFIXES = (".safetensors", ".pt", ".bin")
 OF_AUTOMATIC1111 = "string_to_param"
+ENTRIES = {
+    "clip_l": ("clip_l", "text_encoders_0"),
+    "clip_g": ("clip_g", "text_encoders_1"),
+}  # the second: cog's trainer
+EMBEDDING_KIND = "a textual inversion embedding"
+MOST_ENTRIES = 64  # words of one file; networks have more weights
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,7 @@ def read_embedding(path: Path, widths: Mapping[str, int]) -> Embedding:
 
 def embedding_of(content: Any, name: str, widths: Mapping[str, int]) -> Embedding:
     """Find the vectors in the content of the file `name`, as `read_embedding`. Raises BadFile."""
+    _refuse_networks(content, name)
     chosen = {encoder: [_rows(name, t) for t in _tensors(content, encoder)] for encoder in widths}
     rows = [matrix for matrices in chosen.values() for matrix in matrices]
     if not rows:
@@ -108,6 +116,16 @@ def embedding_of(content: Any, name: str, widths: Mapping[str, int]) -> Embeddin
     return Embedding(vectors, count, tuple(sorted({m.shape[1] for m in rows})))
 
 
+def _refuse_networks(content: Any, name: str) -> None:
+    """Raise BadFile for the weights of a network, whose first tensor would pass for vectors."""
+    entries = content.items() if isinstance(content, dict) else ()
+    names = [key for key, value in entries if isinstance(key, str) and isinstance(value, Tensor)]
+    kind = kind_of(names)
+    if kind != EMBEDDING_KIND and (kind or len(names) > MOST_ENTRIES):
+        what = f"it is {kind}" if kind else f"it has {len(names)} of them"
+        raise BadFile(f"{name} holds the weights of a network, not vectors ({what}): choose a textual inversion file")
+
+
 def _tensors(content: Any, encoder: str) -> list[Tensor]:
     """Return the tensors for one encoder in the content of a file."""
     if isinstance(content, list | tuple):
@@ -115,8 +133,8 @@ def _tensors(content: Any, encoder: str) -> list[Tensor]:
     if isinstance(content, dict):
         if OF_AUTOMATIC1111 in content:
             content = content[OF_AUTOMATIC1111]
-        elif isinstance(content.get(encoder), Tensor):
-            content = content[encoder]
+        elif named := [key for key in ENTRIES.get(encoder, ()) if isinstance(content.get(key), Tensor)]:
+            content = content[named[0]]
     return _values(content)[:1]
 
 

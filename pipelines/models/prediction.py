@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ..errors import UnknownName
 from ..settings import AUTO, PREDICTIONS
 from ..types import Prediction
+from .weights.checkpoint_files import BROKEN_SCHEDULER, SCHEDULER
 from .weights.files import Weights
 
 _V_MARKER, _ZERO_SNR_MARKER = "v_pred", "ztsnr"
@@ -60,6 +61,11 @@ def predicts(weights: Weights, choice: str = AUTO) -> Predicts:
         notices += [f"has {strange} in its file, which is not known here: it is sampled as eps-prediction"]
     elif says_zero:
         notices += [f"has {says_zero} in its file but nothing says v-prediction: it is sampled as eps-prediction"]
+    if not says_v and (error := weights.metadata.get(BROKEN_SCHEDULER)):
+        notices += [
+            f"has a {SCHEDULER.name} that can't be read ({error}): it is sampled as eps-prediction; if that gives "
+            "noise, choose another prediction on the loader, or get that file again"
+        ]
     return Predicts("v" if says_v else "eps", bool(says_v and says_zero), tuple(notices))
 
 

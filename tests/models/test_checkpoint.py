@@ -357,9 +357,22 @@ def test_a_diffusers_folder_sets_the_prediction(
     config.write_text('{"prediction_type": "v_prediction", "rescale_betas_zero_snr": true}', "utf-8")
     model = load_checkpoint(path, torch.float32, torch.float32).model
     assert (model.prediction, model.zero_snr) == ("v", True)
-    config.write_text("{", "utf-8")
-    with pytest.raises(BadFile, match=r"scheduler_config\.json"):
-        load_checkpoint(path, torch.float32, torch.float32)
+
+
+@pytest.mark.parametrize("text", ["{", "7", "\ufeff{", "[" * 100_000, ""])
+def test_a_broken_scheduler_does_not_cost_the_folder(
+    tmp_path: Path, modules: dict[str, nn.Module], write_tokenizer: Callable[[Path], None], text: str
+) -> None:
+    path = write_folder(tmp_path, modules, VARIANTS[0], write_tokenizer)
+    (tmp_path / "scheduler").mkdir()
+    (tmp_path / "scheduler" / "scheduler_config.json").write_text(text, "utf-8")
+    loaded = load_checkpoint(path, torch.float32, torch.float32)
+    assert (loaded.model.prediction, loaded.model.zero_snr) == ("eps", False)
+    (notice,) = loaded.notices
+    assert "has a scheduler_config.json that can't be read" in notice
+    assert "choose another prediction on the loader" in notice
+    chosen = load_checkpoint(path, torch.float32, torch.float32, prediction="v + zero SNR")
+    assert (chosen.model.prediction, chosen.model.zero_snr, chosen.notices) == ("v", True, ())
 
 
 def test_another_part_of_a_diffusers_folder_is_no_checkpoint(

@@ -29,6 +29,7 @@ G1, G2 = (torch.randn(n, WIDTH_G, generator=torch.Generator().manual_seed(n)) fo
 CONTENTS: dict[str, tuple[Any, dict[str, Tensor]]] = {
     "sdxl.safetensors": ({"clip_g": G2, "clip_l": L2}, {"clip_l": L2, "clip_g": G2}),
     "in-half.safetensors": ({"clip_g": G2.half(), "clip_l": L2.half()}, {"clip_l": L2.half(), "clip_g": G2.half()}),
+    "cog.safetensors": ({"text_encoders_0": L2, "text_encoders_1": G2}, {"clip_l": L2, "clip_g": G2}),
     "only-l.safetensors": ({"clip_l": L2}, {"clip_l": L2}),
     "only-g.safetensors": ({"clip_g": G2}, {"clip_g": G2}),
     "emb-params.safetensors": ({"emb_params": L3}, {"clip_l": L3}),
@@ -81,6 +82,9 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "sparse": ({"x": torch.ones(2, WIDTH_L).to_sparse()}, "be vectors"),
     "nan": ({"clip_l": torch.full((2, WIDTH_L), torch.nan)}, "not finite"),
     "inf": ({"string_to_param": {"*": torch.full((WIDTH_L,), torch.inf)}}, "not finite"),
+    "lora": ({"lora_te1_x.lora_up.weight": L2, "lora_te1_x.lora_down.weight": L2}, "network.*it is a LoRA"),
+    "checkpoint": ({"first_stage_model.decoder.conv_in.weight": L2, "x": L2}, "network.*it is a VAE alone"),
+    "network": ({f"layer_{i}": L2 for i in range(65)}, "network.*it has 65 of them"),
     "claim": ({"x": torch.ones(1, WIDTH_L).expand(1 << 40, WIDTH_L)}, "too few values"),
 }
 

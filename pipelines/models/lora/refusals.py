@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ...errors import BadFile
 from ..handles import Model
+from ..weights.checkpoint_files import kind_of
 from ..weights.tensors import is_finite
 from .family import TITLES, family_of
 from .kinds import SUPPORTED, unsupported_kind
@@ -43,6 +44,9 @@ def raise_for_unmatched(name: str, left_out: Sequence[str], state: Mapping[str, 
             f"{name} is for {other}, and {model.name or 'the model'} is {TITLES[model.family]}: {counts}; choose a "
             f"LoRA for {TITLES[model.family]}{_advice(other)}"
         )
+    what = kind_of(key for key in state if isinstance(key, str))
+    if what and what != "a LoRA":
+        raise BadFile(f"{name} does not fit this model: {counts}; it is {what}: choose a LoRA file")
     raise BadFile(f"{name} does not fit this model: {counts}; it is for another model family, or not a LoRA")
 
 

@@ -11,17 +11,22 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ...errors import BadFile
 from .files import Weights, open_weights
 
 UNET_FOLDER = "unet"
 COMPANIONS = ("text_encoder", "text_encoder_2", "vae")
 SCHEDULER = Path("scheduler", "scheduler_config.json")
+BROKEN_SCHEDULER = "broken scheduler"  # a key of the metadata that no file has
 SCHEDULER_KEYS = ("prediction_type", "rescale_betas_zero_snr")
 _FILES = re.compile(r"(?:model|pytorch_model|diffusion_pytorch_model)(?P<variant>\.[\w.-]+)?\.(?:safetensors|bin)")
 _KINDS = (
     ("a ControlNet", r"(?:^|\.)(?:input_hint_block|controlnet_cond_embedding)\.|lora_controlnet$"),
     ("a LoRA", r"lora_(?:up|down|A|B)\b|^lora_|hada_w1|lokr_w"),
+    ("an IP-Adapter", r"^(?:image_proj|ip_adapter)\."),
+    ("a textual inversion embedding", r"^(?:clip_[gl]|text_encoders_[01]|emb_params)$|^string_to_param\b"),
+    ("an upscaler", r"^(?:module\.)?(?:model\.1\.sub\.0|RRDB_trunk|body\.0\.rdb1)\."),
+    ("an inpaint head", r"^head$"),
+    ("an expansion model (GPT-2)", r"^(?:transformer\.)?h\.\d+\.attn\.c_attn\."),
     ("a Flux model", r"(?:^|\.)(?:double_blocks|single_transformer_blocks)\.\d"),
     ("a Stable Diffusion 3 model", r"(?:^|\.)joint_blocks\.\d"),
     ("a diffusion transformer", r"^(?:model\.diffusion_model\.)?(?:transformer_blocks|blocks|layers)\.\d"),
@@ -89,12 +94,15 @@ def _joined(parts: Mapping[str, Weights]) -> Weights:
 
 
 def _of_scheduler(path: Path) -> dict[str, str]:
-    """Return the prediction settings in the scheduler configuration of a diffusers folder."""
+    """Return the prediction settings in the scheduler configuration of a diffusers folder.
+
+    For a broken file, the entry BROKEN_SCHEDULER holds the reason; the weights are sound without it.
+    """
     config = path.parent.parent / SCHEDULER
     if not config.is_file():
         return {}
     try:
-        content = json.loads(config.read_text("utf-8"))
+        content = json.loads(config.read_text("utf-8-sig"))
         return {key: str(content[key]) for key in SCHEDULER_KEYS if key in content}
-    except (OSError, ValueError, TypeError) as error:
-        raise BadFile(f"{config} can't be read ({error}): download it again") from error
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        return {BROKEN_SCHEDULER: str(error)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -25,14 +26,22 @@ NOT_WEIGHTS = {
     b"/annex/objects/": "is a git-annex pointer, not the weights",
     b"<": "is a web page, not weights",
     b'{"': "is a web server's response or another JSON text, not weights",
-    b"GGUF": "is a GGUF file, which can't be read here",
     b"\x1f\x8b": "is a packed archive (gzip), not weights",
     b"7z\xbc\xaf": "is a packed archive (7z), not weights",
     b"Rar!": "is a packed archive (RAR), not weights",
     b"\x89PNG": "is an image, not weights",
     b"\xff\xd8\xff": "is an image, not weights",
 }
+OTHER_FORMATS = {  # of weights, by their first bytes
+    b"GGUF": "GGUF",
+    b"lmgg": "GGML",
+    b"tjgg": "GGML",
+    b"ftrt": "a TensorRT engine",
+    b"\x89HDF": "HDF5, as Keras writes it",
+}
+ONNX = re.compile(rb"\x08[\x01-\x1f][\x12\x3a]")  # the version of the format, then the producer's name or the graph
 LARGEST_MESSAGE = 2000  # bytes
+AS_SAFETENSORS = "get the model as safetensors"
 MAX_HEADER = 100_000_000  # bytes; the published limit of the safetensors format
 
 
@@ -156,6 +165,9 @@ def _kind(path: Path) -> str:
         found = f"is a text, not weights ({text.decode('ascii')!r})"
     if found:
         raise BadFile(f"{path.name} {found}: download the model file itself")
+    format = next((name for start, name in OTHER_FORMATS.items() if head.startswith(start)), "")
+    if format := format or ("ONNX" if ONNX.match(head) else ""):
+        raise BadFile(f"{path.name} is in another format ({format}), which can't be read here: {AS_SAFETENSORS}")
     raise BadFile(f"{path.name} ({size} bytes) is neither safetensors nor a torch file: choose a model file")
 
 
@@ -176,6 +188,8 @@ def _refuse_other_archives(path: Path) -> None:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise _damaged(path, str(error)) from error
+    if any(entry.filename.endswith("/constants.pkl") for entry in entries):
+        raise BadFile(f"{path.name} is a program of TorchScript, not weights alone: {AS_SAFETENSORS}")
     compressed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
     if compressed or not any(entry.filename.endswith("data.pkl") for entry in entries):
         kind = "a compressed archive" if compressed else "an archive of other files"

@@ -282,6 +282,21 @@ def test_another_family_is_named(tiny: Checkpoint, family: str, with_some_that_f
 
 
 @pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("decoder.conv_in.weight", "a VAE alone"),
+        ("vision_model.embeddings.class_embedding", "a CLIP vision encoder"),
+        ("model.1.sub.0.RDB1.conv1.0.weight", "an upscaler"),
+        ("head", "an inpaint head"),
+        ("transformer.h.0.attn.c_attn.weight", "an expansion model"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(tiny: Checkpoint, key: str, kind: str) -> None:
+    with pytest.raises(BadFile, match=rf"1 of its 1 entries have no place.*it is {kind}.*choose a LoRA file"):
+        matching.patches({key: torch.ones(2, 64)}, "file", 1.0, tiny.model, tiny.clip)
+
+
+@pytest.mark.parametrize(
     "base",
     [
         "diffusion_model.input_blocks.3.1.transformer_blocks.0.attn2.to_k",

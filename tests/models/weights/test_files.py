@@ -71,7 +71,12 @@ def test_a_truncated_file(tmp_path: Path, name: str, kept: float) -> None:
         (b"Entry not found", "'Entry not found'"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "Git LFS pointer"),
         (b"/annex/objects/SHA256E-s12--00\n", "git-annex pointer"),
-        (b"GGUF\x03\0\0\0" + bytes(60), "GGUF"),
+        (b"GGUF\x03\0\0\0" + bytes(60), r"\(GGUF\).*safetensors"),
+        (b"lmgg" + bytes(60), r"\(GGML\)"),
+        (b"ftrt" + bytes(60), "TensorRT engine"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(60), "HDF5"),
+        (b"\x08\x07\x12\x07pytorch\x1a\x051.12\x3a" + bytes(60), r"\(ONNX\)"),
+        (b"\x08\x08\x3a\x80\x01" + bytes(60), r"\(ONNX\)"),
         (b"\x1f\x8b\x08" + bytes(60), "gzip"),
         (b"7z\xbc\xaf\x27\x1c" + bytes(60), "7z"),
         (b"Rar!\x1a\x07" + bytes(60), "RAR"),
@@ -115,6 +120,22 @@ def test_an_archive_of_other_files_is_refused(tmp_path: Path) -> None:
         archive.write(write(tmp_path / "inner.ckpt"), "inner.ckpt")
     with pytest.raises(BadFile, match=r"archive of other files.*unpack it"):
         read_state(tmp_path / "w.safetensors")
+
+
+def test_a_program_is_refused_as_that(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
+        for name in ("w/data.pkl", "w/code/__torch__.py", "w/constants.pkl", "w/version"):
+            archive.writestr(name, b"2")
+    with pytest.raises(BadFile, match=r"program of TorchScript.*safetensors"):
+        read_state(tmp_path / "w.pt")
+
+
+def test_a_folder_that_was_zipped_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "model.safetensors", "w") as archive:
+        archive.writestr("model/model_index.json", "{}")
+        archive.write(write(tmp_path / "w.safetensors"), "model/unet/w.safetensors")
+    with pytest.raises(BadFile, match=r"archive of other files.*unpack it"):
+        read_state(tmp_path / "model.safetensors")
 
 
 def test_a_tensor_larger_than_what_is_stored(tmp_path: Path) -> None:
