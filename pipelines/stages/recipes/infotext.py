@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 KEYS = {
-    "Steps": "steps", "Seed": "seed", "Size": "resolution", "CFG scale": "guidance_scale", "Sharpness": "sharpness",
+    "Steps": "steps", "Seed": "seed", "Size": "resolution", "CFG scale": "guidance_scale",
+    "Guidance Scale": "guidance_scale", "Sharpness": "sharpness",
     "ADM Guidance": "adm_guidance", "Model": "base_model", "Model hash": "base_model_hash",
     "Performance": "performance", "Scheduler": "scheduler", "Scheduler As Fooocus": "as_fooocus",
     "VAE": "vae", "Raw prompt": "prompt",
@@ -21,11 +22,12 @@ KEYS_WITHOUT_EFFECT = (
     "VAE hash", "TI hashes", "Refiner hash", "Hashes", "Created Date", "App", "Parser", "Pipeline", "Operations",
     "RNG", "Batch size", "Batch pos", "Civitai metadata", "Backend", "Discard penultimate sigma", "TE", "Unet", "Eta",
     "Guidance", "Distilled CFG Scale", "Module 1", "Module 2", "Module 3", "nsfw", "draft", "width", "height",
-    "quantity", "workflow", "baseModel", "process", "fluxMode",
+    "quantity", "workflow", "baseModel", "process", "fluxMode", "Seed Mode",
 )  # fmt: skip
 OTHER_KEYS = (
     "Denoising strength", "Variation seed", "Variation seed strength", "Hires upscale", "Hires steps", "Hires upscaler",
-    "Face restoration", "ENSD", "Token merging ratio", "Civitai resources",
+    "Face restoration", "ENSD", "Token merging ratio", "Civitai resources", "Postprocess upscale by",
+    "Postprocess upscaler", "Strength",
 )  # fmt: skip
 KNOWN = {key.casefold() for key in (*KEYS, *SAMPLING_KEYS, *KEYS_WITHOUT_EFFECT, *OTHER_KEYS)}
 SIGNS = (
@@ -43,6 +45,7 @@ STRING = re.compile(r'"(?:\\.|[^\\"])*"')
 VALUE = re.compile(r".*?(?=,|\s\|\s|$)")
 NEGATIVE = re.compile(r"negative prompt\s*:", re.IGNORECASE)
 INSIDE = re.compile(r"(?<=\s)(?:Steps|Seed|Sampler|Size|CFG scale|Model hash|Model): ")
+DRAW_THINGS = "seed mode"  # a key that it alone writes; its negative prompt begins with a hyphen
 FEW, MANY = 2, 3
 
 
@@ -83,6 +86,8 @@ def parse(text: str) -> Infotext:
     before, after = lines[: block[0]], lines[block[-1] + 1 :]
     pairs = _merged(pair for at in block for pair in pairs_in(lines[at]))
     starts = [at for at, line in enumerate(after) if NEGATIVE.match(line)]
+    if DRAW_THINGS in pairs:
+        before = [f"Negative prompt: {line[1:]}" if line.startswith("-") else line for line in before]
     positive, negative = _texts([*before, *after[starts[0] :]] if starts else before)
     return Infotext(positive, negative, pairs, tuple(filter(None, after[: starts[0]] if starts else after)))
 

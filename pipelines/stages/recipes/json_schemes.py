@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import BadFile
 
-FOOOCUS, RUINED = "fooocus", "RuinedFooocus"
+FOOOCUS, RUINED, MRE = "fooocus", "RuinedFooocus", "Fooocus-MRE"
 FEW = 5
 
 LABELS = {
@@ -36,6 +36,13 @@ RUINED_KEYS = {
     "base_model_hash": "base_model_hash", "loras": "loras", "clip_skip": "clip_skip", "software": "version",
 }  # fmt: skip
 RUINED_WITHOUT_EFFECT = ("width", "height", "start_step", "denoise")  # the two sides are read together
+MRE_KEYS = {
+    "cfg": "guidance_scale", "real_prompt": "full_prompt", "real_negative_prompt": "full_negative_prompt",
+    "software": "version",
+}  # fmt: skip
+MRE_WITHOUT_EFFECT = ("width", "height", "base_clip_skip", "refiner_clip_skip", "switch")
+MRE_LORA = re.compile(r"[lw][1-9]")  # names and weights
+OLD_LORA_KEY = re.compile(r"LoRA \[(.+)\] weight")  # of Fooocus up to 2.1.8
 LORA_KEY = re.compile(r"(?:lora_combined_|LoRA )(\d{1,3})")
 
 OWN = {  # keys that only a program of this family writes, besides those that tools of many kinds share
@@ -68,12 +75,14 @@ def object_in(text: str) -> dict[str, Any] | None:
 
 
 def scheme_of(values: Mapping[str, Any]) -> str:
-    """Return FOOOCUS or RUINED. Raises BadFile, naming the program or the keys of other JSON."""
+    """Return FOOOCUS, RUINED or MRE. Raises BadFile, naming the program or the keys of other JSON."""
     if values.get("software") == RUINED or {"base_model_name", "Negative"} & set(values):
         return RUINED
+    if {"base_clip_skip", "real_prompt"} & set(values):
+        return MRE
     if program := program_of(values):
         raise BadFile(f"its JSON is from {program}, which can't be read")
-    known = {key for key in values if key in LABELS or key in LABELS.values() or LORA_KEY.fullmatch(key)}
+    known = {key for key in values if key in LABELS or key in LABELS.values() or _names_lora(key)}
     if OWN & {LABELS.get(key, key) for key in known} or known == set(values):
         return FOOOCUS
     listed = ", ".join(list(values)[:FEW]) or "none at all"
@@ -94,7 +103,7 @@ def program_of(values: Mapping[str, Any]) -> str:
 def from_fooocus(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entries by key; FooocusPlus and older logs of Fooocus store them by label."""
     entries = {LABELS[label]: value for label, value in values.items() if label in LABELS}
-    entries |= {key: value for key, value in values.items() if key not in LABELS and not LORA_KEY.fullmatch(key)}
+    entries |= {key: value for key, value in values.items() if key not in LABELS and not _names_lora(key)}
     if not entries.get("loras"):
         entries["loras"] = _combined_loras(values) or None
     return entries
@@ -108,10 +117,38 @@ def from_ruined(values: Mapping[str, Any]) -> dict[str, Any]:
     return entries
 
 
-def _combined_loras(values: Mapping[str, Any]) -> list[str]:
-    """Return the entries `lora_combined_N` or `LoRA N` in the order of N."""
+def from_mre(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return Fooocus-MRE's entries under Fooocus's keys."""
+    others = {key: value for key, value in values.items() if key not in MRE_WITHOUT_EFFECT and not _of_mre_lora(key)}
+    entries = {MRE_KEYS.get(key, key): value for key, value in others.items()}
+    if "width" in values and "height" in values:
+        entries["resolution"] = [values["width"], values["height"]]
+    if entries.get("freeu") is False:
+        del entries["freeu"]
+    if isinstance(skip := values.get("base_clip_skip"), int):
+        entries["clip_skip"] = abs(skip)
+    if values.get("refiner_model") not in (None, "", "None"):
+        entries["overwrite_switch"] = values.get("switch")
+    if not entries.get("loras"):
+        names = sorted(key for key in values if _of_mre_lora(key) and key[0] == "l")
+        entries["loras"] = [[values[key], values.get(f"w{key[1:]}", 1.0)] for key in names] or None
+    return entries
+
+
+def _of_mre_lora(key: str) -> bool:
+    return MRE_LORA.fullmatch(key) is not None
+
+
+def _names_lora(key: str) -> bool:
+    return LORA_KEY.fullmatch(key) is not None or OLD_LORA_KEY.fullmatch(key) is not None
+
+
+def _combined_loras(values: Mapping[str, Any]) -> list[Any]:
+    """Return the entries `lora_combined_N` or `LoRA N` in the order of N, and those of `LoRA [NAME] weight`."""
+    old = [[match[1], value] for key, value in values.items() if (match := OLD_LORA_KEY.fullmatch(key))]
     numbered = [(LORA_KEY.fullmatch(key), value) for key, value in values.items()]
-    return [str(value) for _, value in sorted(((int(key[1]), value) for key, value in numbered if key), key=_number)]
+    combined = sorted(((int(key[1]), value) for key, value in numbered if key), key=_number)
+    return [*(str(value) for _, value in combined), *old]
 
 
 def _number(pair: tuple[int, Any]) -> int:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, IptcImagePlugin
 from PIL.PngImagePlugin import iTXt
 
-from ...picture_files import UNREADABLE_EXIF, Notice, ignore, opened
+from ...picture_files import FAULTS, UNREADABLE_EXIF, Notice, ignore, opened
 from .text_encoding import decoded, decoded_twice
 from .xmp import is_xmp, texts_in_xmp
 
@@ -21,6 +21,7 @@ EXIF_TAGS = {
     "XPComment": ExifTags.Base.XPComment,
     "Software": ExifTags.Base.Software,
 }
+IPTC_TAGS = {"IPTC caption": (2, 120), "IPTC instructions": (2, 40)}
 LARGEST_TEXT = 2**20
 PADDING = "\0\ufeff"  # at the ends of texts that were cut out of a buffer or a file
 
@@ -32,7 +33,8 @@ def texts_in(path: Path, notice: Notice = ignore) -> dict[str, str]:
     """
     with opened(path, notice) as image:
         chunks = {name: value for name, value in image.info.items() if not is_xmp(str(name))}
-        found = {**dict(_of_exif(image, notice)), **dict(_of_chunks(chunks)), **dict(texts_in_xmp(image, notice))}
+        found = {**dict(_of_exif(image, notice)), **dict(_of_chunks(chunks)), **dict(_of_iptc(image))}
+        found |= dict(texts_in_xmp(image, notice))
     too_long = {name: len(text) for name, text in found.items() if len(text) > LARGEST_TEXT}
     for name, length in too_long.items():
         notice(f"{path.name}: its text {name!r} is left out: {length:,} characters, at most {LARGEST_TEXT:,} are read")
@@ -49,6 +51,18 @@ def _of_chunks(info: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
             yield name, decoded_twice(value)
         elif name == "comment" and isinstance(value, bytes):
             yield "Comment", decoded(value)
+
+
+def _of_iptc(image: Image.Image) -> Iterator[tuple[str, str]]:
+    """Yield the texts of an IPTC record of JPEG or TIFF, an older form of what photo managers write into XMP."""
+    try:
+        record = IptcImagePlugin.getiptcinfo(image) or {}
+    except FAULTS:
+        return
+    for name, tag in IPTC_TAGS.items():
+        value = record.get(tag)
+        if text := decoded(value[0] if isinstance(value, list) else value):
+            yield name, text
 
 
 def _of_exif(image: Image.Image, notice: Notice) -> Iterator[tuple[str, str]]:

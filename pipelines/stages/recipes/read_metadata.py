@@ -24,6 +24,7 @@ PLACES = ("parameters", "UserComment", "Comment", "ImageDescription", "Descripti
 LONGEST_SIDE = 65535
 FEW = 5
 GPU_SAMPLERS = ("dpmpp_sde_gpu", "dpmpp_2m_sde_gpu")  # of two samplers with one title, the one that the modes use
+HORDE_PREFIX = "k_"  # of the names that clients of the AI Horde write, such as k_dpmpp_2s_a
 SAMPLERS_ELSEWHERE = {  # titles of other programs, without spaces and signs
     "eulera": "euler_ancestral", "eulerancestral": "euler_ancestral", "dpm2a": "dpm_2_ancestral",
     "dpm++2mv2": "dpmpp_2m", "dpm++2sa": "dpmpp_2s_ancestral", "dpm2": "dpm_2", "eulerdiscrete": "euler",
@@ -35,7 +36,8 @@ SAMPLERS_ELSEWHERE = {  # titles of other programs, without spaces and signs
 class Reading:
     """Generation parameters read from a text.
 
-    `scheme`: fooocus, a1111 or RuinedFooocus. `left_out`: a phrase for each entry that is invalid or not supported.
+    `scheme`: fooocus, a1111, RuinedFooocus or Fooocus-MRE. `left_out`: a phrase for each entry that is invalid or not
+    supported.
     """
 
     info: PictureInfo
@@ -106,7 +108,7 @@ def _refusal(texts: Mapping[str, str], errors: Iterable[str]) -> str:
 
 
 def from_json(text: str) -> Reading:
-    """Read a JSON object of Fooocus, FooocusPlus, RuinedFooocus or a program that writes their keys.
+    """Read a JSON object of Fooocus, FooocusPlus, RuinedFooocus, Fooocus-MRE or a program that writes their keys.
 
     Raises BadFile, naming the program or the keys of any other.
     """
@@ -114,7 +116,7 @@ def from_json(text: str) -> Reading:
     if values is None:
         raise BadFile("its text is not valid JSON")
     scheme = json_schemes.scheme_of(values)
-    entries = json_schemes.from_ruined(values) if scheme == json_schemes.RUINED else json_schemes.from_fooocus(values)
+    entries = READERS_OF_JSON[scheme](values)
     info, wrong = _info(entries)
     unread = [key for key, value in entries.items() if not _has_effect(key, value)]
     return Reading(info, scheme, text, (*wrong, *_unread(unread)))
@@ -133,14 +135,14 @@ def from_a1111(text: str, known: Callable[[], Styles] = Styles) -> Reading:
     valid entry.
     """
     parts = parse(text)
-    given = {key: parts.get(name) for name, key in KEYS.items()}
-    values: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    values: dict[str, Any] = {key: value for name, key in KEYS.items() if (value := parts.get(name)) is not None}
     values = {"prompt": parts.positive, "negative_prompt": parts.negative, **values, **_sampling(parts)}
-    values |= {"full_prompt": [parts.positive], "full_negative_prompt": [parts.negative], "loras": _loras_of(parts)}
+    values |= {"full_prompt": [parts.positive] if parts.positive else [], "loras": _loras_of(parts)}
+    values |= {"full_negative_prompt": [parts.negative] if parts.negative else []}
     if (values.get("version") or "").startswith("Fooocus"):
         texts = (parts.positive, parts.negative, values["prompt"], values["negative_prompt"])
         values["styles"] = styles_in(*texts, known())
-    elif parts.pairs:
+    elif "steps" in values or "seed" in values:
         values.setdefault("clip_skip", 2)  # A1111's layer for SDXL, which it does not write
     info, wrong = _info(values)
     rest = [f"the line {line[:60]!r}" for line in parts.rest]
@@ -156,6 +158,7 @@ def _sampling(parts: Infotext) -> dict[str, str]:
     shown = parts.get("Sampler") or ""
     if not shown:
         return {}
+    shown = shown.removeprefix(HORDE_PREFIX).replace("dpmpp", "DPM++") if shown.startswith(HORDE_PREFIX) else shown
     name, suffix = shown, ""
     for scheduler in SCHEDULERS:
         title = scheduler.replace("_", " ")
@@ -175,6 +178,11 @@ def _plain(title: str) -> str:
     return title.casefold().replace(" ", "").replace("_", "")
 
 
+READERS_OF_JSON: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    json_schemes.FOOOCUS: json_schemes.from_fooocus,
+    json_schemes.RUINED: json_schemes.from_ruined,
+    json_schemes.MRE: json_schemes.from_mre,
+}
 LORA_PAIR = re.compile(r"(.+?): ([^,:]+)(?:, |$)")
 
 

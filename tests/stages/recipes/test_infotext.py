@@ -73,6 +73,10 @@ def test_values_quoted_and_in_json() -> None:
         ("euler_a karras", "euler_ancestral", "karras"),
         ("Euler SGM Uniform", "euler", "sgm_uniform"),
         ("UniPC", "uni_pc", "normal"),
+        ("k_euler", "euler", "normal"),
+        ("k_dpmpp_2s_a", "dpmpp_2s_ancestral", "normal"),
+        ("k_dpmpp_2m", "dpmpp_2m", "normal"),
+        ("k_dpm_2_a", "dpm_2_ancestral", "normal"),
         ("Undefined", "Undefined", "normal"),
     ],
 )

@@ -27,9 +27,26 @@ MASHB1T: dict[str, Any] = {
     "base_model": "foo.safetensors", "clip_skip": 1, "sampler": "dpmpp_2m", "scheduler": "karras", "seed": "42",
     "metadata_scheme": False, "version": "Fooocus v2.5.0", "image_number": 1,
 }  # fmt: skip
+MRE: dict[str, Any] = {
+    "prompt": "a fox", "negative_prompt": "blurry", "styles": [], "real_prompt": ["a fox"],
+    "real_negative_prompt": ["blurry"], "seed": 42, "width": 1344, "height": 768, "sampler": "dpmpp_2m",
+    "scheduler": "karras", "performance": "Speed", "steps": 25, "switch": 20, "sharpness": 2, "cfg": 5,
+    "base_clip_skip": -2, "refiner_clip_skip": -2, "base_model": "foo.safetensors", "refiner_model": "None",
+    "l1": "None", "w1": 0.5, "freeu": False, "img2img": False, "software": "Fooocus-MRE 2.0.78.5",
+}  # fmt: skip
+FIRST: dict[str, Any] = {  # Fooocus 2.1 and earlier
+    "Prompt": "a fox", "Negative Prompt": "blurry", "Fooocus V2 Expansion": "a fox, fine", "Styles": "['Fooocus V2']",
+    "Performance": "Speed", "Steps": 25, "Resolution": "(1344, 768)", "Sharpness": 2.0, "Guidance Scale": 5,
+    "ADM Guidance": "(1.5, 0.8, 0.3)", "Base Model": "foo.safetensors", "Refiner Model": "None", "Refiner Switch": 0.5,
+    "Sampler": "dpmpp_2m", "Scheduler": "karras", "Seed": 42, "Version": "v2.1.865",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("values", [RUINED, PLUS, MASHB1T], ids=["RuinedFooocus", "FooocusPlus", "mashb1t"])
+@pytest.mark.parametrize(
+    "values",
+    [RUINED, PLUS, MASHB1T, MRE, FIRST],
+    ids=["RuinedFooocus", "FooocusPlus", "mashb1t", "Fooocus-MRE", "Fooocus 2.1"],
+)
 @pytest.mark.parametrize("twice", [False, True])
 def test_programs_of_the_family(values: dict[str, Any], twice: bool) -> None:
     text = json.dumps(json.dumps(values)) if twice else json.dumps(values)
@@ -41,6 +58,21 @@ def test_programs_of_the_family(values: dict[str, Any], twice: bool) -> None:
 
 
 INK = (Lora("ink", 0.5),)
+
+
+@pytest.mark.parametrize(
+    "values", [{**MRE, "l1": "ink", "w1": 0.5, "l2": "None", "w2": 1.0}, {**FIRST, "LoRA [ink] weight": 0.5}]
+)
+def test_loras_of_earlier_programs(values: dict[str, Any]) -> None:
+    reading = from_json(json.dumps(values))
+    assert (reading.info.loras, reading.left_out) == (INK, ())
+
+
+def test_settings_of_fooocus_mre_under_other_names() -> None:
+    info = from_json(json.dumps({**MRE, "refiner_model": "fine.safetensors"})).info
+    assert (info.clip_skip, info.refiner_model, info.overwrite_switch) == (2, "fine.safetensors", 20)
+    assert (info.full_prompt, info.full_negative_prompt) == (("a fox",), ("blurry",))
+    assert from_json(json.dumps({**MRE, "freeu": True})).left_out == ("freeu = 'True' should be 4 numbers",)
 
 
 @pytest.mark.parametrize(

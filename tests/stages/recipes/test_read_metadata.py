@@ -226,6 +226,11 @@ def test_broken_json(text: str, words: str) -> None:
         info_in_json(text)
 
 
+def test_a_text_about_an_upscale_alone_is_no_prompt() -> None:
+    with pytest.raises(BadFile, match="none of the entries"):
+        from_a1111("Postprocess upscale by: 4, Postprocess upscaler: R-ESRGAN 4x+")
+
+
 @given(st.text(max_size=200))
 def test_any_text_is_a_prompt_or_a_sentence(text: str) -> None:
     for read in (info_in_text, info_in_json):

@@ -148,6 +148,33 @@ def test_a_direct_text_comes_first(tmp_path: Path) -> None:
     assert notices == ["x.png: its texts 'parameters' and 'XMP dc:description' differ; 'parameters' is read"]
 
 
+def test_a_text_of_draw_things_beside_its_json(tmp_path: Path) -> None:
+    text = "a fox\n-blurry\nSteps: 20, Sampler: DPM++ 2M Karras, Guidance Scale: 7.5, Seed: 42, Size: 1024x832, "
+    text += "Model: sd_xl, Strength: 1.0, Seed Mode: Scale Alike"
+    comment = json.dumps({"c": "a fox", "uc": "blurry", "seed": 42, "v2": {}})
+    xmp = packet(elements=listed("dc:description", text) + listed("exif:UserComment", comment))
+    info = read_picture(save(tmp_path, ".png", xmp.encode()), Styles).info
+    assert (info.prompt, info.negative_prompt, info.guidance_scale, info.resolution) == (
+        "a fox",
+        "blurry",
+        7.5,
+        (1024, 832),
+    )
+
+
+@pytest.mark.parametrize("number", [120, 40])
+def test_an_iptc_record(tmp_path: Path, number: int) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.jpg")
+    text = TEXT.encode()
+    record = b"\x1c\x02" + bytes([number]) + struct.pack(">H", len(text)) + text
+    body = (
+        b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + struct.pack(">I", len(record)) + record + b"\0" * (len(record) % 2)
+    )
+    written = (tmp_path / "x.jpg").read_bytes()
+    (tmp_path / "x.jpg").write_bytes(written[:2] + b"\xff\xed" + struct.pack(">H", len(body) + 2) + body + written[2:])
+    assert told(tmp_path / "x.jpg") == (TEXT.split("\n")[0], 42, 20)
+
+
 def test_a_photo_s_packet_is_no_prompt(tmp_path: Path) -> None:
     xmp = packet('photoshop:City="Rome"', listed("dc:description", "my holiday: day 2"))
     with pytest.raises(BadFile, match=r"x\.jpg contains no generation parameters"):
