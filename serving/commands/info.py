@@ -32,6 +32,7 @@ def show_info(options: argparse.Namespace, console: Console) -> int:
     values = {key: value for key, value in asdict(reading.info).items() if _is_informative(key, value)}
     lines = [f"scheme: {reading.scheme}", *(f"{key}: {_shown(value)}" for key, value in values.items())]
     data = {"scheme": reading.scheme, "info": values, "left_out": list(reading.left_out), "text": reading.text}
+    data["notices"] = console.notices
     show(options, data, lines)
     return OK
 

@@ -52,6 +52,7 @@ class Run:
     cached: list[str] = field(default_factory=list)
     progress: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
     previews: int = 0
+    texts: dict[str, str] = field(default_factory=dict)  # shown on a node, by its id
     error: str = ""
     outputs: dict[str, Any] = field(default_factory=dict)
 
@@ -98,7 +99,7 @@ class Comfy:
                 raise AssertionError(refused.read().decode("utf-8")) from refused
             async for message in messages:
                 if message.type is aiohttp.WSMsgType.BINARY:
-                    run.previews += 1
+                    _record_frame(run, message.data)
                     continue
                 event = json.loads(message.data)
                 if event["data"].get("prompt_id") != prompt_id:
@@ -128,6 +129,15 @@ class Comfy:
 
     def log_end(self) -> str:
         return self.log.read_text("utf-8", errors="replace")[-2000:]
+
+
+def _record_frame(run: Run, data: bytes) -> None:
+    """A preview, or a text: kind 3, length of the node's id, the id and the text."""
+    if data[:4] != (3).to_bytes(4, "big"):
+        run.previews += 1
+        return
+    end = 8 + int.from_bytes(data[4:8], "big")
+    run.texts[data[8:end].decode()] = data[end:].decode()
 
 
 def _record(run: Run, kind: str, data: Any) -> None:

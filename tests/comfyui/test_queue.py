@@ -65,6 +65,19 @@ def test_a_blueprint_is_listed(comfy: Comfy, name: str) -> None:
     assert any(NAME in json.dumps(about) and about["name"] == name for about in listed.values())
 
 
+def test_a_notice_is_shown_on_its_node(comfy: Comfy) -> None:
+    graph = {
+        "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
+        "2": {"class_type": "FooocusFaceCrop", "inputs": {"image": ["1", 0]}},
+        "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
+    }
+    run = comfy.run(graph)
+    assert run.status == "success", run.error
+    assert list(run.texts) == ["2"]
+    assert "no face" in run.texts["2"]
+    assert run.previews == 0
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_workflow_draws_and_then_comes_from_the_cache(comfy: Comfy, name: str) -> None:
     graph = pocket_workflow(name, seed=1000 + NAMES.index(name))

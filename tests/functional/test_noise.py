@@ -51,6 +51,11 @@ def test_outside_its_range_the_path_is_constant(a: float, b: float) -> None:
     assert ns.BrownianNoise([123], SHAPE, *RANGE)(a, b).abs().max() == 0
 
 
+def test_levels_that_are_equal_to_six_digits_are_one() -> None:
+    brownian = ns.BrownianNoise([123], SHAPE, *RANGE)
+    assert not brownian(1.0000002, 1.0).any()
+
+
 def test_brownian_noise_at_the_end_of_karras() -> None:
     sigmas = karras(30, discrete().sigma_min, discrete().sigma_max).tolist()
     brownian = ns.BrownianNoise([123], SHAPE, *RANGE)

@@ -38,6 +38,9 @@ def test_json(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert data["info"]["resolution"] == [512, 768]
     assert data["info"]["prompt"] == "a fox\nin snow"
     assert len(data["left_out"]) == 1
+    (notice,) = data["notices"]
+    assert "these entries of its text are left out" in notice
+    assert "'-2'" in notice
 
 
 def test_mistakes(picture: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import ExifTags, Image, IptcImagePlugin
+from PIL import ExifTags, Image, ImageFile, IptcImagePlugin
 from PIL.PngImagePlugin import iTXt
 
 from ...picture_files import FAULTS, UNREADABLE_EXIF, Notice, ignore, opened
@@ -56,11 +56,11 @@ def _of_chunks(info: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
 def _of_iptc(image: Image.Image) -> Iterator[tuple[str, str]]:
     """Yield the texts of an IPTC record of JPEG or TIFF, an older form of what photo managers write into XMP."""
     try:
-        record = IptcImagePlugin.getiptcinfo(image) or {}
+        record = IptcImagePlugin.getiptcinfo(image) if isinstance(image, ImageFile.ImageFile) else None
     except FAULTS:
         return
     for name, tag in IPTC_TAGS.items():
-        value = record.get(tag)
+        value = (record or {}).get(tag)
         if text := decoded(value[0] if isinstance(value, list) else value):
             yield name, text
 

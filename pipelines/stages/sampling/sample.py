@@ -35,6 +35,7 @@ from . import refiner as refiners
 
 ADVICE = "check the conditioning, or lower guidance_scale, sharpness or the weights of the LoRAs"
 FEWEST_LEVELS = 2
+RESTARTS_FROM = 20  # steps
 REFINER_SIGMAS = 1.4  # factor on the schedule when the refiner starts from noise of its own
 
 
@@ -238,8 +239,13 @@ def denoiser_of(job: Job, device: torch.device) -> Denoise:
 
 
 def run_sampler(job: Job, denoise: Denoise, random: RunNoise, callback: Callback) -> Tensor:
-    """Run the sampler over the job's levels; returns unscaled latents on the device of the noise."""
+    """Run the sampler over the job's levels; returns unscaled latents on the device of the noise. Raises BadValue."""
     form, device = denoiser.latent_format(job.model, job.settings), random.start.device
+    if job.settings.sampler == "restart" and len(job.levels) > RESTARTS_FROM and job.levels[-1] != 0:
+        raise BadValue(
+            f"the sampler 'restart' needs noise levels that end in 0, and these end in {float(job.levels[-1]):g}: "
+            "choose another sampler, or another swap method than 'separate' for the refiner"
+        )
     if job.known is not None:
         denoise = job.known.reimposed(denoise, form, job.seeds, device)
     x = samplers.sample(

@@ -92,6 +92,7 @@ def test_a_foreign_file(tmp_path: Path, content: bytes, message: str) -> None:
     path.write_bytes(content)
     with pytest.raises(BadFile, match=message), open_weights(path):
         pass
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [(path.name, content)]  # as it was
 
 
 @pytest.mark.parametrize("zipped", [True, False])

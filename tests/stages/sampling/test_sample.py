@@ -158,6 +158,13 @@ def test_given_sigmas_are_what_is_sampled(pocket: Pocket) -> None:
     assert torch.equal(run(pocket, sigmas=levels), run(pocket))
 
 
+def test_restart_on_levels_that_do_not_end_in_0_is_refused(pocket: Pocket) -> None:
+    settings = replace(QUICK, sampler="restart", steps=24)
+    levels = plan.schedule(pocket.model, settings)[:22]
+    with pytest.raises(BadValue, match=r"'restart' needs noise levels that end in 0, and these end in .*'separate'"):
+        run(pocket, settings=settings, sigmas=levels)
+
+
 @pytest.mark.parametrize("at", [1, 2])
 def test_a_schedule_split_over_two_samplers_is_the_whole_one(pocket: Pocket, at: int) -> None:
     levels = plan.schedule(pocket.model, QUICK)
