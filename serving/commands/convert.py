@@ -15,7 +15,7 @@ from ...pipelines.host import LocalHost
 from ...pipelines.settings import NO_FILE, PERFORMANCES
 from ..console import Console
 from .common import OK, REGISTRY, add_command, add_host_options, host_of, show
-from .requested import named_files, read_json, request_from
+from .requested import check_package, named_files, read_json, request_from
 
 if TYPE_CHECKING:
     from ..requests.endpoints import Request
@@ -49,6 +49,7 @@ def add(commands: Any) -> None:
 
 def convert_file(options: argparse.Namespace, console: Console) -> int:
     """Convert the file, and print the result or write it to a file."""
+    check_package("pydantic")
     if not options.file.is_file():
         raise MissingFile(f"file {str(options.file)!r} is not there; name a request, a workflow or an image")
     host = host_of(options, console)

@@ -18,7 +18,7 @@ from ...pipelines.host import LocalHost
 from ...pipelines.settings import DEFAULT_SAFETY_CHECKER, NO_FILE
 from ..console import Console
 from .common import OK, REGISTRY, add_command, add_host_options, host_of, show
-from .requested import LORAS, files_of, read_request
+from .requested import LORAS, check_package, files_of, read_request
 
 if TYPE_CHECKING:
     from ..requests.endpoints import Request
@@ -80,6 +80,7 @@ def add_request_options(command: argparse.ArgumentParser) -> None:
 
 def run_request(options: argparse.Namespace, console: Console) -> int:
     """Run the request, and print its output as JSON: images, timings, has_nsfw_concepts and seed."""
+    check_package("pydantic")
     from ..requests.endpoints import with_seed
 
     request = with_seed(read_request(options.request, options.endpoint))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +33,12 @@ class Files:
         """The file of a picture. Raises MissingFile."""
         name = self.names.get(address, address)
         return self.folder / name if (self.folder / name).is_file() else find_picture(name)
+
+
+def check_package(name: str) -> None:
+    """Raises MissingFile for a package of the extra `serve` that is not installed."""
+    if importlib.util.find_spec(name) is None:
+        raise MissingFile(f"package {name} is not installed; run: pip install 'fooocus-stages[serve]'")
 
 
 def read_request(path: Path, endpoint: str | None) -> Request:
@@ -78,7 +85,10 @@ def files_of(request: Request, beside: Path, folder: Path, networks: Sequence[st
 
 def fetched(urls: Sequence[InputUrl], folder: Path, networks: Sequence[str] = ()) -> list[Path]:
     """Fetch pictures into a folder and LoRAs into the folder `loras` in it. Raises UserError, naming the field."""
-    return asyncio.run(_fetch(urls, folder, networks)) if urls else []
+    if not urls:
+        return []
+    check_package("aiohttp")
+    return asyncio.run(_fetch(urls, folder, networks))
 
 
 async def _fetch(urls: Sequence[InputUrl], folder: Path, networks: Sequence[str]) -> list[Path]:

@@ -112,9 +112,8 @@ class Problem(BaseModel):
 def openapi(version: str) -> dict[str, Any]:
     """The OpenAPI 3.1 document. `version`: that of the pack."""
     models: tuple[type[BaseModel], ...] = (*ENDPOINTS.values(), Output, Queued, Status, Cancellation, Mistakes, Problem)
-    schemas: dict[str, Any] = models_json_schema(
-        [(model, "validation") for model in models], ref_template=COMPONENTS + "{model}"
-    )[1]["$defs"]
+    defined = models_json_schema([(model, "validation") for model in models], ref_template=COMPONENTS + "{model}")[1]
+    schemas: dict[str, Any] = _settled(defined["$defs"])
     for endpoint, model in ENDPOINTS.items():
         described = schemas[model.__name__]
         described["x-fal-order-properties"] = list(described["properties"])
@@ -144,6 +143,26 @@ def openapi(version: str) -> dict[str, Any]:
         },
         "security": [{"key": []}],
     }
+
+
+def _settled(schema: Any) -> Any:
+    """A schema as every version of pydantic gives it: whole bounds as integers, and nothing said twice."""
+    if isinstance(schema, list):
+        return [_settled(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    said = {name: _settled(value) for name, value in schema.items()}
+    for bound in ("minimum", "maximum"):
+        if isinstance(said.get(bound), float) and said[bound].is_integer():
+            said[bound] = int(said[bound])
+    if "const" in said:
+        said.pop("enum", None)
+    if said.get("additionalProperties") is True:
+        del said["additionalProperties"]
+    if isinstance(whole := said.get("allOf"), list) and len(whole) == 1:
+        del said["allOf"]
+        said = dict(sorted({**said, **whole[0]}.items()))
+    return said
 
 
 def write(root: Path, version: str) -> Path:

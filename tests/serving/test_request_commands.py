@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import sys
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -144,6 +145,16 @@ def test_images_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0, err
     assert json.loads(out)["has_nsfw_concepts"] == []
     assert "its images are not checked" in err
+
+
+@pytest.mark.parametrize("command", ["request", "convert"])
+def test_a_missing_package_is_named(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pydantic", None)
+    code, out, err = run(capsys, command, write("request.json", {}))
+    assert (code, out) == (2, "")
+    assert err == "error: package pydantic is not installed; run: pip install 'fooocus-stages[serve]'\n"
 
 
 def test_files_that_are_no_requests(capsys: pytest.CaptureFixture[str]) -> None:
