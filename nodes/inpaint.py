@@ -17,7 +17,7 @@ from .v1 import Node
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..pipelines.models.handles import Model, Vae
+    from ..pipelines.models.handles import AnyVae, Model
 
 ENGINE = Combo(tuple(INPAINT_PATCHES), DEFAULT_ENGINE)
 ENGINE_TOOLTIP = "Version of Fooocus's inpaint model. 'None' inpaints with the model as it is."
@@ -151,7 +151,7 @@ class FooocusInpaintEncode(SeededNode):
         self,
         region: InpaintRegion,
         model: Model,
-        vae: Vae,
+        vae: AnyVae,
         settings: SamplingSettings,
         strength: float,
         initial_latent: bool,
@@ -254,7 +254,7 @@ class FooocusInpaint(SeededNode):
         self,
         image: Tensor,
         model: Model,
-        vae: Vae,
+        vae: AnyVae,
         settings: SamplingSettings,
         mode: str,
         outpaint_left: bool,

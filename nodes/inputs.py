@@ -43,7 +43,7 @@ def fraction(default: float) -> Float:
 
 
 IMAGE_SEED = Input("seed", SEED, "Seed of the image. Connect the seed output of the prompt node.")
-VAE = Input("vae", sockets.VAE, "VAE of the model. With a refiner, connect the VAE from the refiner switch.")
+VAE = Input("vae", sockets.ANY_VAE, "VAE of the model. With a refiner, connect the VAE from the refiner switch.")
 SETTINGS = Input("settings", sockets.SETTINGS, "Sampling settings from the performance node.")
 PREVIOUS_CONTROL = Input(
     "control", sockets.CONTROL, "Control images and image prompts from earlier nodes in the chain.", optional=True

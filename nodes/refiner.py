@@ -16,7 +16,7 @@ from .schema import Combo, Float, Input, Int, Output, Schema
 from .v1 import Node
 
 if TYPE_CHECKING:
-    from ..pipelines.models.handles import Model, Refiner, Vae
+    from ..pipelines.models.handles import AnyVae, Model, Refiner
 
 
 class FooocusLoadRefiner(Node):
@@ -65,7 +65,7 @@ class FooocusRefinerSwitch(Node):
         search_aliases=("refiner", "refiner switch", "switch at", "sdxl refiner", "base and refiner"),
         inputs=(
             Input("model", sockets.ANY_MODEL, "Model for the first steps, with the LoRAs applied."),
-            Input("vae", sockets.VAE, "VAE of that model."),
+            Input("vae", sockets.ANY_VAE, "VAE of that model."),
             Input("refiner", sockets.REFINER, "Model for the last steps."),
             Input(
                 "refiner_switch",
@@ -91,19 +91,19 @@ class FooocusRefinerSwitch(Node):
         ),
         outputs=(
             Output("model", sockets.ANY_MODEL, "The model with its refiner."),
-            Output("vae", sockets.VAE, "The VAE that decodes what the model and its refiner produce."),
+            Output("vae", sockets.ANY_VAE, "The VAE that decodes what the model and its refiner produce."),
         ),
     )
 
     def run(
         self,
         model: Model,
-        vae: Vae,
+        vae: AnyVae,
         refiner: Refiner | None,
         refiner_switch: float,
         refiner_swap: SwapMethod,
         refiner_step: int = -1,
-    ) -> tuple[Model, Vae]:
+    ) -> tuple[Model, AnyVae]:
         return stages.refiner.with_refiner(
             current_host(), model, vae, refiner, refiner_switch, refiner_swap, refiner_step
         )

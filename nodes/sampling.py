@@ -23,7 +23,7 @@ from .v1 import Node
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..pipelines.models.handles import Hint, Info, Model, Vae
+    from ..pipelines.models.handles import AnyVae, Hint, Info, Model
 
 DENOISE = Float(1.0, min=0.01, max=1.0, step=0.001, round=0.001)
 TILED = Input("tiled", Boolean(), "Process the image in tiles. Slower, but needs less memory for large images.")
@@ -313,7 +313,7 @@ class FooocusVaeDecode(Node):
         outputs=(Output("image", "IMAGE", "The decoded image."),),
     )
 
-    def run(self, latent: Latent, vae: Vae, tiled: bool) -> tuple[Tensor]:
+    def run(self, latent: Latent, vae: AnyVae, tiled: bool) -> tuple[Tensor]:
         return (stages.vae.decode(current_host(), vae, latent, tiled),)
 
 
@@ -332,5 +332,5 @@ class FooocusVaeEncode(SeededNode):
         outputs=(Output("latent", "LATENT", "The encoded image."),),
     )
 
-    def run(self, image: Tensor, vae: Vae, seed: int, tiled: bool) -> tuple[Latent]:
+    def run(self, image: Tensor, vae: AnyVae, seed: int, tiled: bool) -> tuple[Latent]:
         return (stages.vae.encode(current_host(), vae, image, fooocus_seed(seed), tiled),)

@@ -18,7 +18,7 @@ from .v1 import Node
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..pipelines.models.handles import Hint, Info, Model, Vae
+    from ..pipelines.models.handles import AnyVae, Hint, Info, Model
 
 
 class FooocusVary(SeededNode):
@@ -53,7 +53,7 @@ class FooocusVary(SeededNode):
         self,
         image: Tensor,
         model: Model,
-        vae: Vae,
+        vae: AnyVae,
         settings: SamplingSettings,
         method: str,
         strength: float,
@@ -188,7 +188,7 @@ class FooocusUpscale(SeededNode):
         steps: int,
         seed: int,
         model: Model | None = None,
-        vae: Vae | None = None,
+        vae: AnyVae | None = None,
         positive: Conditioning | None = None,
         negative: Conditioning | None = None,
         settings: SamplingSettings | None = None,

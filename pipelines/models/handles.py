@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ..text.tokenizer import ClipTokenizer
-    from .protocols import DenoisingNetwork
+    from .protocols import DenoisingNetwork, SeededVae
     from .weights.merging import Network, WeightPatch
 
 
@@ -122,6 +122,19 @@ class Vae:
     def patcher(self) -> object | None:
         """ComfyUI's ModelPatcher of the network, by which its cache recognises a value that holds a network."""
         return self.network.patcher
+
+
+@dataclass(frozen=True)
+class ForeignVae:
+    """An autoencoder of ComfyUI; `refiner` as in `Vae`."""
+
+    network: SeededVae
+    name: str = ""
+    family: Family = "sdxl"
+    refiner: Vae | None = None
+
+
+AnyVae = Vae | ForeignVae
 
 
 @dataclass(frozen=True)

@@ -160,6 +160,18 @@ class ImageVae(Protocol):
         ...
 
 
+class SeededVae(Protocol):
+    """An `ImageVae` that can sample the distribution of the latents."""
+
+    def encode(self, pixels: Tensor, seed: int | None = None) -> Tensor:
+        """Encode images as `ImageVae.encode` does; a seed samples the latents' distribution, None takes its mean."""
+        ...
+
+    def decode(self, samples: Tensor) -> Tensor:
+        """Decode latents as `ImageVae.decode` does."""
+        ...
+
+
 @runtime_checkable
 class TiledImageVae(Protocol):
     """An `ImageVae` that can also work in tiles, as ComfyUI's does, in tiles of a size of its own."""

@@ -18,7 +18,7 @@ from ...preprocessors import masks as shapes
 from ..errors import BadValue, UnknownName
 from ..functional.latents import from_uint8, grey_out, latent_mask, to_uint8
 from ..host import Host
-from ..models.handles import InpaintEngine, Model, Vae
+from ..models.handles import AnyVae, InpaintEngine, Model
 from ..models.hints.inpaint_patch import load_head, load_patch
 from ..settings import INPAINT_HEAD, INPAINT_MODES, INPAINT_PATCHES, NO_FILE, SIZE_OF_SDXL, InpaintMode
 from ..types import LATENT_KNOWN, LATENT_MASK, InpaintRegion, Known, Latent, SamplingSettings, SwapMethod
@@ -149,7 +149,7 @@ def filled_holes(images: Tensor, holes: Masks) -> Tensor:
 def encode(
     host: Host,
     model: Model,
-    autoencoder: Vae,
+    autoencoder: AnyVae,
     region: InpaintRegion,
     settings: SamplingSettings,
     strength: float = 1.0,
@@ -205,7 +205,7 @@ def inpaint(
     image: Tensor,
     mask: Tensor | None,
     model: Model,
-    autoencoder: Vae,
+    autoencoder: AnyVae,
     settings: SamplingSettings,
     mode: str,
     override: InpaintMode | None = None,

@@ -18,7 +18,7 @@ from ..files import file_state
 from ..functional.latents import CELL
 from ..functional.tiles import tiled_scale
 from ..host import Host
-from ..models.handles import Hint, Info, Model, Vae
+from ..models.handles import AnyVae, Hint, Info, Model
 from ..models.protocols import UpscaleModel
 from ..models.upscaler import Upscaler, bytes_per_cell, load_upscaler
 from ..settings import DEFAULT_UPSCALER, FAST_UPSCALES, PERFORMANCES, SIZE_OF_SDXL, UPSCALE_FACTORS
@@ -44,7 +44,7 @@ class Sampling:
     """The inputs for sampling the enlarged image."""
 
     model: Model
-    vae: Vae
+    vae: AnyVae
     positive: Conditioning
     negative: Conditioning
     settings: SamplingSettings
@@ -67,7 +67,7 @@ def load(host: Host, name: str) -> Upscaler:
 
 def sampling_of(
     model: Model | None,
-    autoencoder: Vae | None,
+    autoencoder: AnyVae | None,
     positive: Conditioning | None,
     negative: Conditioning | None,
     settings: SamplingSettings | None,

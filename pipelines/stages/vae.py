@@ -8,8 +8,8 @@ from torch import Tensor
 from ..errors import BadValue
 from ..host import Host
 from ..models import vae as vaes
-from ..models.handles import Vae
-from ..models.protocols import ImageVae, TiledImageVae
+from ..models.handles import AnyVae, ForeignVae, Vae
+from ..models.protocols import ImageVae, SeededVae, TiledImageVae
 from ..models.weights.soundness import require_finite
 from ..types import LATENT_FAMILY, Family, Latent
 from . import pictures
@@ -19,16 +19,18 @@ CHANNELS = 4
 BYTES_PER_PIXEL = 2 * 1024  # of activations, per pixel and byte of the dtype
 
 
-def decode(host: Host, vae: Vae | ImageVae, latent: Latent, tiled: bool = False) -> Tensor:
+def decode(host: Host, vae: AnyVae | ImageVae, latent: Latent, tiled: bool = False) -> Tensor:
     """Images (B, H, W, 3), 0…1, float32 on the CPU, from a latent's `samples`.
 
     A latent that a refiner finished is decoded with the refiner's VAE, if it has its own. Raises BadValue for a latent
     of another shape or another family's VAE, and BadFile or BadValue if the result is NaN or infinity.
     """
+    if isinstance(vae, Vae | ForeignVae):
+        vae = of_family(vae, latent.get(LATENT_FAMILY, vae.family))
     if not isinstance(vae, Vae):
-        return decoded_natively(host, vae, latent["samples"], tiled)
+        network = vae.network if isinstance(vae, ForeignVae) else vae
+        return decoded_natively(host, network, latent["samples"], tiled)
     samples = checked_samples(latent)
-    vae = of_family(vae, latent.get(LATENT_FAMILY, vae.family))
     device = ready(host, vae, pixels=64 * samples.shape[-2] * samples.shape[-1])
     picture = vaes.decode(vae, samples.to(device, torch.float32), tiled).cpu()
     return require_finite(picture, "the decoded picture", [(vae.name, vae.network.module)], "decode in float32")
@@ -48,7 +50,12 @@ def checked_samples(latent: Latent) -> Tensor:
 
 
 def encode(
-    host: Host, vae: Vae | ImageVae, image: Tensor, seed: int | None = 0, tiled: bool = False, whole: bool = False
+    host: Host,
+    vae: AnyVae | ImageVae,
+    image: Tensor,
+    seed: int | None = 0,
+    tiled: bool = False,
+    whole: bool = False,
 ) -> Latent:
     """The latent of images (B, H, W, 3 or 4), 0…1, center-cropped to multiples of 8 unless `whole`.
 
@@ -58,6 +65,9 @@ def encode(
     if image.ndim != 4 or image.shape[-1] < 3 or min(image.shape[1:3]) < 8 or not len(image):
         raise BadValue(f"an image to encode must be (B, H, W, 3) with sides of 8 or more, got {tuple(image.shape)}")
     pixels = pictures.rgb(image, "an image to encode")
+    if isinstance(vae, ForeignVae):
+        network = vae.network
+        return {"samples": encoded_natively(host, network, pixels, True) if tiled else network.encode(pixels, seed)}
     if not isinstance(vae, Vae):
         if seed:
             host.notice("ComfyUI's VAE encodes the mean of its latent distribution, so the seed has no effect")
@@ -66,7 +76,7 @@ def encode(
     return {"samples": vaes.encode(vae, pixels.to(device), seed, tiled, whole).cpu(), LATENT_FAMILY: vae.family}
 
 
-def decoded_natively(host: Host, vae: ImageVae, samples: Tensor, tiled: bool) -> Tensor:
+def decoded_natively(host: Host, vae: ImageVae | SeededVae, samples: Tensor, tiled: bool) -> Tensor:
     """Decode samples with a VAE of ComfyUI, in its own tiles if it has them."""
     if tiled and isinstance(vae, TiledImageVae):
         return vae.decode_tiled(samples)
@@ -75,7 +85,7 @@ def decoded_natively(host: Host, vae: ImageVae, samples: Tensor, tiled: bool) ->
     return vae.decode(samples)
 
 
-def encoded_natively(host: Host, vae: ImageVae, pixels: Tensor, tiled: bool) -> Tensor:
+def encoded_natively(host: Host, vae: ImageVae | SeededVae, pixels: Tensor, tiled: bool) -> Tensor:
     """Encode images with a VAE of ComfyUI, in its own tiles if it has them."""
     if tiled and isinstance(vae, TiledImageVae):
         return vae.encode_tiled(pixels)
@@ -84,7 +94,7 @@ def encoded_natively(host: Host, vae: ImageVae, pixels: Tensor, tiled: bool) -> 
     return vae.encode(pixels)
 
 
-def of_family(vae: Vae, family: Family) -> Vae:
+def of_family(vae: AnyVae, family: Family) -> AnyVae:
     """The VAE, or its refiner's, whose latents are of that family. Raises BadValue if neither's are."""
     for one in (vae, vae.refiner):
         if one is not None and one.family == family:

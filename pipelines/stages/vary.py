@@ -7,7 +7,7 @@ from torch import Tensor
 from ..errors import BadValue, UnknownName
 from ..functional.latents import CELL
 from ..host import Host
-from ..models.handles import Model, Vae
+from ..models.handles import AnyVae, Model
 from ..settings import VARY_STRENGTHS
 from ..types import Latent, SamplingSettings
 from . import pictures, sizes, vae
@@ -19,7 +19,7 @@ LARGEST = 2  # multiple of the side that the model was trained for
 def vary(
     host: Host,
     model: Model,
-    autoencoder: Vae,
+    autoencoder: AnyVae,
     image: Tensor,
     settings: SamplingSettings,
     method: str,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from fooocus_stages.nodes.comfy.host import ComfyHost
 from fooocus_stages.pipelines.models.checkpoint import Checkpoint
 
 COMFYUI = os.environ.get("FOOOCUS_STAGES_NATIVE", "")
-PREFIX = "model.diffusion_model."
+PREFIX, VAE_PREFIX = "model.diffusion_model.", "first_stage_model."
 
 
 def as_chosen(checkpoint: Checkpoint, state: Mapping[str, torch.Tensor]) -> Checkpoint:
@@ -53,6 +53,17 @@ def model_patcher(state: dict[str, torch.Tensor], heads: int | tuple[int, ...]) 
     }[kind](config)
     model.load_model_weights(state, PREFIX)
     return comfy.model_patcher.ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))
+
+
+def vae(state: Mapping[str, torch.Tensor], channels: Sequence[int], layers: int) -> Any:
+    """Return a VAE of ComfyUI with the weights of a checkpoint; `channels` of each level."""
+    import comfy.sd
+
+    own = {key.removeprefix(VAE_PREFIX): value for key, value in state.items() if key.startswith(VAE_PREFIX)}
+    sizes = {"double_z": True, "z_channels": 4, "resolution": 256, "in_channels": 3, "out_ch": 3, "dropout": 0.0}
+    multiples = [width // channels[0] for width in channels]
+    sizes |= {"ch": channels[0], "ch_mult": multiples, "num_res_blocks": layers, "attn_resolutions": []}
+    return comfy.sd.VAE(sd=own, config={"params": {"ddconfig": sizes, "embed_dim": 4}}, dtype=torch.float32)
 
 
 def import_comfyui() -> None:

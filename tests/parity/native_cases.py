@@ -19,13 +19,15 @@ from fooocus_stages.nodes.comfy.native import adoption, guidance
 from fooocus_stages.pipelines.errors import BadValue
 from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.models.handles import Clip, Model, Vae
-from fooocus_stages.pipelines.stages import load
+from fooocus_stages.pipelines.stages import load, vae
 from fooocus_stages.pipelines.stages.sampling import sample
 from fooocus_stages.pipelines.types import FreeU, Lora, SamplingSettings
 from safetensors.torch import load_file
 from torch import Tensor
 
+from . import nano
 from .native import model_patcher
+from .native import vae as native_vae
 
 HOST = LocalHost(models=[POCKET], device="cpu")
 FILE = POCKET / "checkpoints" / "juggernautXL_v8Rundiffusion.safetensors"
@@ -163,3 +165,17 @@ def test_other_models_are_refused(native: Any) -> None:
     native.model.__class__ = Other
     with pytest.raises(BadValue, match=r"Other.*SDXL"):
         adoption.model_of(native, ComfyHost())
+
+
+def test_a_native_vae_encodes_and_decodes_as_ours(pocket: Any) -> None:
+    own: Any = nano.sdxl().vae
+    config = own.network.module.config
+    native = native_vae(nano.untagged("nano-sdxl-vae"), config.block_out_channels, config.layers_per_block)
+    theirs: Any = adoption.adopted(native, ComfyHost())
+    image = torch.rand(2, 64, 72, 3, generator=torch.Generator().manual_seed(1))
+    for seed in (None, 0, 5):
+        ours = vae.encode(HOST, own, image, seed)["samples"]
+        assert_same(vae.encode(HOST, theirs, image, seed)["samples"], ours)
+    latent = {"samples": ours}
+    assert float((vae.decode(HOST, theirs, latent) - vae.decode(HOST, own, latent)).abs().max()) <= 1e-4
+    assert adoption.handed_on(theirs) is native

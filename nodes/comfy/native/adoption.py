@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import comfy.model_patcher
+import comfy.sd
 
-from ....pipelines.models.handles import Model
+from ....pipelines.models.handles import ForeignVae, Model
 from ....pipelines.models.weights.merging import WeightPatch
 from .network import KEY, Keeper, NativeUNet
 from .patches import FreeUPatch
 from .recognise import family_of
 from .schedule import prediction_of
+from .vae import NativeVae
 
 SIDES = {"sd15": 512}
 SIDE = 1024
@@ -38,16 +40,21 @@ def is_native(value: object) -> bool:
 
 def adopted(value: object, keeper: Keeper) -> object:
     """Return our handle of a model of ComfyUI; other values unchanged. Raises BadValue for a model of no use here."""
+    if isinstance(value, comfy.sd.VAE):
+        return ForeignVae(NativeVae(value))
     return model_of(value, keeper) if isinstance(value, comfy.model_patcher.ModelPatcher) else value
 
 
 def handed_on(value: object) -> object:
-    """Return ComfyUI's model for a handle that `adopted` made; other values unchanged."""
-    return (
-        patcher_of(value, value.network)
-        if isinstance(value, Model) and isinstance(value.network, NativeUNet)
-        else value
-    )
+    """Return ComfyUI's model for a handle that `adopted` made; other values unchanged.
+
+    A VAE beside a refiner of another family stays a handle, because ComfyUI's has no place for the second one.
+    """
+    if isinstance(value, Model) and isinstance(value.network, NativeUNet):
+        return patcher_of(value, value.network)
+    if isinstance(value, ForeignVae) and isinstance(value.network, NativeVae) and value.refiner is None:
+        return value.network.native
+    return value
 
 
 def model_of(patcher: Any, keeper: Keeper) -> Model:

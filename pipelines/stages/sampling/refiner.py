@@ -14,7 +14,7 @@ from torch.nn.functional import layer_norm
 
 from ...errors import BadFile, BadValue
 from ...host import Host
-from ...models.handles import Model, Refiner, RefinerSwitch, Vae
+from ...models.handles import AnyVae, Model, Refiner, RefinerSwitch
 from ...models.interposer import Interposer, load_interposer
 from ...settings import DEFAULT_REFINER, PERFORMANCES
 from ...types import Conditioning, SamplingSettings, SwapMethod
@@ -30,12 +30,12 @@ BASE_FRACTION_POWER = 0.834
 def with_refiner(
     host: Host,
     model: Model,
-    vae: Vae,
+    vae: AnyVae,
     refiner: Refiner | None,
     at: float = 0.5,
     method: SwapMethod = "joint",
     step: int = -1,
-) -> tuple[Model, Vae]:
+) -> tuple[Model, AnyVae]:
     """Return the model with a refiner, and the VAE for its latents; both as they are for None.
 
     The refiner takes over after the fraction `at` (0…1) of the steps, or at `step` when that is above 0. It gets the
@@ -115,7 +115,7 @@ def switch_step(switch: RefinerSwitch, steps: int) -> int:
     return switch.step if switch.step > 0 else round(steps * switch.at)
 
 
-def encoding_vae(vae: Vae, model: Model, settings: SamplingSettings, denoise: float) -> Vae:
+def encoding_vae(vae: AnyVae, model: Model, settings: SamplingSettings, denoise: float) -> AnyVae:
     """Return the VAE to encode images with before sampling at that strength: that of the model which runs."""
     if vae.refiner is not None and route(model, settings, denoise) == "refiner":
         return vae.refiner
