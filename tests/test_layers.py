@@ -70,7 +70,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nodes": {*HOST, "pipelines.models.handles", "pipelines.stages", "pipelines.assets", "nodes.comfy.native"},
     "serving.engine": {"pipelines.errors", "pipelines.names"},
     "serving.console": {"serving.engine"},
-    "serving.pool": {*HOST, "nodes", "pipelines.assets", "serving.engine"},
+    "serving.pool": {*HOST, "nodes", "pipelines.assets", "pipelines.stages", "serving.engine"},
     "serving.bundled": {*BASE, "pipelines.files", "serving.engine"},
     "serving.requests": {*HOST, "pipelines.assets", "serving.bundled", "serving.engine"},
     "serving.batch": {
