@@ -7,6 +7,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, NamedTuple
 
 from .types import Cancelled, Done, Event, Failed, Job, JobResult, Log, Lost, Preview, Progress, ResultFile, Started
@@ -21,14 +22,14 @@ class Frame(NamedTuple):
     """A message with its kind, and the blocks of bytes that go with it."""
 
     kind: str
-    message: Mapping[str, Any] = {}
+    message: Mapping[str, Any] = MappingProxyType({})
     blocks: Sequence[bytes] = ()
 
 
 def write_frame(stream: IO[bytes], frame: Frame) -> None:
     """Write a frame and flush. Values that JSON does not have are written as text. Raises OSError, ValueError."""
     sizes = [len(block) for block in frame.blocks]
-    head = json.dumps([frame.kind, sizes, frame.message], default=str).encode()
+    head = json.dumps([frame.kind, sizes, dict(frame.message)], default=str).encode()
     stream.write(HEADER.pack(len(head)) + head)
     for block in frame.blocks:
         stream.write(block)
