@@ -1,0 +1,55 @@
+"""`serve` says what keeps it from starting, and what it was told."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+from fooocus_stages.pipelines.errors import BadValue
+from fooocus_stages.serving.cli import main, parser
+from fooocus_stages.serving.commands import serve
+
+
+def options(*given: str) -> argparse.Namespace:
+    return parser().parse_args(["serve", *given])
+
+
+def test_it_does_not_start_without_the_checkers_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", "--models", str(tmp_path), "--state", str(tmp_path / "state"), "--port", "0"]) == 2
+    assert "--safety-checker off" in capsys.readouterr().err
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_state_folder_belongs_to_one_server(tmp_path: Path) -> None:
+    with serve.only_one(tmp_path), pytest.raises(BadValue, match="another server uses"), serve.only_one(tmp_path):
+        pass
+    with serve.only_one(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    "given", [("--max-queue", "0"), ("--max-seconds", "-1"), ("--keep", "nan"), ("--public-url", "pictures.example")]
+)
+def test_settings_that_make_no_sense_are_refused(given: tuple[str, str]) -> None:
+    with pytest.raises(BadValue):
+        serve.settings_of(options(*given), True)
+
+
+def test_the_settings_are_those_of_the_options(tmp_path: Path) -> None:
+    given = ("--state", str(tmp_path), "--max-upload", "3", "--keep", "2", "--public-url", "https://pictures.example/")
+    settings = serve.settings_of(options(*given), False)
+    assert (settings.max_upload, settings.result_seconds) == (3 * 2**20, 7200)
+    assert (settings.public_url, settings.safety_checker) == ("https://pictures.example", False)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"), [("127.0.0.1", True), ("localhost", True), ("::1", True), ("0.0.0.0", False)]
+)
+def test_only_this_machine_reaches_loopback(host: str, loopback: bool) -> None:
+    assert serve.is_loopback(host) is loopback
+
+
+def test_the_pocket_is_a_folder_of_the_workers(tmp_path: Path) -> None:
+    assert (serve.worker_settings(options("--models", "pocket")).models[0] / "checkpoints").is_dir()
+    assert serve.devices_of(options("--device", "cpu", "--device", "cuda:1")) == ["cpu", "cuda:1"]
