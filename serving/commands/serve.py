@@ -219,12 +219,12 @@ async def _serve(options: argparse.Namespace, settings: Settings, checker: str) 
 
 def canvas_of(graph: Any, endpoint: str) -> dict[str, Any]:
     """Return the graph of a request as a file for ComfyUI's canvas."""
-    from ...pipelines.assets.catalogue import download_of
+    from ...pipelines.assets.catalogue import download_link
     from ..bundled.canvas import to_canvas
     from ..bundled.write_workflows import completed
 
     about = {"mode": "", "title": endpoint, "description": f"Made from a request to {endpoint}."}
-    return to_canvas(completed(graph, REGISTRY), REGISTRY, endpoint, __version__, about, download_of)
+    return to_canvas(completed(graph, REGISTRY), REGISTRY, endpoint, __version__, about, download_link)
 
 
 async def _signal() -> None:

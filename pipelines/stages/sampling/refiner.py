@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
 from ...errors import BadFile, BadValue
 from ...host import Host
-from ...models.handles import AnyVae, Model, Refiner, RefinerSwitch
+from ...models.handles import AnyVae, ForeignVae, Model, Refiner, RefinerSwitch, Vae
 from ...models.interposer import Interposer, load_interposer
 from ...settings import DEFAULT_REFINER, PERFORMANCES
 from ...types import Conditioning, SamplingSettings, SwapMethod
 from .. import load
 
+EitherVae = TypeVar("EitherVae", Vae, ForeignVae)
 Route = Literal["base", "refiner", "joint", "separate", "vae"]
 
 INTERPOSER_KIND, INTERPOSER_FILE = "vae_approx", "xl-to-v1_interposer-v4.0.safetensors"
@@ -30,12 +31,12 @@ BASE_FRACTION_POWER = 0.834
 def with_refiner(
     host: Host,
     model: Model,
-    vae: AnyVae,
+    vae: EitherVae,
     refiner: Refiner | None,
     at: float = 0.5,
     method: SwapMethod = "joint",
     step: int = -1,
-) -> tuple[Model, AnyVae]:
+) -> tuple[Model, EitherVae]:
     """Return the model with a refiner, and the VAE for its latents; both as they are for None.
 
     The refiner takes over after the fraction `at` (0…1) of the steps, or at `step` when that is above 0. It gets the
