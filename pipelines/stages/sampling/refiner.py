@@ -14,13 +14,13 @@ from torch.nn.functional import layer_norm
 
 from ...errors import BadFile, BadValue
 from ...host import Host
-from ...models.handles import AnyVae, ForeignVae, Model, Refiner, RefinerSwitch, Vae
+from ...models.handles import AnyVae, Model, Refiner, RefinerSwitch
 from ...models.interposer import Interposer, load_interposer
 from ...settings import DEFAULT_REFINER, PERFORMANCES
 from ...types import Conditioning, SamplingSettings, SwapMethod
 from .. import load
 
-EitherVae = TypeVar("EitherVae", Vae, ForeignVae)
+EitherVae = TypeVar("EitherVae", bound=AnyVae)
 Route = Literal["base", "refiner", "joint", "separate", "vae"]
 
 INTERPOSER_KIND, INTERPOSER_FILE = "vae_approx", "xl-to-v1_interposer-v4.0.safetensors"
