@@ -10,7 +10,16 @@ from typing import Any
 from ...errors import BadFile, BadValue, UnknownName, UserError
 from ...host import Host
 from ...names import match_file, match_name, same
-from ...settings import DEFAULT_VAE, NO_FILE, PERFORMANCES, POCKET_CHOICE, SAMPLERS, SCHEDULERS
+from ...settings import (
+    DEFAULT_ENGINE,
+    DEFAULT_VAE,
+    INPAINT_PATCHES,
+    NO_FILE,
+    PERFORMANCES,
+    POCKET_CHOICE,
+    SAMPLERS,
+    SCHEDULERS,
+)
 from ...types import Lora, SamplingSettings
 from ..prompts.prompt import check_styles
 from . import literals
@@ -20,7 +29,6 @@ from .recipe import DEFAULT_SIZE, MODELS_OWN_VAE, Recipe, host_file, is_mode_lor
 KIND = "presets"
 HERE = Path(__file__).parent
 LARGEST_FILE = 2**20
-INPAINT_ENGINES = ("None", "v1", "v2.5", "v2.6")
 FEW = 5
 SHORTEST_SIDE, LONGEST_SIDE = 64, 4096  # as the node Fooocus Aspect Ratio takes them
 
@@ -132,7 +140,7 @@ def _recipe(host: Host, known: Mapping[str, Any], previous: Any) -> Recipe:
         refiner_step=known.get("default_overwrite_switch", -1),
         clip_skip=known.get("default_clip_skip", 2),
         num_images=known.get("default_image_number", 1),
-        inpaint_engine=known.get("default_inpaint_engine_version", "v2.6"),
+        inpaint_engine=known.get("default_inpaint_engine_version", DEFAULT_ENGINE),
     )
 
 
@@ -229,5 +237,5 @@ READERS: dict[str, Callable[[Any], Any]] = {
     "default_styles": literals.names,
     "default_aspect_ratio": _aspect_ratio,
     "default_vae": literals.text,
-    "default_inpaint_engine_version": literals.one_of(INPAINT_ENGINES),
+    "default_inpaint_engine_version": literals.one_of(tuple(INPAINT_PATCHES)),
 }

@@ -13,6 +13,7 @@ from ...settings import (
     CUSTOM_SIZE,
     DEFAULT_ASPECT_RATIO,
     DEFAULT_CHECKPOINT,
+    DEFAULT_ENGINE,
     DEFAULT_VAE,
     NO_FILE,
     PERFORMANCES,
@@ -30,8 +31,8 @@ class Recipe:
     """Settings of one image.
 
     `loras`: without the performance mode's own. `refiner_switch`: fraction of the steps after which the refiner takes
-    over; `refiner_step`, if above 0, is the step instead. `inpaint_engine`: 'None', 'v1', 'v2.5' or 'v2.6'. Width and
-    height are in pixels.
+    over; `refiner_step`, if above 0, is the step instead. `inpaint_engine`: a key of INPAINT_PATCHES. Width and height
+    are in pixels.
     """
 
     text: str = ""
@@ -50,7 +51,7 @@ class Recipe:
     refiner_step: int = -1
     freeu: FreeU | None = None
     num_images: int = 1
-    inpaint_engine: str = "v2.6"
+    inpaint_engine: str = DEFAULT_ENGINE
     seed: int = 0
 
 
