@@ -1,4 +1,4 @@
-"""API graph to the canvas's own format: places, sizes, links, widget values, groups and a note.
+"""Converts an API graph to the canvas format: places, sizes, links, widget values, groups and a note.
 
 The canvas format is that of schema version 0.4: links [id, from, slot, to, slot, type], widget values by position.
 """
@@ -106,7 +106,7 @@ FILE_KINDS = {  # the models folder of the file that a widget names
     "negative_name": "controlnet",
     "checker_name": "safety_checker",
 }
-SHOWN_WHEN_LINKED = {"ckpt_name": DEFAULT_CHECKPOINT}  # in place of a default that depends on the files that are there
+SHOWN_WHEN_LINKED = {"ckpt_name": DEFAULT_CHECKPOINT}  # instead of a default that depends on the installed files
 DownloadOf = Callable[[str, str], Mapping[str, str] | None]
 """(kind, name) of a file -> name, url and directory of its download; None for a file that is not known."""
 Declared = tuple[str, tuple[Any, dict[str, Any]]]
@@ -122,8 +122,11 @@ def to_canvas(
     about: Mapping[str, str],
     download_link: DownloadOf = lambda kind, file: None,
 ) -> dict[str, Any]:
-    """The canvas form of an API graph. `about`: mode, title and description, shown in a note and kept in `extra`.
-    `download_link`: where the page offers to download a file that is missing."""
+    """Convert an API graph to the canvas format.
+
+    `about`: mode, title and description, which are shown in a note and kept in `extra`. `download_link`: the address
+    from which the page offers to download a missing file.
+    """
     drawing = draw(graph, registry, version, download_link)
     in_turn = sorted(drawing.nodes, key=lambda node: int(node["order"]))
     models = [model for node in in_turn for model in node["properties"].get("models", [])]
@@ -170,13 +173,13 @@ def draw(graph: ApiGraph, registry: Mapping[str, Any], version: str, download_li
 
 
 def in_order(graph: ApiGraph) -> list[str]:
-    """Node ids, every node after those it takes from."""
+    """Node ids in topological order."""
     depth = depths(graph)
     return sorted(graph, key=lambda node_id: (depth[node_id], int(node_id)))
 
 
 def depths(graph: ApiGraph) -> dict[str, int]:
-    """Length of the longest path of links that ends in each node."""
+    """The length of the longest path of links that ends in each node."""
     found: dict[str, int] = {}
 
     def depth(node_id: str) -> int:
@@ -196,7 +199,7 @@ def arranged(graph: ApiGraph, registry: Mapping[str, Any]) -> tuple[dict[str, Bo
 
 
 def wires_of(graph: ApiGraph, registry: Mapping[str, Any]) -> list[Wire]:
-    """The links of a graph, with the rows that they begin and end at."""
+    """The links of a graph, with the slots at which they start and end."""
     return [
         Wire(value[0], value[1], node_id, sockets.index(name))
         for node_id, node in graph.items()
@@ -207,12 +210,12 @@ def wires_of(graph: ApiGraph, registry: Mapping[str, Any]) -> list[Wire]:
 
 
 def drawn_order(node: Any) -> list[str]:
-    """The names of a node's inputs from the top down: sockets, then widgets."""
+    """The names of a node's inputs from top to bottom: sockets, then widgets."""
     return [name for name, _ in sorted(declared_inputs(node), key=lambda declared: is_widget(declared[1]))]
 
 
 def role_of(graph: ApiGraph, node_id: str) -> str:
-    """The group that a node belongs to; one of ComfyUI's own belongs to the node that it feeds, or is fed by."""
+    """The group of a node; one of ComfyUI's own nodes is in the group of the node after it, or before it."""
     if (known := ROLE_OF.get(graph[node_id]["class_type"])) is not None:
         return known
     fed = [i for i, node in graph.items() if [node_id, 0] in node["inputs"].values()]
@@ -252,7 +255,7 @@ def is_widget(declared: tuple[Any, dict[str, Any]]) -> bool:
 
 
 def has_seed_control(name: str, declared: tuple[Any, dict[str, Any]]) -> bool:
-    """True where the page adds a control-after-generate value behind an input's own."""
+    """True if the page adds a control-after-generate value after an input's own value."""
     return declared[0] == "INT" and (name in ("seed", "noise_seed") or bool(declared[1].get("control_after_generate")))
 
 
@@ -265,31 +268,15 @@ def _canvas_node(
     links: list[list[Any]],
     version: str,
 ) -> dict[str, Any]:
+    """Return a node in the canvas format, and append the links to its inputs to `links`."""
     class_type, given = graph[node_id]["class_type"], graph[node_id]["inputs"]
     node = registry[class_type]
-    optional = node.INPUT_TYPES().get("optional", {})
     slots = drawn_order(node)
-    inputs: dict[str, dict[str, Any]] = {}
-    values: list[Any] = []
-    for name, declared in declared_inputs(node):
-        kind = "COMBO" if isinstance(declared[0], list) else declared[0]
-        socket: dict[str, Any] = {"name": name, "type": kind, "link": None}
-        if name in optional:
-            socket["shape"] = 7
-        if is_widget(declared):
-            socket["widget"] = {"name": name}
-            linked = is_link(given.get(name))
-            unset = linked or (name not in given and name in optional)
-            values.append(SHOWN_WHEN_LINKED.get(name) or declared[1]["default"] if unset else given[name])
-            if has_seed_control(name, declared):
-                values.append(SEED_CONTROL)
+    for name, _ in declared_inputs(node):
         if is_link(given.get(name)):
             source, slot = given[name]
             kind = registry[graph[source]["class_type"]].RETURN_TYPES[slot]
             links.append([len(links) + 1, int(source), slot, int(node_id), slots.index(name), kind])
-        inputs[name] = socket
-    if any(declared[1].get("image_upload") for _, declared in declared_inputs(node)):
-        values.append(UPLOAD)  # the page's upload button, behind all other widgets
     names = getattr(node, "RETURN_NAMES", node.RETURN_TYPES)
     place, box = placed
     return {
@@ -300,16 +287,43 @@ def _canvas_node(
         "flags": {},
         "order": order,
         "mode": 0,
-        "inputs": [inputs[name] for name in slots],
+        "inputs": [_canvas_input(node, name) for name in slots],
         "outputs": [{"name": n, "type": t, "links": []} for n, t in zip(names, node.RETURN_TYPES, strict=True)],
         "title": graph[node_id].get("_meta", {}).get("title", class_type),
         "properties": {"Node name for S&R": class_type, **_origin(class_type, version)},
-        "widgets_values": values,
+        "widgets_values": _widget_values(node, given),
     }
 
 
+def _canvas_input(node: Any, name: str) -> dict[str, Any]:
+    """Return an input of a node class in the canvas format, without its link."""
+    declared = dict(declared_inputs(node))[name]
+    kind = "COMBO" if isinstance(declared[0], list) else declared[0]
+    socket: dict[str, Any] = {"name": name, "type": kind, "link": None}
+    if name in node.INPUT_TYPES().get("optional", {}):
+        socket["shape"] = 7
+    if is_widget(declared):
+        socket["widget"] = {"name": name}
+    return socket
+
+
+def _widget_values(node: Any, given: Mapping[str, Any]) -> list[Any]:
+    """Return the values of a node's widgets in the page's order; linked and unset inputs have their defaults."""
+    values: list[Any] = []
+    for name, declared in declared_inputs(node):
+        if not is_widget(declared):
+            continue
+        is_set = name in given and not is_link(given[name])
+        values.append(given[name] if is_set else SHOWN_WHEN_LINKED.get(name) or declared[1]["default"])
+        if has_seed_control(name, declared):
+            values.append(SEED_CONTROL)
+    if any(declared[1].get("image_upload") for _, declared in declared_inputs(node)):
+        values.append(UPLOAD)  # the page's upload button comes after all other widgets
+    return values
+
+
 def model_files(node: Mapping[str, Any], download_link: DownloadOf) -> list[dict[str, str]]:
-    """The known files that a node names or needs beside them, each once, for the page's list of missing models."""
+    """The known files that a node names or needs, each once, for the page's list of missing models."""
     shown = {name: SHOWN_WHEN_LINKED.get(name) if is_link(v) else v for name, v in node["inputs"].items()}
     given = {name: value for name, value in shown.items() if isinstance(value, str)}
     named = [(kind, given[widget]) for widget, kind in FILE_KINDS.items() if widget in given]
@@ -322,7 +336,7 @@ def model_files(node: Mapping[str, Any], download_link: DownloadOf) -> list[dict
 
 
 def _origin(class_type: str, version: str) -> dict[str, str]:
-    """The pack that the page's manager should look in for a node."""
+    """The pack in which the page's manager finds a node."""
     return (
         {"cnr_id": "fooocus-stages", "ver": version} if class_type.startswith("Fooocus") else {"cnr_id": "comfy-core"}
     )
@@ -337,7 +351,7 @@ def paints_a_mask(graph: ApiGraph) -> bool:
 def _note(
     about: Mapping[str, str], node_id: int, version: str, graph: ApiGraph, models: Sequence[Mapping[str, str]]
 ) -> dict[str, Any]:
-    """The note above the graph: what the mode does, what to change first, and which files it needs."""
+    """The note above the graph: a description, the first things to change, and the files that are needed."""
     texts = [f"## {about['title']}", about["description"]]
     if titles_of(graph, "FooocusLoadCheckpoint"):
         texts.append(
@@ -375,7 +389,7 @@ def titles_of(graph: ApiGraph, class_type: str) -> list[str]:
 
 
 def _groups(boxes: Mapping[str, Box], places: Mapping[str, Place]) -> list[dict[str, Any]]:
-    """A titled frame round the nodes of each role."""
+    """A titled frame around the nodes of each role."""
     groups: list[dict[str, Any]] = []
     for role, color in GROUP_COLORS.items():
         inside = [(*places[node], box.height) for node, box in boxes.items() if box.role == role]
