@@ -16,7 +16,7 @@ from ...pipelines.host import POCKET
 from ...pipelines.host.model_paths import model_roots
 from ..bundled.workflow_files import bundled
 from ..console import Console, Transfer
-from .common import OK, FoldersHost, add_command, add_host_options, folder_options, host_of, show
+from .common import OK, Commands, FoldersHost, add_command, add_host_options, folder_options, host_of, show
 
 if TYPE_CHECKING:
     from ...pipelines.assets.fetch import Job
@@ -29,7 +29,7 @@ TRUE = ("1", "ON", "YES", "TRUE")
 NAMES = "a workflow, a mode such as B01, a group such as inpaint, a preset, a file, or all"
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command to the parser."""
     assets = commands.add_parser("assets", help="list and download model files", description="Manage model files.")
     actions = assets.add_subparsers(required=True, metavar="ACTION")

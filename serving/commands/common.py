@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ...nodes import NODE_CLASS_MAPPINGS
 from ...nodes.headless import HEADLESS_NODES
@@ -28,6 +28,14 @@ REGISTRY: dict[str, type[Any]] = {**NODE_CLASS_MAPPINGS, **HEADLESS_NODES}
 Act = Callable[[argparse.Namespace, Console], int]
 
 
+class Commands(Protocol):
+    """argparse's sub-commands, to which a command is added."""
+
+    def add_parser(self, name: str, *, help: str, description: str) -> argparse.ArgumentParser:
+        """Add a sub-command and return its parser."""
+        ...
+
+
 class FoldersHost(LocalHost):
     """A local host that searches extra folders first for some kinds: `first` maps a kind to its folder."""
 
@@ -39,9 +47,9 @@ class FoldersHost(LocalHost):
         return [*([self._first[kind]] if kind in self._first else []), *super().folders_of(kind)]
 
 
-def add_command(commands: Any, name: str, act: Act, help: str) -> argparse.ArgumentParser:
+def add_command(commands: Commands, name: str, act: Act, help: str) -> argparse.ArgumentParser:
     """Add a command with the options that all commands have; `act` runs it and returns the exit code."""
-    command: argparse.ArgumentParser = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
+    command = commands.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
     command.add_argument("--json", action="store_true", help="print one JSON object or list on stdout")
     command.add_argument("--debug", action="store_true", help="show the traceback of an error")
     command.set_defaults(act=act)

@@ -14,7 +14,7 @@ from ...pipelines.errors import BadGraph, MissingFile
 from ...pipelines.host import LocalHost
 from ...pipelines.settings import NO_FILE, PERFORMANCES
 from ..console import Console
-from .common import OK, REGISTRY, add_command, add_host_options, host_of, show
+from .common import OK, REGISTRY, Commands, add_command, add_host_options, host_of, show
 from .requested import check_package, named_files, read_json, request_from
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FORMS = API, CANVAS = ("api", "canvas")
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command to the parser."""
     convert = add_command(
         commands, "convert", convert_file, "make a request into a workflow, or an image or a workflow into a request"

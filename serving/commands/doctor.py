@@ -19,7 +19,18 @@ from ...pipelines.host import POCKET, files_of
 from ...pipelines.settings import DEFAULT_SAFETY_CHECKER, POCKET_CHECKER
 from ..bundled.workflow_files import About, bundled, read_workflow
 from ..console import Console
-from .common import OK, REFUSED, REGISTRY, FoldersHost, add_command, add_host_options, folder_options, host_of, show
+from .common import (
+    OK,
+    REFUSED,
+    REGISTRY,
+    Commands,
+    FoldersHost,
+    add_command,
+    add_host_options,
+    folder_options,
+    host_of,
+    show,
+)
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
 OPENCV = "opencv-python-headless>=4.8"  # or another of its packages; only control images and masks need it
@@ -32,7 +43,7 @@ KINDS = (
 ALWAYS_SHOWN = "checkpoints"
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command to the parser."""
     doctor = add_command(commands, "doctor", examine, "show what can run now and what is missing for the rest")
     doctor.add_argument("--verbose", action="store_true", help="also show libraries, folders and each workflow")

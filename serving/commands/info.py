@@ -10,13 +10,13 @@ from typing import Any
 from ...pipelines import stages
 from ...pipelines.errors import MissingFile
 from ..console import Console
-from .common import OK, add_command, add_host_options, host_of, show
+from .common import OK, Commands, add_command, add_host_options, host_of, show
 
 EMPTY: tuple[Any, ...] = (None, "", (), [])
 DEFAULTS = {"overwrite_switch": -1, "refiner_swap_method": "joint"}  # not shown
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command to the parser."""
     info = add_command(commands, "info", show_info, "show the generation parameters in an image file")
     info.add_argument("picture", type=Path, metavar="PICTURE", help="a png, jpeg or webp file")

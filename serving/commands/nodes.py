@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
 from ...nodes import NODE_DISPLAY_NAME_MAPPINGS
 from ..console import Console
-from .common import OK, REGISTRY, add_command, show
+from .common import OK, REGISTRY, Commands, add_command, show
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command to the parser."""
     add_command(commands, "nodes", list_nodes, "list the nodes")
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
-from typing import Any
 
 from ...pipelines import stages
 from ..console import Console
 from ..engine.overrides import typed_text
-from .common import OK, add_command, add_host_options, host_of, show
+from .common import OK, Commands, add_command, add_host_options, host_of, show
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command to the parser."""
     compose = add_command(commands, "prompt", compose_prompt, "compose the prompt of each image, without a model")
     compose.add_argument("text", nargs="+", metavar="TEXT", help="the prompt; each further TEXT is a further line")

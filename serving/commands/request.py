@@ -17,7 +17,7 @@ from ...pipelines.errors import MissingFile
 from ...pipelines.host import LocalHost
 from ...pipelines.settings import DEFAULT_SAFETY_CHECKER, NO_FILE
 from ..console import Console
-from .common import OK, REGISTRY, add_command, add_host_options, host_of, show
+from .common import OK, REGISTRY, Commands, add_command, add_host_options, host_of, show
 from .requested import LORAS, check_package, files_of, read_request
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class SavedFile:
         return self.path.name
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command to the parser."""
     request = add_command(commands, "request", run_request, "run a request to a hosted endpoint, and print its output")
     add_request_options(request)

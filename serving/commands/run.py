@@ -20,14 +20,14 @@ from ..console import Console
 from ..engine.declarations import Registry
 from ..engine.overrides import Graph, set_everywhere, set_input
 from ..engine.results import Results, RunError
-from .common import OK, REGISTRY, add_command, add_host_options, host_of, lines_of, show
+from .common import OK, REGISTRY, Commands, add_command, add_host_options, host_of, lines_of, show
 
 Classes = Mapping[str, type[Any]]
 SAVING = ("FooocusSaveImage", "SaveImage", "PreviewImage")
 LOCAL_OPTIONS = ("models", "extra_model_paths", "device", "styles_dir", "wildcards_dir", "nodes")
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command to the parser."""
     run = add_command(commands, "run", run_workflow, "run a workflow file or a bundled workflow")
     run.add_argument("workflow", metavar="WORKFLOW", help="a file in API format, or the name of a bundled workflow")

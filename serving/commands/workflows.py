@@ -6,17 +6,16 @@ import argparse
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from ... import __version__
 from ...nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
 from ...pipelines.files import check_writable, replace_whole
 from ..bundled.workflow_files import bundled
 from ..console import Console
-from .common import OK, REGISTRY, add_command, show
+from .common import OK, REGISTRY, Commands, add_command, show
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command to the parser."""
     workflows = add_command(commands, "workflows", list_workflows, "list the bundled workflows")
     workflows.add_argument(
