@@ -7,7 +7,6 @@ background, position), which every unseen caption names, splits the scenes into 
 from __future__ import annotations
 
 import hashlib
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,13 +86,6 @@ def random_scene(rng: np.random.Generator, unseen: bool = False) -> Scene:
         )
         if is_unseen(scene) == unseen:
             return scene
-
-
-def all_scenes() -> list[Scene]:
-    """Return all scenes of both splits."""
-    pairs = itertools.permutations(COLOURS, 2)
-    fields = itertools.product(SHAPES, pairs, PATTERNS, SIZES, POSITIONS)
-    return [Scene(s, c, b, p, z, at) for s, (c, b), p, z, at in fields]
 
 
 # ---------------------------------------------------------------------------------------------- captions
