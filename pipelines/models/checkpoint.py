@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -22,7 +22,7 @@ from .weights import key_names
 from .weights.checkpoint_files import kind_of, open_checkpoint
 from .weights.configs import CONTEXT_OF_SD2, unet_config, vae_config
 from .weights.files import Weights, open_weights
-from .weights.filling import build, derive_for_file, fill, raise_for_names, to_dtype
+from .weights.filling import build, constructor_of, derive_for_file, fill, raise_for_names, to_dtype
 from .weights.key_names import Part
 from .weights.merging import Network
 from .weights.wrappers import prefixes_of, under
@@ -143,13 +143,13 @@ def empty_unet(config: Mapping[str, Any], middle: int | None) -> nn.Module:
     """Build the UNet of a configuration from `unet_config` on the meta device."""
 
     def make() -> nn.Module:
-        unet = _untyped(UNet2DConditionModel)(**config)
+        unet: nn.Module = constructor_of(UNet2DConditionModel)(**config)
         last = config["transformer_layers_per_block"][-1]
         if middle is not None and middle != (last if isinstance(last, int) else last[0]):
             depths = [*config["transformer_layers_per_block"][:-1], middle]
-            other = _untyped(UNet2DConditionModel)(**{**config, "transformer_layers_per_block": depths})
+            other = constructor_of(UNet2DConditionModel)(**{**config, "transformer_layers_per_block": depths})
             unet.mid_block = other.mid_block
-        return cast(nn.Module, unet)
+        return unet
 
     return build(make)
 
@@ -184,13 +184,8 @@ def _vae(weights: Weights, dtype: torch.dtype) -> nn.Module | None:
             "choose one for SDXL"
         )
     config = derive_for_file(weights.path, vae_config, shapes)
-    module: nn.Module = build(lambda: _untyped(AutoencoderKL)(**config))
+    module: nn.Module = build(lambda: constructor_of(AutoencoderKL)(**config))
     return fill(module, weights, parts, to_dtype(dtype), "the VAE")
-
-
-def _untyped(network: type) -> Callable[..., Any]:
-    """Return a diffusers class as an untyped callable, since its constructor has no types."""
-    return network
 
 
 def _native_size(weights: Weights, family: Family) -> int:

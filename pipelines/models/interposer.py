@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +69,8 @@ class Interposer(nn.Module):
         self.tail = _convolution(width, CHANNELS)
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.tail(self.core(self.head(x))))
+        converted: Tensor = self.tail(self.core(self.head(x)))
+        return converted
 
 
 def load_interposer(path: Path) -> Interposer:
@@ -86,7 +86,8 @@ def load_interposer(path: Path) -> Interposer:
 @torch.no_grad()
 def convert(interposer: Interposer, raw: Tensor) -> Tensor:
     """Convert raw latents of SDXL (B, 4, h, w) to those of SD 1.5, on the network's device."""
-    return cast(Tensor, interposer(raw.to(next(interposer.parameters()))))
+    converted: Tensor = interposer(raw.to(next(interposer.parameters())))
+    return converted
 
 
 def _size(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +52,8 @@ class DenseBlock(nn.Module):
             if residual is not None and k % 2 == 0:
                 output = residual = output + residual
             known = torch.cat([known, output], dim=1)
-        return x + 0.2 * cast(Tensor, self.get_submodule(f"conv{CONVOLUTIONS}")(known))
+        last: Tensor = self.get_submodule(f"conv{CONVOLUTIONS}")(known)
+        return x + 0.2 * last
 
 
 class ResidualDense(nn.Module):
@@ -125,7 +126,8 @@ class Upscaler(nn.Module):
     def _enlarge(self, x: Tensor) -> Tensor:
         for up in self.ups:
             x = _leaky(up(interpolate(x, scale_factor=2.0)))
-        return cast(Tensor, self.conv_last(_leaky(self.conv_hr(x))))
+        enlarged: Tensor = self.conv_last(_leaky(self.conv_hr(x)))
+        return enlarged
 
 
 def load_upscaler(path: Path) -> Upscaler:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from ..errors import BadValue
 from ..functional.tiles import tiled_decode, tiled_encode
 from .handles import Vae
+from .weights.networks import VaeModule
 
 CELL = 8
 log = logging.getLogger("fooocus_stages")
@@ -84,19 +85,18 @@ def _encode_tiled(vae: Vae, pixels: Tensor, seed: int | None) -> Tensor:
 
 def _encode_whole(vae: Vae, pixels: Tensor, noise: torch.Generator | None) -> Tensor:
     """Encode pixels (B, 3, H, W) in -1…1 to latents, with the same noise for each image."""
-    module: Any = vae.network.module
-    posterior = module.encode(pixels.to(_parameter(vae))).latent_dist
-    mean = cast(Tensor, posterior.mean).float()
+    posterior = cast(VaeModule, vae.network.module).encode(pixels.to(_parameter(vae))).latent_dist
+    mean = posterior.mean.float()
     if noise is None:
         return mean
     drawn = torch.randn(mean.shape[1:], generator=noise).to(mean.device)
-    return mean + cast(Tensor, posterior.std).float() * drawn
+    return mean + posterior.std.float() * drawn
 
 
 def _decode_whole(vae: Vae, latents: Tensor) -> Tensor:
     """Decode latents to pixels (B, 3, H, W) of about -1…1, float32."""
-    module: Any = vae.network.module
-    return cast(Tensor, module.decode(latents.to(_parameter(vae)), return_dict=False)[0]).float()
+    module = cast(VaeModule, vae.network.module)
+    return module.decode(latents.to(_parameter(vae)), return_dict=False)[0].float()
 
 
 def _parameter(vae: Vae) -> Tensor:

@@ -6,7 +6,7 @@ Fooocus ldm_patched/modules/controlnet.py: load_controlnet, ControlLora.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ class LowRankLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         weight = low_rank_sum(self.layer.weight, self.up, self.down)
         if isinstance(self.layer, nn.Conv2d):
-            return conv2d(x, weight, self.layer.bias, self.layer.stride, cast(Any, self.layer.padding))
+            return conv2d(x, weight, self.layer.bias, self.layer.stride, cast(tuple[int, int], self.layer.padding))
         return linear(x, weight, self.layer.bias)
 
 

@@ -18,7 +18,7 @@ from ..protocols import NetworkInputs
 from ..weights import key_names
 from ..weights.configs import HEAD_WIDTH, TIME_WIDTH, Shapes
 from ..weights.files import Weights, open_weights
-from ..weights.filling import build, counted, derive_for_file, raise_for_names
+from ..weights.filling import build, constructor_of, counted, derive_for_file, raise_for_names
 from ..weights.networks import UNetModule
 from ..weights.tensors import Tensors
 from .control_lora import DOWN, UP, attach_low_rank, changed_layers, set_parameter
@@ -87,9 +87,9 @@ def embedded(network: nn.Module, image: Tensor) -> Tensor:
 
     Replaces the network's embedding layers by the identity, so that it takes the embedding in place of the images.
     """
-    embedding = network.get_submodule(EMBEDDING)
+    embedding: Tensor = network.get_submodule(EMBEDDING)(image)
     setattr(network, EMBEDDING, nn.Identity())
-    return cast(Tensor, embedding(image))
+    return embedding
 
 
 @torch.no_grad()
@@ -181,10 +181,10 @@ def _check_controlnet(path: Path, shapes: Shapes) -> None:
     if "add_embedding.linear_1.weight" not in shapes:
         raise BadFile(f"{path.name} is a ControlNet for Stable Diffusion 1.5 or 2: choose one for SDXL")
     config = derive_for_file(path, controlnet_config, shapes)
-    wanted = build(lambda: cast(Any, ControlNetModel)(**config)).state_dict()
-    missing, left_over = wanted.keys() - shapes.keys(), shapes.keys() - wanted.keys()
+    expected = build(lambda: constructor_of(ControlNetModel)(**config)).state_dict()
+    missing, left_over = expected.keys() - shapes.keys(), shapes.keys() - expected.keys()
     raise_for_names(path, "the control network", missing, left_over)
-    if misshapen := [name for name, value in wanted.items() if _squeezed(value.shape) != _squeezed(shapes[name])]:
+    if misshapen := [name for name, value in expected.items() if _squeezed(value.shape) != _squeezed(shapes[name])]:
         raise BadFile(
             f"{path.name} does not fit: {counted(misshapen)} have other shapes than in a ControlNet; choose "
             "another file"
@@ -195,10 +195,10 @@ def _network(given: Mapping[str, nn.Parameter], name: str) -> nn.Module:
     """Build a ControlNetModel that shares the given weights. Raises BadFile if one is missing or of another shape."""
     shapes = {key: tuple(value.shape) for key, value in given.items()}
     config = derive_for_file(Path(name), controlnet_config, shapes)
-    network = cast(nn.Module, build(lambda: cast(Any, ControlNetModel)(**config)))
-    wanted = network.state_dict()
-    raise_for_names(Path(name), "the control network", missing=wanted.keys() - given.keys())
-    for key, value in wanted.items():
+    network: nn.Module = build(lambda: constructor_of(ControlNetModel)(**config))
+    expected = network.state_dict()
+    raise_for_names(Path(name), "the control network", missing=expected.keys() - given.keys())
+    for key, value in expected.items():
         if value.shape != given[key].shape and _squeezed(value.shape) != _squeezed(given[key].shape):
             raise BadFile(
                 f"{name} does not fit: {key} has the shape {tuple(given[key].shape)}, not {tuple(value.shape)}"

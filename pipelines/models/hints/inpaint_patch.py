@@ -35,15 +35,15 @@ def load_head(path: Path, model: Model) -> Tensor:
         raise BadFile(
             f"{path.name} contains no inpaint head (an entry 'head'): download fooocus_inpaint_head.pth again"
         )
-    wanted = (
+    expected = (
         cast(UNetModule, model.network.module).config.block_out_channels[0],
         HEAD_INPUTS,
         HEAD_KERNEL,
         HEAD_KERNEL,
     )
-    if head.shape != wanted:
+    if head.shape != expected:
         raise BadFile(
-            f"{path.name} has the shape {tuple(head.shape)}, but {model.name or 'the model'} needs {wanted}: "
+            f"{path.name} has the shape {tuple(head.shape)}, but {model.name or 'the model'} needs {expected}: "
             "use an SDXL checkpoint, or the engine None"
         )
     return head.float()

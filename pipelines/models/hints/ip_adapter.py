@@ -9,7 +9,7 @@ import re
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,8 @@ class ImageAdapter(nn.Module):
         self.to_v = nn.ModuleList(Linear(self.out, width, bias=False) for width in self.widths)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        return cast(Tensor, self.resampler(hidden))
+        tokens: Tensor = self.resampler(hidden)
+        return tokens
 
     def keys_and_values(self, tokens: Tensor) -> tuple[KeyValue, ...]:
         """One pair for each cross-attention, in their order."""
@@ -101,10 +102,10 @@ def load_negative(path: Path, adapter: ImageAdapter) -> Tensor:
     tokens = read_state(path).get("data")
     if not isinstance(tokens, Tensor) or tokens.ndim != 3 or not tokens.is_floating_point():
         raise BadFile(f"{path.name} does not contain the negative tokens of image prompts: choose {NEGATIVE}")
-    wanted = (1, adapter.queries, adapter.out)
-    if tokens.shape != wanted:
+    expected = (1, adapter.queries, adapter.out)
+    if tokens.shape != expected:
         raise BadFile(
-            f"{path.name} contains negative tokens of shape {tuple(tokens.shape)}, but the adapter needs {wanted}: "
+            f"{path.name} contains negative tokens of shape {tuple(tokens.shape)}, but the adapter needs {expected}: "
             "choose the file that belongs to the adapter"
         )
     if not tokens.isfinite().all():

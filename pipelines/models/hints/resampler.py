@@ -31,7 +31,8 @@ class PerceiverAttention(nn.Module):
     def forward(self, x: Tensor, latents: Tensor) -> Tensor:
         latents = self.norm2(latents)
         key, value = self.to_kv(torch.cat([self.norm1(x), latents], dim=1)).chunk(2, dim=-1)
-        return cast(Tensor, self.to_out(attend(self.to_q(latents), key, value, self.heads)))
+        attended: Tensor = self.to_out(attend(self.to_q(latents), key, value, self.heads))
+        return attended
 
 
 class Resampler(nn.Module):
@@ -53,7 +54,8 @@ class Resampler(nn.Module):
         for attention, feed_forward in cast(Iterable[tuple[nn.Module, nn.Module]], self.layers):
             latents = latents + attention(x, latents)
             latents = latents + feed_forward(latents)
-        return cast(Tensor, self.norm_out(self.proj_out(latents)))
+        tokens: Tensor = self.norm_out(self.proj_out(latents))
+        return tokens
 
 
 def resampler_settings(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:

@@ -32,6 +32,11 @@ def to_dtype(dtype: torch.dtype) -> Convert:
     return lambda name, tensor: tensor.to(dtype)
 
 
+def constructor_of(network: Callable[..., Module]) -> Callable[..., Module]:
+    """Return a network class of a library as a callable, for constructors that have no types."""
+    return network
+
+
 def build(make: Callable[[], Module]) -> Module:
     """Build a module on the meta device, where weights have shapes but no memory."""
     with torch.device("meta"):
@@ -45,10 +50,12 @@ def fill(module: Module, weights: Weights, parts: Mapping[str, Part], convert: C
     names, if weights are missing, left over, of another shape, or NaN or infinite.
     """
     empty = module.state_dict()
-    wanted = {name: tuple(parameter.shape) for name, parameter in empty.items()}
-    raise_for_names(weights.path, what, missing=wanted.keys() - parts.keys(), left_over=parts.keys() - wanted.keys())
+    expected = {name: tuple(parameter.shape) for name, parameter in empty.items()}
+    raise_for_names(
+        weights.path, what, missing=expected.keys() - parts.keys(), left_over=parts.keys() - expected.keys()
+    )
     state: dict[str, Tensor] = {}
-    for name, shape in wanted.items():
+    for name, shape in expected.items():
         tensor = parts[name].take(weights.read(parts[name].key))
         if empty[name].is_floating_point() and not tensor.is_floating_point():
             kind = str(tensor.dtype).removeprefix("torch.")

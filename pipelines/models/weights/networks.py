@@ -38,6 +38,31 @@ class UNetModule(Protocol):
         ...
 
 
+class Posterior(Protocol):
+    """The distribution of a VAE's latents, (B, 4, h, w)."""
+
+    mean: Tensor
+    std: Tensor
+
+
+class VaeEncoderOutput(Protocol):
+    """The output of a VAE's encoder."""
+
+    latent_dist: Posterior
+
+
+class VaeModule(Protocol):
+    """diffusers' AutoencoderKL."""
+
+    def encode(self, x: Tensor) -> VaeEncoderOutput:
+        """Encode pixels (B, 3, 8h, 8w) in -1…1."""
+        ...
+
+    def decode(self, z: Tensor, *, return_dict: bool) -> tuple[Tensor]:
+        """Decode latents (B, 4, h, w)."""
+        ...
+
+
 class EncoderOutput(Protocol):
     """Hidden states of a transformer, (B, n, D) each: that of the input embedding, then one for each layer."""
 
