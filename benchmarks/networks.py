@@ -120,11 +120,11 @@ def conditioning(size: str, seed: int) -> list[list[Any]]:
 def checkpoint_shapes(size: str) -> dict[str, tuple[int, ...]]:
     """The keys and shapes of a single-file SDXL checkpoint in that size."""
     with torch.device("meta"):
-        wanted = SIZES[size]
-        clip_l, clip_g = (text_encoder(wanted, which).state_dict() for which in range(2))
+        sizes = SIZES[size]
+        clip_l, clip_g = (text_encoder(sizes, which).state_dict() for which in range(2))
         state = {
-            **published_names.unet_state_to_ldm(unet(wanted).state_dict()),
-            **published_names.vae_state_to_ldm(vae(wanted).state_dict()),
+            **published_names.unet_state_to_ldm(unet(sizes).state_dict()),
+            **published_names.vae_state_to_ldm(vae(sizes).state_dict()),
             **{"conditioner.embedders.0.transformer." + key_names.clip_key(key): t for key, t in clip_l.items()},
             **published_names.clip_state_to_openclip(clip_g),
         }

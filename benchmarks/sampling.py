@@ -49,7 +49,7 @@ class Timed(nn.Module):
         return output
 
 
-EIGHTFOLD = AutoencoderKL(  # never asked, but some versions derive the size of latents from it
+EIGHTFOLD = AutoencoderKL(  # not called, but some versions derive the size of latents from it
     block_out_channels=(32,) * 4, down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4
 )
 
@@ -90,8 +90,8 @@ class Bench:
             "latents": torch.randn(1, 4, self.side // 8, self.side // 8),
         }
         embeds = {name: tensor.to(parameter) for name, tensor in embeds.items()}
-        asked = {"num_inference_steps": self.steps, "guidance_scale": CFG, "output_type": "latent"}
-        return lambda: pipeline(height=self.side, width=self.side, **embeds, **asked)
+        options = {"num_inference_steps": self.steps, "guidance_scale": CFG, "output_type": "latent"}
+        return lambda: pipeline(height=self.side, width=self.side, **embeds, **options)
 
 
 def over_the_network(bench: Bench, sampler: str, sharpness: float, rounds: int, watch: Stopwatch) -> Ratio:

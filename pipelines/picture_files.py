@@ -52,7 +52,7 @@ def ignore(text: str) -> None:
 
 @contextmanager
 def opened(path: Path, notice: Notice = ignore) -> Iterator[Image.Image]:
-    """Open an image file whose metadata may be broken; what had to be left out is told in one notice.
+    """Open an image file whose metadata may be broken; one notice names the parts that were left out.
 
     Raises BadFile for a file whose pixels can't be read, or that is larger than is safe.
     """

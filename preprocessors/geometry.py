@@ -61,27 +61,27 @@ def size_class(height: float, width: float) -> int:
     return math.ceil(math.sqrt(height * width) / GRID) * GRID
 
 
-def size_of_class(height: int, width: int, wanted: int) -> tuple[int, int]:
-    """(height, width) near the given proportions whose size class is `wanted` (set_image_shape_ceil).
+def size_of_class(height: int, width: int, target: int) -> tuple[int, int]:
+    """(height, width) near the given proportions whose size class is `target` (set_image_shape_ceil).
 
     A size that is already in the class is kept; any other becomes multiples of 64, each side by itself, so that
     proportions drift. Raises ValueError for an image so narrow that a side would become 0.
     """
     h, w = height, width
     for _ in range(ROUNDS):
-        present = size_class(h, w)
-        if present == wanted:
+        current = size_class(h, w)
+        if current == target:
             break
-        scale = wanted / present
+        scale = target / current
         h, w = round(h * scale / GRID) * GRID, round(w * scale / GRID) * GRID
         if not h or not w:
-            raise ValueError(f"a picture of {width}×{height} pixels is too narrow to be scaled to {wanted}×{wanted}")
+            raise ValueError(f"a picture of {width}×{height} pixels is too narrow to be scaled to {target}×{target}")
     return h, w
 
 
-def to_size_class(picture: Picture, wanted: int) -> Picture:
+def to_size_class(picture: Picture, target: int) -> Picture:
     """The image resampled to the size of `size_of_class`. Raises ValueError as that does."""
-    height, width = size_of_class(picture.shape[0], picture.shape[1], wanted)
+    height, width = size_of_class(picture.shape[0], picture.shape[1], target)
     return resample(picture, width, height)
 
 

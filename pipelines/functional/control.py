@@ -25,9 +25,9 @@ def centre_fitted(image: Tensor, height: int, width: int) -> Tensor:
     own_height, own_width = image.shape[-2:]
     if (own_height, own_width) == (height, width):
         return image
-    ratio, wanted = own_width / own_height, width / height
-    left = round((own_width - own_width * (wanted / ratio)) / 2) if ratio > wanted else 0
-    top = round((own_height - own_height * (ratio / wanted)) / 2) if ratio < wanted else 0
+    ratio, target = own_width / own_height, width / height
+    left = round((own_width - own_width * (target / ratio)) / 2) if ratio > target else 0
+    top = round((own_height - own_height * (ratio / target)) / 2) if ratio < target else 0
     cut = image[..., top : own_height - top, left : own_width - left]
     return interpolate(cut, size=(height, width), mode="nearest-exact")
 

@@ -183,8 +183,8 @@ def find_device(name: str | None = None) -> torch.device:
         device = torch.device(name or available[0].removesuffix(":0"))
     except RuntimeError as error:
         raise BadValue(f"{name!r} is not a device: choose one of {', '.join(available)}") from error
-    wanted = f"cuda:{device.index or 0}" if device.type == "cuda" else device.type
-    if device.type in ("cuda", "mps") and wanted not in available:
+    canonical = f"cuda:{device.index or 0}" if device.type == "cuda" else device.type
+    if device.type in ("cuda", "mps") and canonical not in available:
         raise BadValue(
             f"device {name!r} is not available, or this build of torch does not support it: "
             f"choose {', '.join(available)}"

@@ -76,10 +76,10 @@ def _folder_called(name: str, folders: Sequence[Path]) -> Path | None:
 
 def _with_another_suffix(name: str, folders: Sequence[Path]) -> Path | None:
     """Find a file below the folders that differs from `name` only in its suffix, such as .gguf or .part."""
-    wanted = {folded(base(name))} | ({folded(stem(name))} if Path(name).suffix[1:].isalpha() else set())
+    accepted = {folded(base(name))} | ({folded(stem(name))} if Path(name).suffix[1:].isalpha() else set())
     for folder in folders:
         for file in _all_files(folder):
-            if folded(stem(file)) in wanted:
+            if folded(stem(file)) in accepted:
                 return folder / file
     return None
 

@@ -82,7 +82,7 @@ class Host(Protocol):
         ...
 
     def check_interrupted(self) -> None:
-        """Raise if the user has asked to stop."""
+        """Raise Interrupted if the user has requested a stop."""
         ...
 
     def progress(self, value: int, total: int, preview: Preview | None = None) -> None:

@@ -146,13 +146,13 @@ def _values(content: Any) -> list[Tensor]:
 def _rows(name: str, tensor: Tensor) -> Tensor:
     """Convert one vector (D,) or several (n, D) to float32 (n, D). Raises BadFile for any other tensor."""
     if tensor.layout != torch.strided or tensor.device.type != "cpu" or not tensor.is_floating_point():
-        raise BadFile(f"{name} holds {tensor.dtype} numbers, which can't be vectors: choose a textual inversion file")
+        raise BadFile(f"{name} contains {tensor.dtype} values, which can't be vectors: choose a textual inversion file")
     shape = tuple(tensor.shape)
     if tensor.ndim not in (1, 2) or not tensor.numel():
-        raise BadFile(f"{name} holds a tensor of shape {shape}, not vectors (n, width): choose another file")
+        raise BadFile(f"{name} contains a tensor of shape {shape}, not vectors (n, width): choose another file")
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise BadFile(f"{name} has vectors of shape {shape}, but too few values: download it again")
     rows = tensor.detach().to(torch.float32, copy=True).reshape(-1, shape[-1])
     if not rows.isfinite().all():
-        raise BadFile(f"{name} holds vectors that are not finite numbers: train or download it again")
+        raise BadFile(f"{name} contains vectors with NaN or infinity: train or download it again")
     return rows

@@ -143,7 +143,7 @@ def points_of(landmarks: object, images: int) -> list[list[list[float]]]:
     numbers = _numbers(landmarks)
     if len(numbers) not in (10, 10 * images):
         raise BadValue(
-            f"landmarks holds {len(numbers)} numbers: give ten for a face, x and y of left eye, right eye, nose, left "
+            f"landmarks has {len(numbers)} numbers: give ten for a face, x and y of left eye, right eye, nose, left "
             f"and right corner of the mouth{'' if images == 1 else f', or ten for each of {images} images'}"
         )
     faces: list[list[list[float]]] = np.reshape(numbers, (-1, 5, 2)).tolist()

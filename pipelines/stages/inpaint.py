@@ -111,7 +111,7 @@ def in_working_size(host: Host, part: Tensor, native: int, upscaler: AnyUpscaler
     if sizes.size_class(height, width) < native:
         if upscaler is None:
             host.notice(
-                f"the part to inpaint, {width}×{height} pixels, is enlarged by resampling only: wire in an upscaler "
+                f"the part to inpaint, {width}×{height} pixels, is enlarged by resampling only: connect an upscaler "
                 "for more detail"
             )
         else:
@@ -184,7 +184,7 @@ def paste(image: Tensor, region: InpaintRegion) -> Tensor:
     """
     parts = pictures.rgb(image)
     if len(region.image) not in (1, len(parts)):
-        raise BadValue(f"there are {len(parts)} images to paste into {len(region.image)}: wire in one part per image")
+        raise BadValue(f"there are {len(parts)} images to paste into {len(region.image)}: connect one part per image")
     original = region.image.expand(len(parts), -1, -1, -1)
     top, bottom, left, right = region.area
     before = to_uint8(original).float()

@@ -47,7 +47,7 @@ def combine(first: Tensor, second: Tensor, how: str) -> Tensor:
     first = pictures.checked_mask(first)
     second = fitted(second, *first.shape[1:])
     if len(first) != len(second) and 1 not in (len(first), len(second)):
-        raise BadValue(f"the masks are for {len(first)} and {len(second)} images: wire in one mask, or one per image")
+        raise BadValue(f"the masks are for {len(first)} and {len(second)} images: connect one mask, or one per image")
     return COMBINE[how](first, second)
 
 
@@ -98,7 +98,7 @@ def mask_for(mask: Tensor | None, image: Tensor) -> Tensor:
     fit = fitted(mask, height, width)
     if len(fit) not in (1, len(image)):
         raise BadValue(
-            f"the mask is for {len(fit)} images and there are {len(image)}: wire in one mask, or one per image"
+            f"the mask is for {len(fit)} images and there are {len(image)}: connect one mask, or one per image"
         )
     return fit
 

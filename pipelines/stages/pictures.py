@@ -22,15 +22,15 @@ Masks = NDArray[np.uint8]
 """Masks (B, H, W), 255 = repaint."""
 
 CHANNELS = (1, 3, 4)
-WAY_OUT = "look at the node that made it"
+REMEDY = "check the node that made it"
 
 
 def checked(image: Tensor, name: str = "an image") -> Tensor:
     """Images with their own channels. Raises BadValue for another shape, for no images, and for NaN and infinity."""
     if image.ndim != 4 or image.shape[-1] not in CHANNELS or not image.numel():
-        raise BadValue(f"{name} must be (B, H, W, 3), got {tuple(image.shape)}: wire in an IMAGE")
+        raise BadValue(f"{name} must be (B, H, W, 3), got {tuple(image.shape)}: connect an IMAGE")
     if not image.isfinite().all():
-        raise BadValue(f"{name} holds NaN or infinity, values that are no numbers: {WAY_OUT}")
+        raise BadValue(f"{name} contains NaN or infinity: {REMEDY}")
     return as_float32(image)
 
 

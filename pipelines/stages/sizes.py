@@ -19,14 +19,14 @@ def resample(images: Tensor, height: int, width: int) -> Tensor:
     return pictures.mapped(images, lambda array: geometry.resample(array, width, height))
 
 
-def to_size_class(images: Tensor, wanted: int) -> Tensor:
+def to_size_class(images: Tensor, target: int) -> Tensor:
     """The images in the size that their proportions have in a size class. Raises BadValue for very narrow ones."""
-    return resample(images, *size_in_class(images.shape[1], images.shape[2], wanted))
+    return resample(images, *size_in_class(images.shape[1], images.shape[2], target))
 
 
-def size_in_class(height: int, width: int, wanted: int) -> tuple[int, int]:
+def size_in_class(height: int, width: int, target: int) -> tuple[int, int]:
     """(height, width) to which images of that size are resampled for a size class. Raises BadValue if too narrow."""
     try:
-        return geometry.size_of_class(height, width, wanted)
+        return geometry.size_of_class(height, width, target)
     except ValueError as error:
         raise BadValue(f"{error}: cut it to a wider part first") from error

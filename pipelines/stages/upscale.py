@@ -93,7 +93,9 @@ def enlarge(host: Host, upscaler: AnyUpscaler, image: Tensor, factor: float = 0.
         return large
     height, width = (int(side * factor) for side in pixels.shape[1:3])
     if min(height, width) < 1:
-        raise BadValue(f"factor {factor} leaves nothing of {pixels.shape[2]}×{pixels.shape[1]} pixels: choose a larger")
+        raise BadValue(
+            f"factor {factor} reduces {pixels.shape[2]}×{pixels.shape[1]} pixels to nothing: choose a larger"
+        )
     return sizes.resample(large, height, width)
 
 
@@ -121,7 +123,7 @@ def upscale(
     if not is_sampled(method, strength) or size_class > LARGEST_SAMPLED * native / SIZE_OF_SDXL:
         return picture, None
     if sampling is None:
-        raise BadValue(f"{method} samples the picture over: wire in model, VAE, both conditionings and settings")
+        raise BadValue(f"{method} samples the image: connect model, VAE, both conditionings and settings")
     settings = replace(sampling.settings, steps=steps or upscale_steps(sampling.settings))
     return sampled_over(host, replace(sampling, settings=settings), picture, strength)
 

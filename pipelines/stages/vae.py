@@ -41,11 +41,11 @@ def checked_samples(latent: Latent) -> Tensor:
     samples: Tensor = latent["samples"]
     if samples.ndim != 4 or samples.shape[1] != CHANNELS or not samples.numel():
         raise BadValue(
-            f"the latent has the shape {tuple(samples.shape)}, the VAE takes (B, {CHANNELS}, h, w): wire in one of "
+            f"the latent has the shape {tuple(samples.shape)}, the VAE takes (B, {CHANNELS}, h, w): connect one of "
             "SDXL or SD 1.5"
         )
     if not samples.isfinite().all():
-        raise BadValue("the latent wired in holds NaN or infinity: look at the node that made it")
+        raise BadValue("the latent contains NaN or infinity: check the node that made it")
     return samples
 
 
@@ -100,7 +100,7 @@ def of_family(vae: AnyVae, family: Family) -> AnyVae:
         if one is not None and one.family == family:
             return one
     raise BadValue(
-        f"the latent is of the VAE of {family} and the VAE wired in is of {vae.family}: take the VAE that Fooocus "
+        f"the latent is for a VAE of {family}, but the connected VAE is for {vae.family}: use the VAE that Fooocus "
         "Refiner Switch gives"
     )
 

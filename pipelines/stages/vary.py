@@ -34,9 +34,9 @@ def vary(
     """
     denoise = strength_of(method, strength)
     pixels = pictures.rgb(image, "an image to vary")
-    present = sizes.size_class(*pixels.shape[1:3])
-    wanted = min(max(present, model.native_size), LARGEST * model.native_size)
-    pixels = sizes.to_size_class(pixels, wanted)
+    current = sizes.size_class(*pixels.shape[1:3])
+    target = min(max(current, model.native_size), LARGEST * model.native_size)
+    pixels = sizes.to_size_class(pixels, target)
     chosen = refiner.encoding_vae(autoencoder, model, settings, denoise)
     latent = vae.encode(host, chosen, pixels, seed)
     rows, columns = latent["samples"].shape[-2:]

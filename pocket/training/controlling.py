@@ -178,7 +178,7 @@ def train(kind: str, folder: Path, minutes: float) -> None:
 
 
 def _beginning(kind: str, base: frozen.Base, folder: Path) -> dict[str, Tensor]:
-    """Return the initial tensors: those of PyraCanny if trained and another kind is wanted, else untrained ones."""
+    """Return the initial tensors: those of PyraCanny for another kind, if they are trained, else untrained ones."""
     tensors, before = build_tensors(base.unet), folder / "canny.pt"
     return trained(before, tensors) if kind != "canny" and before.exists() else tensors
 

@@ -35,11 +35,11 @@ class HintScore:
     own: list[float] = field(default_factory=list)
     others: list[float] = field(default_factory=list)
 
-    def add(self, scene: draw.Scene, picture: np.ndarray, wanted: np.ndarray, other: np.ndarray) -> None:
+    def add(self, scene: draw.Scene, picture: np.ndarray, target: np.ndarray, other: np.ndarray) -> None:
         """Judge one image by the drawing that its hint was made from and by another drawing."""
         self.score.add(scene, picture)
         self.shapes += outlines.shape_of(picture) == scene.shape
-        self.own.append(outlines.agreement(picture, wanted))
+        self.own.append(outlines.agreement(picture, target))
         self.others.append(outlines.agreement(picture, other))
 
     def __str__(self) -> str:

@@ -278,8 +278,8 @@ def patch_state(
     version: str, differences: Mapping[str, Tensor], published: Mapping[str, str]
 ) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
     """Return the patch of a version under published names."""
-    wanted = [name for name in differences if is_changed_by(version, name)]
-    return {f"diffusion_model.{published[name]}": quantised(differences[name]) for name in wanted}
+    changed = [name for name in differences if is_changed_by(version, name)]
+    return {f"diffusion_model.{published[name]}": quantised(differences[name]) for name in changed}
 
 
 def write(folder: Path, models: Path) -> list[Path]:

@@ -67,9 +67,9 @@ def nano_yunet(colours: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> bytes:
     tensors: dict[str, np.ndarray] = {}
     nodes, outputs = b"", []
     points = [0.25, 0.25, 0.75, 0.25, 0.5, 0.5, 0.25, 0.75, 0.75, 0.75]
-    wanted = {"cls": [0.0], "obj": [0.0], "bbox": [0.5, 0.5, 0.0, 0.0], "kps": points}
+    biases = {"cls": [0.0], "obj": [0.0], "bbox": [0.5, 0.5, 0.0, 0.0], "kps": points}
     for stride in (8, 16, 32):
-        for what, bias in wanted.items():
+        for what, bias in biases.items():
             name, rows = f"{what}_{stride}", len(bias)
             gain = 1 / (3 * 255 * stride**2) if what in ("cls", "obj") and stride == CELL else 0
             weights = np.full((rows, 3, stride, stride), gain) * np.reshape(colours, (1, 3, 1, 1))

@@ -18,9 +18,9 @@ def edges(picture: np.ndarray) -> np.ndarray:
     return pyramid_canny(picture) > STRONG
 
 
-def agreement(picture: np.ndarray, wanted: np.ndarray) -> float:
+def agreement(picture: np.ndarray, target: np.ndarray) -> float:
     """Return the F1 score (0…1) of an image's edges against another's (H, W, 3), with a tolerance of two pixels."""
-    found, due = edges(picture), edges(wanted)
+    found, due = edges(picture), edges(target)
     if not found.any() or not due.any():
         return float(not found.any() and not due.any())
     precision, recall = (found & _wider(due)).sum() / found.sum(), (due & _wider(found)).sum() / due.sum()

@@ -57,8 +57,8 @@ def open_pipeline(models: Path, performance: str, loras: list[tuple[str, float]]
     """Load the checkpoint, the LoRAs of the performance mode and those named."""
     host = LocalHost([models])
     model, clip, autoencoder = load.checkpoint(host, CHECKPOINT)
-    settings, wanted = plan.performance(performance, SamplingSettings(), load.add_loras((), loras))
-    model, clip = load.apply_loras(host, model, clip, wanted)
+    settings, all_loras = plan.performance(performance, SamplingSettings(), load.add_loras((), loras))
+    model, clip = load.apply_loras(host, model, clip, all_loras)
     return Pipeline(host, model, clip, autoencoder, settings)
 
 

@@ -154,8 +154,8 @@ class Returned:
         if value is None:
             return ()
         if not isinstance(value, (tuple, list)):
-            wanted = f"a tuple of {len(self._declared.outputs)}"
-            raise TypeError(f"{self._declared.cls.FUNCTION}() returned {type(value).__name__}, expected {wanted}")
+            form = f"a tuple of {len(self._declared.outputs)}"
+            raise TypeError(f"{self._declared.cls.FUNCTION}() returned {type(value).__name__}, expected {form}")
         return value
 
     @property

@@ -130,7 +130,7 @@ def constants_of(
         "EXTRA_PNGINFO": extra_pnginfo,
         "UNIQUE_ID": node_id,
     }
-    for name, wanted in declared.hidden.items():
-        if wanted in known:
-            inputs[name] = [known[wanted]]
+    for name, requested in declared.hidden.items():
+        if requested in known:
+            inputs[name] = [known[requested]]
     return inputs

@@ -63,14 +63,14 @@ class _Run:
         registry: Registry,
         graph: ApiGraph,
         extra_pnginfo: Mapping[str, Any] | None,
-        wanted: Collection[str],
+        output_ids: Collection[str],
     ) -> None:
         self.on_event = runner.on_event
         self.cache = runner.cache
         self.registry = registry
         self.graph = GrowingGraph(graph)
         self.extra_pnginfo = extra_pnginfo
-        self.wanted = wanted
+        self.output_ids = output_ids
         self.loop = TaskLoop()
         self.signatures = Signatures(self.graph, registry, self.loop)
         self.schedule = Schedule()
@@ -275,7 +275,7 @@ class _Run:
         self.finished[node_id] = entry
         if entry.ui:
             self.results.ui[node_id] = entry.ui
-        if node_id in self.wanted:
+        if node_id in self.output_ids:
             self.results.outputs[node_id] = entry.outputs
 
     def _record_unfinished(self) -> None:

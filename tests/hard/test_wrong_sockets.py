@@ -127,15 +127,15 @@ ROWS: dict[str, tuple[Callable[[Parts], Any], str]] = {
     ),
     "16 channels to decode": (
         lambda p: p.decode(1, 16, 8, 8),
-        "the latent has the shape (1, 16, 8, 8), the VAE takes (B, 4, h, w): wire in one of SDXL or SD 1.5",
+        "the latent has the shape (1, 16, 8, 8), the VAE takes (B, 4, h, w) … SDXL or SD 1.5",
     ),
     "no latent to decode": (
         lambda p: p.decode(0, 4, 8, 8),
-        "the latent has the shape (0, 4, 8, 8), the VAE takes (B, 4, h, w): wire in one of SDXL or SD 1.5",
+        "the latent has the shape (0, 4, 8, 8), the VAE takes (B, 4, h, w) … SDXL or SD 1.5",
     ),
     "NaN to decode": (
         lambda p: p.decode(1, 4, 8, 8, value=NAN),
-        "the latent wired in holds NaN or infinity: look at the node that made it",
+        "the latent … NaN or infinity … the node that made it",
     ),
     "a mask to encode": (
         lambda p: p.encode(1, 64, 64),

@@ -156,9 +156,9 @@ def test_points_for_each_picture_of_a_batch_or_for_all() -> None:
 @pytest.mark.parametrize(
     ("landmarks", "words"),
     [
-        ("1 2 3", "holds 3 numbers: give ten"),
-        ([1.0] * 12, "holds 12 numbers"),
-        ("no numbers", "holds 0 numbers"),
+        ("1 2 3", "3 numbers: give ten"),
+        ([1.0] * 12, "12 numbers"),
+        ("no numbers", "0 numbers"),
         ({"left": 1}, "landmarks is a dict"),
         ([5.0] * 10, "lie too near: correct the landmarks"),
     ],

@@ -257,7 +257,7 @@ def test_a_batch_with_a_picture_each(pocket: Pocket, host: LocalHost, model: Ima
         ({"image": torch.zeros(4, 4, 3)}, "an image prompt must be (B, H, W, 3), got (4, 4, 3)"),
         ({"image": torch.zeros(1, 4, 4, 2)}, "an image prompt must be"),
         ({"image": torch.zeros(0, 4, 4, 3)}, "an image prompt must be"),
-        ({"image": torch.full((1, 4, 4, 3), torch.nan)}, "an image prompt holds NaN or infinity"),
+        ({"image": torch.full((1, 4, 4, 3), torch.nan)}, "an image prompt contains NaN or infinity"),
     ],
 )
 def test_wrong_values_are_refused_in_a_sentence(

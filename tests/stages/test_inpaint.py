@@ -127,7 +127,7 @@ def test_a_small_part_is_enlarged_by_the_network(pocket: Pocket) -> None:
     plain = inpaint.crop(host, image, mask, 0.0, pocket.model)
     (notice,) = said
     assert "33×33 pixels" in notice
-    assert "wire in an upscaler" in notice
+    assert "connect an upscaler" in notice
     network = upscale.load(HOST, "pocket")
     sharp = inpaint.crop(host, image, mask, 0.0, pocket.model, network)
     assert len(said) == 1

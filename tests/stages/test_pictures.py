@@ -65,7 +65,7 @@ def test_each_image_is_changed(count: int) -> None:
 
 @pytest.mark.parametrize("shape", [(4, 4, 3), (1, 4, 4, 2), (1, 3, 4, 5), (0, 4, 4, 3), (1, 0, 4, 3), (1, 1, 4, 4, 3)])
 def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(BadValue, match=r"a hint must be \(B, H, W, 3\), got .*: wire in an IMAGE") as error:
+    with pytest.raises(BadValue, match=r"a hint must be \(B, H, W, 3\), got .*: connect an IMAGE") as error:
         pictures.rgb(torch.zeros(shape), "a hint")
     assert str(shape) in str(error.value)
 
@@ -75,7 +75,7 @@ def test_what_is_no_image_is_refused(shape: tuple[int, ...]) -> None:
 def test_values_that_are_no_numbers_are_refused(value: float, dtype: torch.dtype) -> None:
     image = torch.zeros(1, 2, 2, 3, dtype=dtype)
     image[0, 1, 1, 2] = value
-    with pytest.raises(BadValue, match=r"NaN or infinity.*look at the node that made it"):
+    with pytest.raises(BadValue, match=r"NaN or infinity.*the node that made it"):
         pictures.to_arrays(image)
 
 

@@ -150,7 +150,7 @@ def test_what_is_no_picture_is_refused(image: Tensor, message: str) -> None:
     [
         ({"method": "Upscale (3x)"}, UnknownName, "unknown upscale method 'Upscale \\(3x\\)'"),
         ({"method": "custom", "factor": 0.5}, BadValue, "factor is 0.5: choose one from 1 to 8"),
-        ({"method": "Upscale (2x)"}, BadValue, "samples the picture over: wire in model, VAE, both conditionings"),
+        ({"method": "Upscale (2x)"}, BadValue, "connect model, VAE, both conditionings"),
     ],
 )
 def test_wrong_settings_are_refused(given: dict[str, Any], error: type[Exception], message: str) -> None:

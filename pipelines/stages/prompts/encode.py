@@ -75,11 +75,11 @@ def _find(host: Host, written: str, home: Path | None) -> tuple[str, Path]:
     names = [name.replace("\\", "/") for name in host.names(EMBEDDINGS)]
     names += files_of(EMBEDDINGS, home / EMBEDDINGS) if home else []
     bare = written.strip(",")
-    for wanted in dict.fromkeys((written, bare)):
-        for file in (wanted, *(wanted + suffix for suffix in SUFFIXES)):
+    for candidate in dict.fromkeys((written, bare)):
+        for file in (candidate, *(candidate + suffix for suffix in SUFFIXES)):
             same = [name for name in names if name == file or name.endswith("/" + file)]
-            if wanted and same:
-                return wanted, host.find(EMBEDDINGS, min(same, key=lambda name: name.count("/")), home)
+            if candidate and same:
+                return candidate, host.find(EMBEDDINGS, min(same, key=lambda name: name.count("/")), home)
     return bare, host.find(EMBEDDINGS, bare, home)
 
 
