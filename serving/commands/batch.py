@@ -25,14 +25,14 @@ from ..console import Console
 from ..engine.declarations import Registry
 from ..engine.validate import validate
 from ..pool.protocol import Pool
-from .common import FAILED, OK, REGISTRY, add_command, add_host_options, host_of, settings_of, show
+from .common import FAILED, OK, REGISTRY, Commands, add_command, add_host_options, host_of, settings_of, show
 
 LOCK = "manifest.lock"
 FETCHED = "inputs"
 LINE_SECONDS = 5.0  # between two lines of progress in a pipe
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command to the parser."""
     batch = add_command(
         commands, "batch", run_batch, "run a file of requests on all devices, and go on where it stopped"

@@ -20,7 +20,7 @@ from ...pipelines.host import POCKET
 from ...pipelines.settings import NO_FILE, POCKET_CHECKER
 from ..console import Console
 from . import serve_doors, serve_keys
-from .common import MODELS_VARIABLE, OK, REGISTRY, add_command, add_host_options, host_of
+from .common import MODELS_VARIABLE, OK, REGISTRY, Commands, add_command, add_host_options, host_of
 
 if TYPE_CHECKING:
     from ..gateway.settings import Settings
@@ -36,7 +36,7 @@ DEVICES = (
 HOUR = 3600.0
 
 
-def add(commands: Any) -> None:
+def add(commands: Commands) -> None:
     """Add the command to the parser."""
     serve = add_command(commands, "serve", run_serve, "answer requests to the hosted endpoints on this machine")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen at; default: 127.0.0.1")
