@@ -31,7 +31,6 @@ CONSTANT_CACHES = {
     "pipelines.text.styles:bundled_styles": "the pack's own styles",
     "serving.requests.fields:style_names": "the endpoints' own list of styles",
     "pocket.training.expansion:*": "a program's own word lists",
-    "serving.gateway.policy:_kinds": "the address ranges of the policy's own table",
 }
 TABLES = (ast.Dict, ast.List, ast.Set, ast.DictComp, ast.ListComp, ast.SetComp)
 EMPTY = {"dict", "list", "set", "OrderedDict", "defaultdict", "Counter", "deque", "bytearray"}

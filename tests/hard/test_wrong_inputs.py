@@ -463,8 +463,8 @@ ROWS = [
     ),
     Row(
         "a node of nobody",
-        "node 1: 'KSampler' <…>'FooocusSampler'<…>in ComfyUI<…>--nodes FOLDER",
-        graph={"1": node("KSampler")},
+        "node 1: 'UltimateSDUpscale' <…>in ComfyUI<…>--nodes FOLDER",
+        graph={"1": node("UltimateSDUpscale")},
     ),
     Row(
         "a node nearly of ours",

@@ -97,7 +97,7 @@ def test_a_run_as_json(folder: Path) -> None:
         (["run", "copy.json", "--device", "tpu"], "--device 'tpu' is not a device"),
         (["run", "copy.json", "--set", "2.class_type=x"], "unknown input 'class_type'; node 2 (SaveImage) has: images"),
         (["run", "a.png"], "a.png is not a workflow file"),
-        (["run", "copy.json", "-o", "a.png"], "node 2 (SaveImage): a picture can't be saved in "),
+        (["run", "copy.json", "-o", "a.png"], "a picture can't be saved in a.png: "),
         (["prompt", "a cat", "--styles", "Fooocus Sharpp"], "unknown style 'Fooocus Sharpp'"),
         (["prompt", "a cat", "--styles-dir", "nowhere"], "folder nowhere does not exist"),
     ],
@@ -123,10 +123,10 @@ def test_a_broken_picture_fails_with_its_node(folder: Path) -> None:
 
 
 def test_a_node_of_another_pack_is_named(folder: Path) -> None:
-    (folder / "w.json").write_text(json.dumps({"3": {"class_type": "KSampler", "inputs": {}}}))
+    (folder / "w.json").write_text(json.dumps({"3": {"class_type": "UltimateSDUpscale", "inputs": {}}}))
     result = cli(folder, "run", "w.json")
     assert result.returncode == 2
-    assert result.stderr.startswith("error: node 3: 'KSampler' is not part of this pack")
+    assert result.stderr.startswith("error: node 3: 'UltimateSDUpscale' is not part of this pack")
     assert "run this workflow in ComfyUI" in result.stderr
 
 
