@@ -29,6 +29,7 @@ from .common import FAILED, OK, REGISTRY, Commands, add_command, add_host_option
 
 LOCK = "manifest.lock"
 FETCHED = "inputs"
+ON_RAY = "--device has no effect with --ray, where every GPU of the cluster is used; leave it out"
 LINE_SECONDS = 5.0  # between two lines of progress in a pipe
 
 
@@ -48,6 +49,7 @@ def add(commands: Commands) -> None:
     batch.add_argument("--status", type=Path, metavar="DIR", help="show how far the batch in a folder is, and end")
     batch.add_argument("--workers", type=int, metavar="N", help="number of workers; default: one for each device")
     batch.add_argument("--device", action="append", help="cpu, cuda:0 and so on; repeatable; default: all GPUs")
+    batch.add_argument("--ray", metavar="auto|ADDRESS", help="run on the nodes of the Ray cluster at this address")
     batch.add_argument(
         "--retries", type=int, default=1, metavar="N", help="runs of a request after a worker was lost; default: 1"
     )
@@ -69,6 +71,8 @@ def run_batch(options: argparse.Namespace, console: Console) -> int:
     for name, least in (("workers", 1), ("retries", 0), ("time_limit", 0)):
         if (value := getattr(options, name)) is not None and value < least:
             raise BadValue(f"--{name.replace('_', '-')} is {value}; give at least {least}")
+    if options.ray is not None and options.device:
+        raise BadValue(ON_RAY)
     maker = _Maker(options, console)
     requests = read_requests(options.requests, maker.check)
     with _locked(options.output), contextlib.closing(Manifest(options.output)) as manifest:
@@ -117,6 +121,10 @@ def _drive(
 def pool_of(options: argparse.Namespace) -> Pool:
     """Return the pool that the options name."""
     settings = settings_of(options)
+    if options.ray is not None:
+        from ..pool.ray_pool import RayPool
+
+        return RayPool(options.ray, settings, options.workers)
     from ..pool.local import LocalPool, local_devices
 
     devices = options.device or local_devices()
@@ -130,7 +138,7 @@ class _Maker:
     def __init__(self, options: argparse.Namespace, console: Console) -> None:
         self._options = options
         self._registry = Registry(REGISTRY)
-        self._host = host_of(options, console)
+        self._host = host_of(options, console) if options.ray is None else None
         self._fetch = endpoints.Fetched(options.output / FETCHED)
 
     def inputs(self, request: Request) -> Inputs:
@@ -143,11 +151,13 @@ class _Maker:
         return Inputs(found.graph, {**found.files, **made.files})
 
     def check(self, request: Request) -> None:
-        """Raise UserError for a request that can't run."""
+        """Raise UserError for a request that can't run. Which models there are is not known for other machines."""
         if "workflow" in request.content:
             inputs = self.inputs(request)
         else:
             inputs = with_files(endpoints.checked(request.content), self._options.input_dir)
+        if self._host is None:
+            return
         graph = copy.deepcopy(inputs.graph)
         for node in graph.values():
             path = inputs.files.get(str(node["inputs"].get("image")))

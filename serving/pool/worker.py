@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -21,29 +22,21 @@ REFUSED, BROKEN = 2, 3
 
 
 class Worker:
-    """The jobs of one worker process, and the two ends of its pipes."""
+    """The jobs of one worker. `send` takes its frames to the pool, from any thread."""
 
-    def __init__(self, incoming: IO[bytes], outgoing: IO[bytes]) -> None:
-        self._incoming, self._outgoing = incoming, outgoing
+    def __init__(self, send: Callable[[Frame], None], folder: Path) -> None:
+        self._send, self._folder = send, folder
         self._jobs: queue.SimpleQueue[Frame] = queue.SimpleQueue()
         self._stops: dict[str, Stop] = {}
-        self._writing = threading.Lock()
-        self._folder = Path()
 
-    def main(self) -> int:
-        """Run jobs until the pool closes the pipe, and return the exit code."""
-        opening = read_frame(self._incoming)
-        if opening is None:
-            return 0
-        self._folder = Path(opening.message["folder"])
+    def main(self, settings: WorkerSettings, device: str | None, workers_here: int) -> int:
+        """Join the pool and run jobs until the device is broken; return the exit code."""
         try:
-            settings = WorkerSettings.from_json(opening.message["settings"])
-            runner = JobRunner(settings, opening.message["device"], self._folder, opening.message["workers"])
+            runner = JobRunner(settings, device, self._folder, workers_here)
         except UserError as error:
             self._send(Frame("refused", {"reason": str(error)}))
             return REFUSED
         self._send(Frame("joined", {"versions": versions(), "pid": os.getpid()}))
-        threading.Thread(target=self._listen, daemon=True).start()
         while not runner.is_broken:
             job = job_of(self._jobs.get())
             ending = runner.run(job, self._emit, self._stops[job.id])
@@ -53,23 +46,39 @@ class Worker:
             self._emit(ending)
         return BROKEN
 
-    def _listen(self) -> None:
-        """Receive jobs and stops. The end of the pipe is the end of the pool, and with it of this process."""
-        while (frame := read_frame(self._incoming)) is not None:
-            if frame.kind == "job":
-                self._stops[frame.message["id"]] = Stop()
-                self._jobs.put(frame)
-            elif frame.kind == "stop" and (stop := self._stops.get(frame.message["job"])) is not None:
-                stop.reason = frame.message["reason"]
-        shutil.rmtree(self._folder, ignore_errors=True)
-        os._exit(0)
+    def receive(self, frame: Frame) -> None:
+        """Take a job, or stop one."""
+        if frame.kind == "job":
+            self._stops[frame.message["id"]] = Stop()
+            self._jobs.put(frame)
+        elif frame.kind == "stop" and (stop := self._stops.get(frame.message["job"])) is not None:
+            stop.reason = frame.message["reason"]
 
     def _emit(self, event: Event) -> None:
         self._send(frame_of_event(event))
 
-    def _send(self, frame: Frame) -> None:
-        with self._writing:
-            write_frame(self._outgoing, frame)
+
+def serve_pipes(incoming: IO[bytes], outgoing: IO[bytes]) -> int:
+    """Run a worker over two pipes and return the exit code. The end of `incoming` ends the process."""
+    opening = read_frame(incoming)
+    if opening is None:
+        return 0
+    folder, writing = Path(opening.message["folder"]), threading.Lock()
+
+    def send(frame: Frame) -> None:
+        with writing:
+            write_frame(outgoing, frame)
+
+    def listen() -> None:
+        while (frame := read_frame(incoming)) is not None:
+            worker.receive(frame)
+        shutil.rmtree(folder, ignore_errors=True)
+        os._exit(0)
+
+    worker = Worker(send, folder)
+    threading.Thread(target=listen, daemon=True).start()
+    settings = WorkerSettings.from_json(opening.message["settings"])
+    return worker.main(settings, opening.message["device"], opening.message["workers"])
 
 
 def own_pipes() -> tuple[IO[bytes], IO[bytes]]:
@@ -91,7 +100,7 @@ def own_pipes() -> tuple[IO[bytes], IO[bytes]]:
 def main() -> int:
     """Run a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all processes; the pool decides
-    return Worker(*own_pipes()).main()
+    return serve_pipes(*own_pipes())
 
 
 if __name__ == "__main__":

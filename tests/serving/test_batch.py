@@ -163,6 +163,7 @@ def test_one_batch_in_a_folder_at_a_time(
         (["x.jsonl"], "needs a file of requests and -o DIR"),
         (["x.jsonl", "-o", "out", "--workers", "0"], "--workers is 0"),
         (["x.jsonl", "-o", "out", "--time-limit", "-1"], "--time-limit is -1"),
+        (["x.jsonl", "-o", "out", "--ray", "auto", "--device", "cpu"], "--device has no effect with --ray"),
         (["--status", "nowhere"], "holds no batch"),
     ],
 )

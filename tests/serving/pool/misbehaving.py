@@ -63,6 +63,7 @@ class Exit(Act):
 
 class Hang(Act):
     def act(self) -> None:
+        current_host().progress(1, 2)
         time.sleep(600)
 
 

@@ -69,7 +69,7 @@ def test_a_worker_that_dies_is_replaced(watcher: Watcher, job: str, class_type: 
 def test_a_worker_killed_from_outside_loses_its_job_alone(watcher: Watcher, job: str) -> None:
     watcher.pool.submit(Job(job, one("Hang")))
     watcher.pool.submit(Job(f"{job} next", one("Work")))
-    watcher.until(Log, job)
+    watcher.until(Progress, job)
     info = watcher.pool.workers()[0]
     assert (info.state, info.job) == ("busy", job)
     assert info.pid is not None
@@ -91,7 +91,7 @@ def test_cancelling_a_job_that_works_keeps_its_worker(watcher: Watcher, job: str
 def test_cancelling_a_job_that_hangs_kills_its_worker(watcher: Watcher, job: str) -> None:
     before = pid_of(watcher.run(f"{job} before", one("Work")))
     watcher.pool.submit(Job(job, one("Hang")))
-    watcher.until(Log, job)
+    watcher.until(Progress, job)
     watcher.pool.cancel(job)
     assert watcher.ending(job) == Cancelled(job)
     assert pid_of(watcher.run(f"{job} after", one("Work"))) != before
@@ -187,7 +187,7 @@ def test_closing_cancels_and_ends_the_events() -> None:
     pool = LocalPool(["cpu"], SETTINGS)
     watcher = Watcher(pool)
     pool.submit(Job("runs", one("Hang")))
-    watcher.until(Log, "runs")
+    watcher.until(Progress, "runs")
     pool.submit(Job("waits", one("Work")))
     pid = pool.workers()[0].pid
     pool.close()
@@ -238,10 +238,10 @@ import os, signal, sys
 from pathlib import Path
 from fooocus_stages.serving.pool.local import LocalPool
 from fooocus_stages.serving.pool.settings import WorkerSettings
-from fooocus_stages.serving.pool.types import Job, Log
+from fooocus_stages.serving.pool.types import Job, Progress
 pool = LocalPool(["cpu"], WorkerSettings(nodes=(Path(sys.argv[1]),), preload=False))
 pool.submit(Job("job", {"1": {"class_type": "Hang", "inputs": {}}}))
-next(event for event in pool.events() if isinstance(event, Log))
+next(event for event in pool.events() if isinstance(event, Progress))
 print(pool.workers()[0].pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
