@@ -66,7 +66,7 @@ class FooocusRefinerSwitch(Node):
         inputs=(
             Input("model", sockets.ANY_MODEL, "Model for the first steps, with the LoRAs applied."),
             Input("vae", sockets.ANY_VAE, "VAE of that model."),
-            Input("refiner", sockets.REFINER, "Model for the last steps."),
+            Input("refiner", sockets.ANY_REFINER, "Model for the last steps."),
             Input(
                 "refiner_switch",
                 Float(0.5, min=0.0, max=1.0, step=0.001, round=0.0001),
@@ -99,7 +99,7 @@ class FooocusRefinerSwitch(Node):
         self,
         model: Model,
         vae: AnyVae,
-        refiner: Refiner | None,
+        refiner: Refiner | Model | None,
         refiner_switch: float,
         refiner_swap: SwapMethod,
         refiner_step: int = -1,

@@ -16,6 +16,7 @@ UPSCALER = "FOOOCUS_UPSCALER"  # pipelines.models.upscaler.Upscaler
 
 ANY_MODEL = "FOOOCUS_MODEL,MODEL"  # ours, or ComfyUI's own: see Host.adopt
 ANY_VAE = "FOOOCUS_VAE,VAE"
+ANY_REFINER = "FOOOCUS_REFINER,MODEL"
 ANY_MASK = "MASK,IMAGE"
 LANDMARKS = "STRING,FLOAT"  # ten numbers for each face
 ANY_UPSCALER = "FOOOCUS_UPSCALER,UPSCALE_MODEL"

@@ -32,8 +32,20 @@ class InpaintEngine:
     method: SwapMethod = "joint"
 
 
+class Handle:
+    """A value of ours, which says what it is where a node of ComfyUI takes it for its own."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            raise AttributeError(
+                f"this is the {type(self).__name__} of a Fooocus loader, which has no {name}: nodes of ComfyUI "
+                "take what ComfyUI's own loaders give"
+            )
+
+
 @dataclass(frozen=True)
-class Model:
+class Model(Handle):
     """A UNet, of the pack or of ComfyUI, with the settings chosen for it.
 
     `zero_snr` is True for a network trained to zero terminal SNR. `home` is the models folder to search first,
@@ -87,7 +99,7 @@ class Embedding:
 
 
 @dataclass(frozen=True)
-class Clip:
+class Clip(Handle):
     """The text encoders of a checkpoint (SDXL: L, then G) and the layer to read: `skip` 1 is the last.
 
     `home` is the models folder to search first. `embeddings` are those bundled in LoRA files, by name.
@@ -107,7 +119,7 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Vae:
+class Vae(Handle):
     """An autoencoder; `name` is '' for the checkpoint's own.
 
     `refiner` is the VAE of a refiner of another `family`, which decodes the latents that the refiner finished.

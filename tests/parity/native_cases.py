@@ -20,7 +20,7 @@ from fooocus_stages.pipelines.errors import BadValue
 from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.models.handles import Clip, Model, Vae
 from fooocus_stages.pipelines.stages import load, vae
-from fooocus_stages.pipelines.stages.sampling import sample
+from fooocus_stages.pipelines.stages.sampling import refiner, sample
 from fooocus_stages.pipelines.types import FreeU, Lora, SamplingSettings
 from safetensors.torch import load_file
 from torch import Tensor
@@ -165,6 +165,17 @@ def test_other_models_are_refused(native: Any) -> None:
     native.model.__class__ = Other
     with pytest.raises(BadValue, match=r"Other.*SDXL"):
         adoption.model_of(native, ComfyHost())
+
+
+def test_a_native_model_refines(pocket: Any, native: Any) -> None:
+    model, _, own = pocket
+    second = replace(load.with_freeu(model, GAINS))
+    ours, _ = refiner.with_refiner(HOST, model, own, second, 0.5)
+    other = load.with_freeu(adopted(model_patcher(load_file(FILE), (1, 2, 2))), GAINS)
+    theirs, _ = refiner.with_refiner(HOST, adopted(native), own, other, 0.5)
+    assert_same(drawn(theirs), drawn(ours))
+    again = adopted(adoption.handed_on(theirs))
+    assert_same(drawn(again), drawn(ours))
 
 
 def test_a_native_vae_encodes_and_decodes_as_ours(pocket: Any) -> None:

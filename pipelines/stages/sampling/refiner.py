@@ -32,13 +32,14 @@ def with_refiner(
     host: Host,
     model: Model,
     vae: EitherVae,
-    refiner: Refiner | None,
+    refiner: Refiner | Model | None,
     at: float = 0.5,
     method: SwapMethod = "joint",
     step: int = -1,
 ) -> tuple[Model, EitherVae]:
     """Return the model with a refiner, and the VAE for its latents; both as they are for None.
 
+    A model of ComfyUI serves as a refiner of the SDXL family; one of SD 1.5 needs its own VAE beside it.
     The refiner takes over after the fraction `at` (0…1) of the steps, or at `step` when that is above 0. It gets the
     model's LoRAs when it has the same architecture (Fooocus refresh_loras). Raises BadValue for a fraction outside
     0…1, and for an SD 1.5 refiner when the model was loaded without its text encoders.
@@ -47,6 +48,10 @@ def with_refiner(
         raise BadValue(f"switch_at is {at}: choose a fraction of the steps between 0 and 1")
     if refiner is None:
         return model, vae
+    if isinstance(refiner, Model):
+        if refiner.family == "sd15":
+            raise BadValue("the refiner is a MODEL of SD 1.5, which comes without its VAE: use Fooocus Load Refiner")
+        refiner = Refiner(refiner)
     if refiner.model.family == "sd15" and model.text_norm is None:
         raise BadValue(
             f"an SD 1.5 refiner needs the final norm of CLIP-L, and {model.name or 'the model'} was loaded without "
