@@ -68,7 +68,7 @@ def test_a_blueprint_is_listed(comfy: Comfy, name: str) -> None:
 def test_a_notice_is_shown_on_its_node(comfy: Comfy) -> None:
     graph = {
         "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
-        "2": {"class_type": "FooocusFaceCrop", "inputs": {"image": ["1", 0]}},
+        "2": {"class_type": "FooocusFaceCrop", "inputs": {"image": ["1", 0], "detector_name": "pocket"}},
         "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}},
     }
     run = comfy.run(graph)
