@@ -56,10 +56,10 @@ class Server:
             "1000000",
         ]
         command = [sys.executable, "-m", "fooocus_stages.serving.cli", *options, "--port", str(self.port)]
-        log = (self._state / "log").open("a")
-        self.process = subprocess.Popen(
-            [*command, "--state", str(self._state)], stdout=subprocess.DEVNULL, stderr=log, start_new_session=True
-        )
+        with (self._state / "log").open("a") as log:
+            self.process = subprocess.Popen(
+                [*command, "--state", str(self._state)], stdout=subprocess.DEVNULL, stderr=log
+            )
 
     def kill(self) -> None:
         self.process.kill()
