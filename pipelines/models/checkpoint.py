@@ -147,7 +147,9 @@ def empty_unet(config: Mapping[str, Any], middle: int | None) -> nn.Module:
         last = config["transformer_layers_per_block"][-1]
         if middle is not None and middle != (last if isinstance(last, int) else last[0]):
             depths = [*config["transformer_layers_per_block"][:-1], middle]
-            other = constructor_of(UNet2DConditionModel)(**{**config, "transformer_layers_per_block": depths})
+            other: nn.Module = constructor_of(UNet2DConditionModel)(
+                **{**config, "transformer_layers_per_block": depths}
+            )
             unet.mid_block = other.mid_block
         return unet
 

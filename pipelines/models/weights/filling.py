@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +32,7 @@ def to_dtype(dtype: torch.dtype) -> Convert:
     return lambda name, tensor: tensor.to(dtype)
 
 
-def constructor_of(network: Callable[..., Module]) -> Callable[..., Module]:
+def constructor_of(network: Callable[..., Any]) -> Callable[..., Any]:
     """Return a network class of a library as a callable, for constructors that have no types."""
     return network
 
