@@ -20,7 +20,7 @@ import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pipelines.models.handles import Model
-from fooocus_stages.pipelines.models.weights.merging import Network
+from fooocus_stages.pipelines.models.unet import UNet
 from fooocus_stages.pipelines.stages.sampling import sample
 from fooocus_stages.pipelines.types import SamplingSettings
 from timing import Ratio, Stopwatch, in_turn, machine, table
@@ -97,7 +97,7 @@ class Bench:
 def over_the_network(bench: Bench, sampler: str, sharpness: float, rounds: int, watch: Stopwatch) -> Ratio:
     """The time of a run over that inside the UNet, after one round that does not count."""
     timed = Timed(bench.model.network.module, watch)
-    work = bench.ours(sampler, sharpness, replace(bench.model, network=Network(timed)))
+    work = bench.ours(sampler, sharpness, replace(bench.model, network=UNet(timed)))
     found = []
     for _ in range(rounds + 1):
         timed.calls.clear()

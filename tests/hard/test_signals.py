@@ -32,7 +32,7 @@ PHASES = {  # where in the pack, and at which call
     "reading a LoRA": (PACK + "pipelines.models.lora.matching", "read_state", 1),
     "merging a LoRA": (PACK + "pipelines.models.weights.merging", "_add", 5),
     "encoding the text": (PACK + "pipelines.models.clip", "encode_texts", 2),
-    "planning the sampler": (PACK + "pipelines.stages.sampling.denoiser", "load", 1),
+    "planning the sampler": (PACK + "pipelines.stages.sampling.denoiser", "running", 1),
     "sampling": (PACK + "pipelines.functional.guidance", "combine", 2),
     "decoding": (PACK + "pipelines.models.vae", "_decode_whole", 1),
     "encoding the file": (PACK + "pipelines.files", "_encoded", 1),
