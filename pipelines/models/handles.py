@@ -39,7 +39,7 @@ class Handle:
 
         def __getattr__(self, name: str) -> object:
             raise AttributeError(
-                f"this is the {type(self).__name__} of a Fooocus loader, which has no {name}: nodes of ComfyUI "
+                f"this is the {type(self).__name__} of a Fooocus node, which has no {name}: nodes of ComfyUI "
                 "take what ComfyUI's own loaders give"
             )
 
@@ -137,8 +137,8 @@ class Vae(Handle):
 
 
 @dataclass(frozen=True)
-class ForeignVae:
-    """An autoencoder of ComfyUI; `refiner` as in `Vae`."""
+class HostVae(Handle):
+    """An autoencoder of the program around us, ComfyUI's VAE; `refiner` as in `Vae`."""
 
     network: SeededVae
     name: str = ""
@@ -146,7 +146,7 @@ class ForeignVae:
     refiner: Vae | None = None
 
 
-AnyVae = Vae | ForeignVae
+AnyVae = Vae | HostVae
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..errors import BadValue
 from ..host import Host
 from ..models import vae as vaes
-from ..models.handles import AnyVae, ForeignVae, Vae
+from ..models.handles import AnyVae, HostVae, Vae
 from ..models.protocols import ImageVae, SeededVae, TiledImageVae
 from ..models.weights.soundness import require_finite
 from ..types import LATENT_FAMILY, Family, Latent
@@ -25,10 +25,10 @@ def decode(host: Host, vae: AnyVae | ImageVae, latent: Latent, tiled: bool = Fal
     A latent that a refiner finished is decoded with the refiner's VAE, if it has its own. Raises BadValue for a latent
     of another shape or another family's VAE, and BadFile or BadValue if the result is NaN or infinity.
     """
-    if isinstance(vae, Vae | ForeignVae):
+    if isinstance(vae, Vae | HostVae):
         vae = of_family(vae, latent.get(LATENT_FAMILY, vae.family))
     if not isinstance(vae, Vae):
-        network = vae.network if isinstance(vae, ForeignVae) else vae
+        network = vae.network if isinstance(vae, HostVae) else vae
         return decoded_natively(host, network, latent["samples"], tiled)
     samples = checked_samples(latent)
     device = ready(host, vae, pixels=64 * samples.shape[-2] * samples.shape[-1])
@@ -65,7 +65,7 @@ def encode(
     if image.ndim != 4 or image.shape[-1] < 3 or min(image.shape[1:3]) < 8 or not len(image):
         raise BadValue(f"an image to encode must be (B, H, W, 3) with sides of 8 or more, got {tuple(image.shape)}")
     pixels = pictures.rgb(image, "an image to encode")
-    if isinstance(vae, ForeignVae):
+    if isinstance(vae, HostVae):
         network = vae.network
         return {"samples": encoded_natively(host, network, pixels, True) if tiled else network.encode(pixels, seed)}
     if not isinstance(vae, Vae):

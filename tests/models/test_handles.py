@@ -13,7 +13,7 @@ from fooocus_stages.pipelines.models.handles import Model
 def test_a_handle_says_what_it_is_to_a_node_of_comfyui() -> None:
     network: Any = None
     model: Any = Model(network, "sdxl")
-    with pytest.raises(AttributeError, match=r"Model of a Fooocus loader.*no get_model_object.*ComfyUI"):
+    with pytest.raises(AttributeError, match=r"Model of a Fooocus node.*no get_model_object.*ComfyUI"):
         model.get_model_object("model_sampling")
     assert not hasattr(model, "clone")
     assert copy.copy(model) == model

@@ -11,6 +11,7 @@ from typing import Any
 
 import comfy.model_base
 import comfy.model_patcher
+import comfy.model_sampling
 import comfy.sample
 import pytest
 import torch
@@ -19,7 +20,7 @@ from fooocus_stages.nodes.comfy.native import adoption, guidance
 from fooocus_stages.pipelines.errors import BadValue
 from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.models.handles import Clip, Model, Vae
-from fooocus_stages.pipelines.stages import load, vae
+from fooocus_stages.pipelines.stages import inpaint, load, vae
 from fooocus_stages.pipelines.stages.sampling import refiner, sample
 from fooocus_stages.pipelines.types import FreeU, Lora, SamplingSettings
 from safetensors.torch import load_file
@@ -54,8 +55,19 @@ def native() -> Any:
     return model_patcher(load_file(FILE), (1, 2, 2))
 
 
-def adopted(patcher: Any) -> Model:
-    model = adoption.model_of(patcher, ComfyHost())
+class Listening(ComfyHost):
+    """A host that collects notices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: set[str] = set()
+
+    def notice(self, text: str) -> None:
+        self.heard.add(text)
+
+
+def adopted(patcher: Any, host: ComfyHost | None = None) -> Model:
+    model = adoption.model_of(patcher, host or ComfyHost())
     return replace(model, native_size=128, home=POCKET)
 
 
@@ -156,6 +168,41 @@ def test_patches_of_others_are_applied(native: Any) -> None:
     patched.set_model_attn2_output_patch(halved)
     assert not torch.equal(drawn(adopted(patched)), drawn(adopted(native)))
     assert len(calls) >= SETTINGS.steps
+
+
+def test_a_model_patched_for_a_ksampler_is_plain_in_our_sampler(native: Any) -> None:
+    other = replace(SETTINGS, sharpness=30.0, adm_positive=3.0)
+    host = Listening()
+    assert torch.equal(drawn(adopted(guidance.patched(native, other), host)), drawn(adopted(native)))
+    assert host.heard == set()
+
+
+def test_guidance_of_another_node_is_named(native: Any) -> None:
+    patched, host = native.clone(), Listening()
+    patched.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * 0)
+    assert torch.equal(drawn(adopted(patched, host)), drawn(adopted(native)))
+    assert [text for text in host.heard if "sampler_post_cfg_function" in text]
+
+
+def test_a_ksampler_refuses_what_only_our_sampler_applies(pocket: Any, native: Any) -> None:
+    model, _, own = pocket
+    switched, _ = refiner.with_refiner(HOST, adopted(native), own, model, 0.5)
+    handed: Any = adoption.handed_on(switched)
+    with pytest.raises(BadValue, match="a refiner"):
+        by_comfyui(handed)
+    engine = adoption.handed_on(inpaint.with_engine(HOST, adopted(native), "v2.6"))
+    with pytest.raises(BadValue, match="an inpaint engine"):
+        by_comfyui(engine)
+
+
+def test_schedules_that_only_look_like_ours_are_refused(native: Any) -> None:
+    class Other(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.X0):
+        pass
+
+    handed: Any = adoption.handed_on(load.with_freeu(adopted(native), GAINS))
+    handed.add_object_patch("model_sampling", Other())
+    with pytest.raises(BadValue, match="X0"):
+        adopted(handed)
 
 
 def test_other_models_are_refused(native: Any) -> None:

@@ -8,9 +8,12 @@ from typing import Any
 
 import comfy.model_patcher
 import comfy.sd
+from comfy.patcher_extension import WrappersMP
 
-from ....pipelines.models.handles import ForeignVae, Model
+from ....pipelines.errors import BadValue
+from ....pipelines.models.handles import HostVae, Model
 from ....pipelines.models.weights.merging import WeightPatch
+from .guidance import Guidance
 from .network import KEY, Keeper, NativeUNet
 from .patches import FreeUPatch
 from .recognise import family_of
@@ -33,15 +36,10 @@ class Attachment:
     included: tuple[WeightPatch, ...]
 
 
-def is_native(value: object) -> bool:
-    """True for a MODEL of ComfyUI."""
-    return isinstance(value, comfy.model_patcher.ModelPatcher)
-
-
 def adopted(value: object, keeper: Keeper) -> object:
     """Return our handle of a model of ComfyUI; other values unchanged. Raises BadValue for a model of no use here."""
     if isinstance(value, comfy.sd.VAE):
-        return ForeignVae(NativeVae(value))
+        return HostVae(NativeVae(value))
     return model_of(value, keeper) if isinstance(value, comfy.model_patcher.ModelPatcher) else value
 
 
@@ -52,7 +50,7 @@ def handed_on(value: object) -> object:
     """
     if isinstance(value, Model) and isinstance(value.network, NativeUNet):
         return patcher_of(value, value.network)
-    if isinstance(value, ForeignVae) and isinstance(value.network, NativeVae) and value.refiner is None:
+    if isinstance(value, HostVae) and isinstance(value.network, NativeVae) and value.refiner is None:
         return value.network.native
     return value
 
@@ -60,28 +58,51 @@ def handed_on(value: object) -> object:
 def model_of(patcher: Any, keeper: Keeper) -> Model:
     """Return our handle of a MODEL. Raises BadValue for a network that Fooocus's stages cannot use."""
     family = family_of(patcher)
-    attachment: Attachment | None = patcher.get_attachment(KEY)
-    if attachment:
-        network = NativeUNet(without_parts(patcher), family, keeper, attachment.included)
-        return replace(attachment.model, network=network)
     prediction, zero_snr = prediction_of(patcher.get_model_object("model_sampling"))
-    network = NativeUNet(patcher, family, keeper)
+    attachment: Attachment | None = patcher.get_attachment(KEY)
+    network = NativeUNet(without_parts(patcher), family, keeper, attachment.included if attachment else ())
+    if attachment:
+        return replace(attachment.model, network=network, prediction=prediction, zero_snr=zero_snr)
     return Model(network, family, prediction, zero_snr, file_of(patcher), native_size=SIDES.get(family, SIDE))
 
 
 def patcher_of(model: Model, network: NativeUNet) -> Any:
-    """Return a MODEL with what our nodes have set, for our nodes and for ComfyUI's samplers."""
+    """Return a MODEL with what our nodes have set, for our nodes and for ComfyUI's samplers.
+
+    Those refuse one with an inpaint engine or a refiner, which only our sampler applies.
+    """
     clone = network.with_weights(model.patches)
     clone.set_attachments(KEY, Attachment(replace(model, network=NO_NETWORK), model.patches))
     if model.freeu is not None:
         clone.set_model_output_block_patch(FreeUPatch(network.base_channels, model.freeu))
+    if model.inpaint is not None:
+        clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, Refusal("an inpaint engine"))
+    if model.switch is not None:
+        clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, Refusal("a refiner"))
     return clone
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Wraps a run of ComfyUI's samplers, to end it before it starts."""
+
+    what: str
+
+    def __call__(self, *_: object, **__: object) -> object:
+        raise BadValue(
+            f"the MODEL has {self.what} of Fooocus, which this sampler does not apply: sample it with Fooocus Sampler, "
+            "or connect the MODEL from before that node"
+        )
+
+
 def without_parts(patcher: Any) -> Any:
-    """Return a clone without our attachment and our patches of the options; those in the weights stay."""
+    """Return a clone without what we have attached for ComfyUI's samplers; our changes to the weights stay."""
     clone = patcher.clone()
     clone.remove_attachments(KEY)
+    for kind in (WrappersMP.OUTER_SAMPLE, WrappersMP.CALC_COND_BATCH):
+        clone.remove_wrappers_with_key(kind, KEY)
+    if isinstance(clone.model_options.get("sampler_cfg_function"), Guidance):
+        del clone.model_options["sampler_cfg_function"]
     patches = clone.model_options["transformer_options"].get("patches", {})
     if blocks := patches.get("output_block_patch"):
         patches["output_block_patch"] = [patch for patch in blocks if not isinstance(patch, FreeUPatch)]

@@ -14,11 +14,11 @@ from torch import Tensor
 from ....pipelines.functional import guidance
 from ....pipelines.functional.adm import size_ids
 from ....pipelines.functional.latents import CELL
+from ....pipelines.stages.sampling.conditioning import SIZES
 from ....pipelines.types import SamplingSettings
 from .network import KEY
-from .recognise import family_of
+from .recognise import dtype_of, family_of
 
-SIZES = ("width", "height", "crop_w", "crop_h", "target_width", "target_height")
 EMBEDDED = 6 * 256  # channels of the six size ids behind the pooled text
 NEGATIVE = 1  # the place of the negative side in ComfyUI's lists
 
@@ -53,7 +53,7 @@ class Guidance:
     def __call__(self, args: dict[str, Any]) -> Tensor:
         x: Tensor = args["input"]
         cfg, model = float(args["cond_scale"]), args["model"]
-        progress = guidance.progress(timestep_of(model, args["sigma"]), model.manual_cast_dtype or model.get_dtype())
+        progress = guidance.progress(timestep_of(model, args["sigma"]), dtype_of(model))
         negative = None if guidance.without_negative(cfg) else args["uncond_denoised"]
         sharpness, adaptive = self.settings.sharpness, self.settings.adaptive_cfg
         return x - guidance.combine(x, args["cond_denoised"], negative, cfg, sharpness, adaptive, progress)

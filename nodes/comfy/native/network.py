@@ -32,14 +32,17 @@ from ....pipelines.types import Family, FreeU
 from .control import NativeControl, with_encoder
 from .layout import Layout, layout_of
 from .patches import FreeUPatch, HeadPatch, add_weight_patch, attention_patches, without_deltas
+from .recognise import dtype_of
 from .schedule import Schedule
 
 KEY = "fooocus_stages"
+GUIDANCE = {"sampler_cfg_function", "sampler_pre_cfg_function", "sampler_post_cfg_function", "denoise_mask_function"}
+"""Options of a MODEL that are part of ComfyUI's guidance, by the names under which it has them."""
 Value = TypeVar("Value")
 
 
 class Keeper(Protocol):
-    """What is needed of the host: ComfyUI's memory manager for modules of ours, and a place to keep layouts."""
+    """What is needed of the host: memory management for modules of ours, a place to keep layouts, and notices."""
 
     def managed(self, module: nn.Module) -> object:
         """Return the ModelPatcher of a module."""
@@ -47,6 +50,10 @@ class Keeper(Protocol):
 
     def keep(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """Return the value kept under the key, or make and keep it."""
+        ...
+
+    def notice(self, text: str) -> None:
+        """Show the user a sentence."""
         ...
 
 
@@ -101,9 +108,7 @@ class NativeUNet(UNetFacts):
 
     @property
     def dtype(self) -> torch.dtype:
-        model = self._patcher.model
-        dtype: torch.dtype = model.manual_cast_dtype or model.get_dtype()
-        return dtype
+        return dtype_of(self._patcher.model)
 
     def with_weights(self, patches: tuple[WeightPatch, ...]) -> Any:
         """Return a clone of the ModelPatcher with exactly these of our weight patches."""
@@ -125,6 +130,8 @@ class NativeUNet(UNetFacts):
         beside: Sequence[nn.Module] = (),
     ) -> Iterator[torch.device]:
         """Load a clone with the patches as ComfyUI's samplers do, for as long as the context lasts."""
+        if found := sorted(GUIDANCE & self._patcher.model_options.keys()):
+            self._keeper.notice(f"the MODEL has {', '.join(found)}, for which Fooocus's own guidance is used instead")
         clone = self.with_weights(patches)
         clone.add_object_patch("model_sampling", Schedule(run.sampling))
         if freeu is not None:
@@ -205,6 +212,8 @@ class NativeUNet(UNetFacts):
             transformer["patches"] = patches
         if images is not None:
             replaced = dict(transformer.get("patches_replace", {}))
+            if replaced.get("attn2"):
+                self._keeper.notice("the MODEL has cross-attentions of another node: image prompts take their place")
             replaced["attn2"] = {**replaced.get("attn2", {}), **attention_patches(self._layout, images)}
             transformer["patches_replace"] = replaced
         return {**options, "transformer_options": transformer}

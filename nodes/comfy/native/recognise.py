@@ -5,12 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.model_base
+import torch
 
 from ....pipelines.errors import BadValue
 from ....pipelines.types import Family
 
 LATENT_CHANNELS = 4
 WIDTH_OF_SD2 = 1024
+
+
+def dtype_of(model: Any) -> torch.dtype:
+    """Return the dtype in which ComfyUI's model computes."""
+    dtype: torch.dtype = model.manual_cast_dtype or model.get_dtype()
+    return dtype
 
 
 def family_of(patcher: Any) -> Family:

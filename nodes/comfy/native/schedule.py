@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import comfy.model_sampling
@@ -12,6 +13,7 @@ from ....pipelines.errors import BadValue
 from ....pipelines.functional.model_sampling import ModelSampling, sigma_table, zero_snr_table
 from ....pipelines.types import Prediction
 
+KINDS: Mapping[Prediction, type] = {"eps": comfy.model_sampling.EPS, "v": comfy.model_sampling.V_PREDICTION}
 SAME = 1e-3  # relative difference of tables that are computed in different precisions
 
 
@@ -21,14 +23,18 @@ def prediction_of(sampling: Any) -> tuple[Prediction, bool]:
     Raises BadValue for a schedule that Fooocus does not have.
     """
     table = getattr(sampling, "sigmas", None)
-    kinds = comfy.model_sampling
-    if type(sampling).__mro__.count(kinds.EDM) or not isinstance(sampling, kinds.EPS) or not isinstance(table, Tensor):
-        raise BadValue(_unknown(sampling))
-    prediction: Prediction = "v" if isinstance(sampling, kinds.V_PREDICTION) else "eps"
-    for expected, zero_snr in ((sigma_table(), False), (zero_snr_table(), True)):
-        if table.shape == expected.shape and _close(table[:-1], expected[:-1]):
-            return prediction, zero_snr
+    prediction = next((name for name, kind in KINDS.items() if _computes_as(sampling, kind)), None)
+    if prediction is not None and isinstance(table, Tensor):
+        for expected, zero_snr in ((sigma_table(), False), (zero_snr_table(), True)):
+            if table.shape == expected.shape and _close(table[:-1], expected[:-1]):
+                return prediction, zero_snr
     raise BadValue(_unknown(sampling))
+
+
+def _computes_as(sampling: Any, kind: type) -> bool:
+    """True if the prediction is computed as that kind does, not as a class derived from it, such as LCM from EPS."""
+    own: object = getattr(type(sampling), "calculate_denoised", None)
+    return own is vars(kind)["calculate_denoised"]
 
 
 def _close(table: Tensor, expected: Tensor) -> bool:
@@ -62,8 +68,9 @@ class Schedule(nn.Module):
 
     def timestep(self, sigma: Tensor) -> Tensor:
         """Return the timestep of each noise level."""
-        found = {level: self.ours.timestep(level) for level in set(sigma.flatten().tolist())}
-        return sigma.clone().apply_(found.__getitem__) if sigma.device.type == "cpu" else _looked_up(sigma, found)
+        levels = sigma.flatten().tolist()
+        found = {level: self.ours.timestep(level) for level in set(levels)}
+        return sigma.new_tensor([found[level] for level in levels]).view_as(sigma)
 
     def sigma(self, timestep: Tensor) -> Tensor:
         """Return the noise level of each timestep."""
@@ -88,8 +95,3 @@ class Schedule(nn.Module):
     def inverse_noise_scaling(self, sigma: Tensor, latent: Tensor) -> Tensor:
         """Return latents as they are: they are not scaled by the schedule."""
         return latent
-
-
-def _looked_up(sigma: Tensor, found: dict[float, float]) -> Tensor:
-    levels = sigma.flatten().tolist()
-    return torch.tensor([found[level] for level in levels], device=sigma.device, dtype=sigma.dtype).view_as(sigma)
