@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 EXAMPLE = next(iter(sorted((POCKET.parent / "pictures").glob("*.png"))), POCKET)
 
+UNCHECKED = "the request asks for the safety checker, which a batch does not have: its images are not checked"
+
 Fetch = Callable[[str, str], Path]
 """(address, "image" or "lora") -> the local file. Raises UserError."""
 
@@ -32,6 +34,15 @@ def checked(content: Mapping[str, Any]) -> Graph:
 def inputs_of(content: Mapping[str, Any], fetch: Fetch) -> Inputs:
     """Return the workflow of a request, with the files that it names by address. Raises UserError."""
     return _graph(_parsed(content), fetch)
+
+
+def notices_of(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what of a request has no effect here, in sentences. Raises UserError."""
+    from ..requests import notices
+
+    request = _parsed(content)
+    asks = request.input.enable_safety_checker
+    return (*notices.notices_of(request), *([UNCHECKED] if asks else []))
 
 
 def _parsed(content: Mapping[str, Any]) -> Request:

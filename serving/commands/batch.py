@@ -25,7 +25,7 @@ from ..console import Console
 from ..engine.declarations import Registry
 from ..engine.validate import validate
 from ..pool.protocol import Pool
-from .common import FAILED, OK, REGISTRY, Commands, add_command, add_host_options, host_of, settings_of, show
+from .common import FAILED, OK, REGISTRY, Commands, add_command, add_host_options, host_of, show, worker_settings
 
 LOCK = "manifest.lock"
 FETCHED = "inputs"
@@ -120,7 +120,7 @@ def _drive(
 
 def pool_of(options: argparse.Namespace) -> Pool:
     """Return the pool that the options name."""
-    settings = settings_of(options)
+    settings = worker_settings(options)
     if options.ray is not None:
         from ..pool.ray_pool import RayPool
 
@@ -136,7 +136,7 @@ class _Maker:
     """Makes and checks the graphs of requests."""
 
     def __init__(self, options: argparse.Namespace, console: Console) -> None:
-        self._options = options
+        self._options, self._console = options, console
         self._registry = Registry(REGISTRY)
         self._host = host_of(options, console) if options.ray is None else None
         self._fetch = endpoints.Fetched(options.output / FETCHED)
@@ -156,6 +156,8 @@ class _Maker:
             inputs = self.inputs(request)
         else:
             inputs = with_files(endpoints.checked(request.content), self._options.input_dir)
+            for notice in endpoints.notices_of(request.content):
+                self._console.notice(f"{request.id}: {notice}")
         if self._host is None:
             return
         graph = copy.deepcopy(inputs.graph)

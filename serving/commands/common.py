@@ -111,7 +111,7 @@ def models_of(options: argparse.Namespace) -> list[Path]:
     return [POCKET if name == "pocket" else Path(name) for name in given]
 
 
-def settings_of(options: argparse.Namespace) -> WorkerSettings:
+def worker_settings(options: argparse.Namespace) -> WorkerSettings:
     """Return the settings of worker processes that look into the folders that the options name."""
     return WorkerSettings(
         models=tuple(models_of(options) or filter(Path.is_dir, DEFAULT_MODELS)),

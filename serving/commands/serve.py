@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import ipaddress
-import os
 import signal
 import subprocess
 import sys
@@ -15,18 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ... import __version__
+from ...pipelines import stages
 from ...pipelines.errors import BadValue, MissingFile
 from ...pipelines.host import POCKET
-from ...pipelines.settings import NO_FILE, POCKET_CHECKER
+from ...pipelines.settings import DEFAULT_SAFETY_CHECKER, NO_FILE, POCKET_CHECKER
 from ..console import Console
 from . import serve_doors, serve_keys
-from .common import MODELS_VARIABLE, OK, REGISTRY, Commands, add_command, add_host_options, host_of
+from .common import OK, REGISTRY, Commands, add_command, add_host_options, host_of, worker_settings
 
 if TYPE_CHECKING:
     from ..gateway.settings import Settings
-    from ..pool.settings import WorkerSettings
 
-CHECKER_KIND, CHECKER_FILE, OFF = "safety_checker", "stable-diffusion-safety-checker.bin", "off"
+OFF = "off"
 PORT = 8190
 DEVICES = (
     "import torch\n"
@@ -56,9 +55,9 @@ def add(commands: Commands) -> None:
     )
     serve.add_argument(
         "--safety-checker",
-        default=CHECKER_FILE,
+        default=DEFAULT_SAFETY_CHECKER,
         metavar="FILE|off",
-        help=f"file of the safety checker, or 'off' to check nothing; default: {CHECKER_FILE}",
+        help=f"file of the safety checker, or 'off' to check nothing; default: {DEFAULT_SAFETY_CHECKER}",
     )
     serve.add_argument("--max-queue", type=int, default=10_000, metavar="N", help="most waiting requests")
     serve.add_argument("--max-seconds", type=float, default=600.0, metavar="S", help="most seconds for one request")
@@ -98,7 +97,7 @@ def checker_of(options: argparse.Namespace, console: Console) -> str:
         return NO_FILE
     try:
         folders = argparse.Namespace(**{name: value for name, value in vars(options).items() if name != "device"})
-        path = host_of(folders, console).find(CHECKER_KIND, options.safety_checker)
+        path = stages.safety.find(host_of(folders, console), options.safety_checker)
     except MissingFile as error:
         raise MissingFile(f"{error}; or give --safety-checker off to serve without it") from error
     if POCKET in path.resolve().parents:
@@ -125,19 +124,6 @@ def settings_of(options: argparse.Namespace, checked: bool) -> Settings:
         request_seconds=options.max_seconds,
         result_seconds=options.keep * HOUR,
         upload_seconds=options.keep * HOUR,
-    )
-
-
-def worker_settings(options: argparse.Namespace) -> WorkerSettings:
-    """Return the folders of the workers."""
-    from ..pool.settings import WorkerSettings
-
-    named = options.models or list(filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep))) or ["models"]
-    return WorkerSettings(
-        models=tuple(POCKET if name == "pocket" else Path(name) for name in named),
-        extra_model_paths=tuple(options.extra_model_paths or ()),
-        styles=options.styles_dir,
-        wildcards=options.wildcards_dir,
     )
 
 

@@ -159,13 +159,12 @@ class Dispatcher:
             live.request = self.endpoints.parse(live.accepted.endpoint, body, seed_of(id))
             for notice in self.endpoints.notices(live.request):
                 live.log(notice, time.time(), "WARN")
-            names: dict[str, str] = {}
+            files: dict[str, Path] = {}
             for url in self.endpoints.urls(live.request):
-                if url.value not in names:
-                    path = await self._fetch(url, folder)
-                    names[url.value] = path.name
-                    live.files[path.name] = path
-            live.graph = self.endpoints.graph(live.request, names)
+                if url.value not in files:
+                    files[url.value] = await self._fetch(url, folder)
+            live.files.update((path.name, path) for path in files.values())
+            live.graph = await asyncio.to_thread(self.endpoints.graph, live.request, files)
         except InvalidBody as error:
             self._end(live, outcomes.error(422, error.detail))
         except UserError as error:

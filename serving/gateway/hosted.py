@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +14,7 @@ from ..bundled.graph_builder import ApiGraph
 from ..pool.types import Graph, JobResult
 from ..requests import endpoints, graphs, notices, openapi, results
 from ..requests.endpoints import Request
+from ..requests.masks import without_empty_mask
 from .ports import InputUrl, InvalidBody
 from .records import StoredFile
 from .seeds import seed_of
@@ -79,8 +80,10 @@ class HostedEndpoints:
     def notices(self, request: Request) -> Sequence[str]:
         return notices.notices_of(request)
 
-    def graph(self, request: Request, names: Mapping[str, str]) -> Graph:
-        return {id: dict(node) for id, node in graphs.graph_of(request, names, self.checker).items()}
+    def graph(self, request: Request, files: Mapping[str, Path]) -> Graph:
+        names = {url: path.name for url, path in files.items()}
+        painting = without_empty_mask(request, lambda url: files[url])
+        return {id: dict(node) for id, node in graphs.graph_of(painting, names, self.checker).items()}
 
     def output(self, request: Request, result: JobResult, files: Sequence[StoredFile]) -> dict[str, Any]:
         sizes = [(saved.width, saved.height) for saved in result.files if not saved.temporary]

@@ -51,8 +51,8 @@ class Endpoints(Protocol):
         """Return what the caller must be told about a request."""
         ...
 
-    def graph(self, request: Any, names: Mapping[str, str]) -> Graph:
-        """Return the graph of a request; `names` are the local names of its URLs. Raises InvalidBody."""
+    def graph(self, request: Any, files: Mapping[str, Path]) -> Graph:
+        """Return the graph of a request; `files` are those fetched, by URL. Raises UserError for a broken mask."""
         ...
 
     def output(self, request: Any, result: JobResult, files: Sequence[StoredFile]) -> dict[str, Any]:

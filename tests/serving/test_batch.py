@@ -107,6 +107,19 @@ def test_all_broken_lines_are_told_before_anything_runs(
     assert not (tmp_path / "out").exists()
 
 
+def test_what_a_request_asks_in_vain_is_told(
+    tmp_path: Path, pools: list[FakePool], capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = {"id": "a", "endpoint": "fal-ai/fooocus", "input": {"prompt": "a cat", "colour": "red"}}
+    unchecked = {**line, "id": "b", "input": {"prompt": "a cat", "enable_safety_checker": False}}
+    write(tmp_path / "requests.jsonl", line, unchecked)
+    assert run(tmp_path, "--json") == 0
+    notices = json.loads(capsys.readouterr().out)["notices"]
+    assert [text for text in notices if text.startswith("a: ") and "colour" in text]
+    assert [text for text in notices if text.startswith("a: ") and "not checked" in text]
+    assert not [text for text in notices if text.startswith("b: ")]
+
+
 def test_requests_by_endpoint_run_on_the_workflow_of_their_mode(tmp_path: Path, pools: list[FakePool]) -> None:
     picture = tmp_path / "mine.png"
     Image.new("RGB", (16, 16), "teal").save(picture)

@@ -136,7 +136,7 @@ class FakeEndpoints:
     def notices(self, request: Any) -> Sequence[str]:
         return ()
 
-    def graph(self, request: Any, names: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    def graph(self, request: Any, files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
         return {"1": {"class_type": "Fake", "inputs": dict(request)}}
 
     def output(self, request: Any, result: JobResult, files: Sequence[StoredFile]) -> dict[str, Any]:
