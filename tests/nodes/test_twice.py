@@ -37,6 +37,9 @@ INFO_SLOTS = NODE_CLASS_MAPPINGS["FooocusReadInfo"].RETURN_NAMES
 LANDMARKS = "2,2 6,2 4,4 2,6 6,6"
 SAVED = {"filename_prefix": "large", "format": "png", "quality": 95, "metadata": "none"}
 
+# It changes ComfyUI's own MODEL: tests/parity/native_cases.py holds what it leaves alone.
+IN_COMFYUI = {"FooocusModelPatch"}
+
 
 def digest(value: Any) -> str:
     """A fingerprint of everything that a value holds, tensors and weights included."""
@@ -216,7 +219,7 @@ def test_every_node_is_the_same_twice_and_changes_nothing(
     Image.new("RGB", (8, 8)).save(pocket_host.folder("input") / "made.png", pnginfo=picture_text('{"seed": "3"}'))
     registry = {name: watched(node, calls) for name, node in NODE_CLASS_MAPPINGS.items()}
     Runner(registry).run(every_node())
-    assert set(calls) == set(NODE_CLASS_MAPPINGS)
+    assert set(calls) == set(NODE_CLASS_MAPPINGS) - IN_COMFYUI
     saved = sorted(Path(pocket_host.folder("output")).glob("Fooocus_*.png"))
     assert len(saved) == 4
     pixels = [Image.open(path).tobytes() for path in saved]
