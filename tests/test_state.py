@@ -21,7 +21,6 @@ CONSTANT_CACHES = {
     "serving.gateway.policy:_kinds": "the constant list of networks, parsed",
     "nodes.comfy.current:_comfy_host": "the one host of a ComfyUI process, in which kept values live",
     "nodes.comfy.current:_plain_host": "the one host of a process that chooses none, in which kept values live",
-    "nodes.comfy.patchers:_layer_patcher": "a class that needs ComfyUI's to be defined",
     "pipelines.assets.catalogue:catalogue": "the pack's own list of files",
     "pipelines.assets.http:_certificates": "the system's certificates",
     "pipelines.functional.anisotropic:gaussian_taps": "13 numbers",
