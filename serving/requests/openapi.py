@@ -173,31 +173,30 @@ def write(root: Path, version: str) -> Path:
 def _paths() -> Iterator[tuple[str, dict[str, Any]]]:
     for endpoint, model in ENDPOINTS.items():
         body = {"required": True, "content": _json(model)}
-        yield (
-            f"{RUN}/{endpoint}",
-            {
-                "post": _operation(
-                    f"Run {TITLES[endpoint]} and wait for the result",
-                    {200: ("The output.", Output), 422: ("A field is wrong.", Mistakes), 504: ("Too late.", Problem)},
-                    requestBody=body,
-                )
-            },
-        )
-        yield (
-            f"{QUEUE}/{endpoint}",
-            {
-                "post": _operation(
-                    f"Queue {TITLES[endpoint]}",
-                    {
-                        200: ("The request is queued.", Queued),
-                        422: ("A field is wrong.", Mistakes),
-                        429: ("The queue is full.", Problem),
-                    },
-                    parameters=[WEBHOOK],
-                    requestBody=body,
-                )
-            },
-        )
+        yield f"{RUN}/{endpoint}", {"post": _run(endpoint, body)}
+        yield f"{QUEUE}/{endpoint}", {"post": _submit(endpoint, body)}
+    yield from _request_paths()
+
+
+def _run(endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
+    answers: Answers = {
+        200: ("The output.", Output),
+        422: ("A field is wrong.", Mistakes),
+        504: ("Too late.", Problem),
+    }
+    return _operation(f"Run {TITLES[endpoint]} and wait for the result", answers, requestBody=body)
+
+
+def _submit(endpoint: str, body: dict[str, Any]) -> dict[str, Any]:
+    answers: Answers = {
+        200: ("The request is queued.", Queued),
+        422: ("A field is wrong.", Mistakes),
+        429: ("The queue is full.", Problem),
+    }
+    return _operation(f"Queue {TITLES[endpoint]}", answers, parameters=[WEBHOOK], requestBody=body)
+
+
+def _request_paths() -> Iterator[tuple[str, dict[str, Any]]]:
     request = f"{QUEUE}/{TEXT_TO_IMAGE}/requests/{{request_id}}"
     unknown: Answers = {404: ("There is no such request.", Problem)}
     done: Answers = {
