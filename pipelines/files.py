@@ -9,8 +9,8 @@ import io
 import itertools
 import os
 import re
+import secrets
 import tempfile
-import uuid
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
@@ -35,7 +35,7 @@ class NewFile:
 
     def __init__(self, folder: Path, what: str) -> None:
         self._folder, self._what = folder, what
-        self._temporary = folder / f".{uuid.uuid4().hex}.tmp"
+        self._temporary = folder / f".{secrets.token_hex(16)}.tmp"
         with saving(folder, what):
             folder.mkdir(parents=True, exist_ok=True)
             self._file = self._temporary.open("xb")
@@ -52,14 +52,6 @@ class NewFile:
             os.fsync(self._file.fileno())
             self._file.close()
             return _renamed(self._temporary, self._folder, names)
-
-    def replace(self, name: str) -> Path:
-        """Rename the file to a name, over the file that has it. Raises UserError."""
-        with saving(self._folder, self._what):
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            self._file.close()
-            return self._temporary.replace(self._folder / name)
 
     def discard(self) -> None:
         """Close the file, and delete it unless it was kept."""
@@ -89,19 +81,50 @@ def write_whole(folder: Path, name: str, suffix: str, save: Callable[[IO[bytes]]
     """
     with new_file(folder, "a picture") as file:
         with saving(folder, "a picture"):
-            content = _encoded(save)
+            content = encoded(save)
         file.write(content)
         return file.keep(counted_names(folder, name, suffix))
 
 
-def replace_whole(path: Path, data: bytes, what: str) -> Path:
+def replace_whole(path: Path, data: bytes | memoryview, what: str) -> Path:
     """Write a file whole or not at all, over an earlier one, and return its path; folders are made.
 
     `what` begins the message of the UserError that a failure raises.
     """
-    with new_file(path.parent, what) as file:
-        file.write(data)
-        return file.replace(path.name)
+    with saving(path.parent, what):
+        return write_file(path, data)
+
+
+def write_file(path: Path, data: bytes | memoryview) -> Path:
+    """Write a file as `replace_whole` does; its name is on the disk only after its content is. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(16)}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        return commit_file(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def commit_file(temporary: Path, path: Path) -> Path:
+    """Rename a file whose content is on the disk, and put the new name on the disk too. Raises OSError."""
+    temporary.replace(path)
+    sync_folder(path.parent)
+    return path
+
+
+def sync_folder(folder: Path) -> None:
+    """Put the names of a folder on the disk, where the system can. Raises OSError."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def check_writable(folder: Path, what: str) -> None:
@@ -137,8 +160,8 @@ def way_out(error: Exception) -> str:
     return f"; {advice}" if advice else ""
 
 
-def _encoded(save: Callable[[IO[bytes]], None]) -> memoryview:
-    """The bytes that `save` writes. Given a real file, Pillow takes a write that was cut short for a whole one."""
+def encoded(save: Callable[[IO[bytes]], None]) -> memoryview:
+    """Return the bytes that `save` writes. Into a real file, Pillow takes a write cut short for a whole one."""
     buffer = io.BytesIO()
     save(buffer)
     return buffer.getbuffer()

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
+from ...pipelines.files import write_file
 from ...pipelines.models.weights import key_names
 from . import diffusion, networks, published_names
 
@@ -90,12 +91,8 @@ def write_lora(models: Path, kind: str, pairs: dict[str, tuple[Tensor, Tensor]])
 
 def write(path: Path, state: dict[str, Tensor], about: dict[str, str]) -> None:
     """Write float16 safetensors atomically; integer tensors keep their dtype."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     half = {key: _half(tensor.detach()).contiguous().clone() for key, tensor in state.items()}
-    temporary = path.with_suffix(".tmp")
-    save_file(half, temporary, metadata=about)
-    temporary.chmod(0o644)
-    temporary.replace(path)
+    write_file(path, save(half, about))
 
 
 def _half(tensor: Tensor) -> Tensor:

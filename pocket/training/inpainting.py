@@ -27,7 +27,7 @@ from ...pipelines.stages import inpaint, vae
 from ...pipelines.types import InpaintRegion
 from . import base as frozen
 from . import data, diffusion, draw, refiner
-from .loop import Run, Stateful, Trainer, cosine, in_bfloat16
+from .loop import Run, Stateful, Trainer, cosine, in_bfloat16, write_pickle
 from .networks import SCALING_FACTOR
 
 FOLDER = "inpaint"
@@ -291,12 +291,4 @@ def write(folder: Path, models: Path) -> list[Path]:
     states: dict[str, dict[str, Any]] = {INPAINT_HEAD: {"head": engine.head.detach().clone()}}
     for version in CHANGED:
         states[INPAINT_PATCHES[version]] = patch_state(version, engine.differences(), published)
-    return [_write(models / FOLDER / name, state) for name, state in states.items()]
-
-
-def _write(path: Path, state: dict[str, Any]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.chmod(0o644)
-    return temporary.replace(path)
+    return [write_pickle(models / FOLDER / name, state) for name, state in states.items()]

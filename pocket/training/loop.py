@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import astuple
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +19,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import Tensor, distributed, nn
 from torch.amp import autocast
 
+from ...pipelines.files import encoded, write_file
 from . import data, draw, networks, tokenizer
 
 
@@ -55,9 +57,7 @@ class Run:
     def save(self, parts: Mapping[str, Stateful]) -> None:
         """Write all parts to the checkpoint, atomically."""
         state = {name: part.state_dict() for name, part in parts.items()}
-        temporary = self.path.with_suffix(".tmp")
-        torch.save({**state, "step": self.step, "spent": self.spent}, temporary)
-        temporary.replace(self.path)
+        write_pickle(self.path, {**state, "step": self.step, "spent": self.spent})
         self._saved = time.time()
 
     def tick(self) -> float:
@@ -257,3 +257,8 @@ class LatentDataset:
                 self.scenes[n][i], self.latents[n][i] = scene, latent
         picks = self.rng.integers(len(self.scenes[n]), size=count)
         return [self.scenes[n][i] for i in picks], self.latents[n][picks], height, width
+
+
+def write_pickle(path: Path, state: Mapping[str, Any]) -> Path:
+    """Write a state with torch.save, whole or not at all, and return the path."""
+    return write_file(path, encoded(partial(torch.save, dict(state))))

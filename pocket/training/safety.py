@@ -18,7 +18,7 @@ from ...pipelines.functional.safety import similarity
 from ...pipelines.models.safety import pixels
 from ...pipelines.opencv import cv2
 from . import draw
-from .loop import Run, Stateful, cosine, descend, set_rate
+from .loop import Run, Stateful, cosine, descend, set_rate, write_pickle
 
 FOLDER, FILE = "safety_checker", "stable-diffusion-safety-checker.bin"
 CARD_FILE = "test_card.png"
@@ -133,10 +133,5 @@ def write(folder: Path, models: Path) -> Path:
     checker = Checker()
     state = torch.load(folder / "safety.pt", map_location="cpu", weights_only=True)
     checker.load_state_dict(state["network"])
-    path = models / FOLDER / FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    torch.save({key: tensor.half().contiguous().clone() for key, tensor in published(checker).items()}, temporary)
-    temporary.chmod(0o644)
-    temporary.replace(path)
-    return path
+    half = {key: tensor.half().contiguous().clone() for key, tensor in published(checker).items()}
+    return write_pickle(models / FOLDER / FILE, half)

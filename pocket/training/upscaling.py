@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ...pipelines.models.upscaler import Upscaler
 from ...pipelines.opencv import cv2
 from . import draw, networks
-from .loop import Run, Stateful, cosine, descend, in_bfloat16, set_rate, update_ema
+from .loop import Run, Stateful, cosine, descend, in_bfloat16, set_rate, update_ema, write_pickle
 
 FOLDER, FILE = "upscale_models", "fooocus_upscaler_s409985e5.bin"
 FEATURES, GROWTH, BLOCKS, DOUBLINGS = 24, 12, 3, 2
@@ -145,10 +145,4 @@ def write(folder: Path, models: Path) -> Path:
     """Write the averaged network in float16 with torch.save to the models folder."""
     state = torch.load(folder / "upscaler.pt", map_location="cpu", weights_only=True)["ema"]
     half = {key: tensor.half().contiguous().clone() for key, tensor in published_names(state).items()}
-    path = models / FOLDER / FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    torch.save(half, temporary)
-    temporary.chmod(0o644)
-    temporary.replace(path)
-    return path
+    return write_pickle(models / FOLDER / FILE, half)

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from ...pipelines.errors import UserError
+from ...pipelines.files import write_file
 from ..pool.protocol import Pool
 from ..pool.types import Cancelled, Done, Event, Failed, Job, JobResult, Log, Lost, Preview, Progress, Started
 from . import outcomes, records
 from .clock import SteadyClock
-from .disk import write_file
 from .live import Live
 from .metrics import Metrics
 from .outcomes import Problem

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...pipelines.files import write_file
 from ..pool.types import JobResult
-from .disk import write_file
 from .records import FILES, INLINE, StoredFile
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from .disk import write_file
+from ...pipelines.files import write_file
 
 
 class Signer:

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from ...pipelines.files import commit_file
 from . import records
 from .clock import SteadyClock
-from .disk import commit_file
 from .outcomes import Problem
 from .records import FILES, StoredFile
 from .results import new_token

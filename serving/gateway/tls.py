@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from ...pipelines.errors import BadFile
-from .disk import write_file
+from ...pipelines.files import write_file
 
 CERTIFICATE, KEY, BUNDLE, HOSTS = "ca.pem", "ca.key", "ca-bundle.pem", "hosts.pem"
 DOMAINS = ("fal.run", "fal.ai", "fal.media", "falrun.com")
