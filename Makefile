@@ -12,7 +12,7 @@ BROWSER := .browser
 CLIENTS := .clients
 TYPED  := $(foreach room,pipelines nodes serving preprocessors pocket,-p fooocus_stages.$(room))
 
-.PHONY: clients demo test test-oldest test-comfyui check format workflows clean
+.PHONY: clients ray demo test test-oldest test-comfyui check format workflows clean
 
 demo: $(READY)
 	$(BIN)/fooocus-stages run text-to-image-extreme-speed --models pocket -o outputs
@@ -30,6 +30,9 @@ test-comfyui: $(READY) $(BROWSER)/.ready
 	COMFYUI_DIR="$(COMFYUI_DIR)" COMFYUI_PYTHON="$(COMFYUI_PYTHON)" $(BIN)/pytest tests/comfyui -v --durations=10 $(ARGS)
 
 clients: $(CLIENTS)/.ready
+
+# Ray, which `batch --ray` needs, into the environment of the tests, which skip it where it isn't.
+ray: $(VENV)/.ray
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -50,6 +53,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps open_clip_torch
 	mkdir -p $(VENV)/typed && ln -sfn ../.. $(VENV)/typed/fooocus_stages
 	touch $(READY)
+
+$(VENV)/.ray: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
+	touch $(VENV)/.ray
 
 $(OLDEST)/.ready: pyproject.toml constraints-oldest.txt
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)

@@ -202,7 +202,10 @@ def connected(address: str) -> Any:
     try:
         ray.init(address=address, logging_level="warning", log_to_driver=False, **where)
     except (ConnectionError, RuntimeError, ValueError, TypeError, ray.exceptions.RayError) as error:
-        raise UserError(f"no Ray cluster can be used at {address!r}: {_first_line(error)}") from error
+        raise UserError(
+            f"no Ray cluster can be used at {address!r}: {_first_line(error)}; see that it runs there, and that it has "
+            "the same token as this machine if it demands one"
+        ) from error
     try:
         for node in ray.nodes():
             if not is_loopback(node["NodeManagerAddress"]):

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import json
 import os
 import signal
+import subprocess
+import sys
+import time
+import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,13 +24,24 @@ from fooocus_stages.serving.pool.ray_pool import RayPool, is_loopback
 from fooocus_stages.serving.pool.ray_worker import RayWorker, model_digests
 from fooocus_stages.serving.pool.settings import WorkerSettings, versions
 from fooocus_stages.serving.pool.types import Cancelled, Done, Failed, Job, Lost, Progress
+from PIL import Image
 
-from .watching import Watcher, one, pid_of
+from .watching import PATIENCE, Watcher, one, pid_of
 
 PACK = Path(__file__).with_name("misbehaving.py")
 SETTINGS = WorkerSettings(nodes=(PACK,), preload=False)
 NODE = {"num_cpus": 2, "node_ip_address": "127.0.0.1", "include_dashboard": False, "object_store_memory": 80 * 2**20}
 ATTEMPTS = 5
+TOKEN = "0123456789abcdef" * 4
+CONNECT = """
+import sys
+from fooocus_stages.pipelines.errors import UserError
+from fooocus_stages.serving.pool.ray_pool import connected
+try:
+    connected(sys.argv[1])
+except UserError as error:
+    print(type(error).__name__, error)
+"""
 numbers = itertools.count()
 pytestmark = pytest.mark.filterwarnings("default")  # Ray's own
 
@@ -33,9 +51,10 @@ with_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not insta
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A head and a second node, both on loopback."""
+    """A head and a second node, both on loopback, with token authentication."""
     patch = pytest.MonkeyPatch()
-    for name, value in {**ray_pool.ENVIRONMENT, **ray_pool.ON_LOOPBACK}.items():
+    authentication = {ray_pool.AUTHENTICATION: "token", "RAY_AUTH_TOKEN": TOKEN}
+    for name, value in {**ray_pool.ENVIRONMENT, **ray_pool.ON_LOOPBACK, **authentication}.items():
         patch.setenv(name, value)
     from ray.cluster_utils import Cluster
 
@@ -44,6 +63,9 @@ def cluster() -> Iterator[Any]:
     yield cluster
     cluster.shutdown()
     patch.undo()
+    with warnings.catch_warnings():  # of what Ray leaves open, which would fail a later test
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 def started(start: Callable[[], Any]) -> Any:
@@ -135,16 +157,89 @@ def test_a_node_that_is_killed_loses_its_job_and_the_other_goes_on(watcher: Watc
     watcher.pool.cancel(other)
     assert watcher.ending(other) == Cancelled(other)
     assert isinstance(watcher.run(f"{job} next", one("Work")), Done)
+    import ray
+
+    until(lambda: sum(node["Alive"] for node in ray.nodes()) == 1)  # a pool made before gives that node a worker
 
 
 @with_ray
 def test_other_versions_are_refused_with_both_values(watcher: Watcher, cluster: Any) -> None:
     watcher.pool.close()
-    pool = RayPool(cluster.address, SETTINGS, workers=1, expected=versions() | {"torch": "1.0"})
+    failed = refused(RayPool(cluster.address, SETTINGS, workers=1, expected=versions() | {"torch": "1.0"}))
+    assert f"torch is {versions()['torch']} there and 1.0 here" in failed.reason
+
+
+@with_ray
+def test_other_models_are_refused_with_both_values(
+    watcher: Watcher, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watcher.pool.close()
+    (tmp_path / "style.safetensors").write_bytes(b"there")
+    there = model_digests([tmp_path])
+    (tmp_path / "style.safetensors").write_bytes(b"here")
+    here = model_digests([tmp_path])
+    monkeypatch.setattr(ray_pool, "model_digests", lambda folders: there)
+    failed = refused(RayPool(cluster.address, replace(SETTINGS, models=(tmp_path,)), workers=1))
+    for digests in (here, there):
+        assert f"{digests['style.safetensors']} on " in failed.reason
+
+
+def refused(pool: RayPool) -> Failed:
+    """The end of a job on a pool whose workers are all refused."""
     failed = Watcher(pool).run("job", one("Work"))
     pool.close()
+    assert isinstance(failed, Failed)
     assert failed.kind == "crash"
-    assert f"torch is {versions()['torch']} there and 1.0 here" in failed.reason
+    return failed
+
+
+@with_ray
+def test_a_wrong_token_is_refused(watcher: Watcher, cluster: Any) -> None:
+    watcher.pool.close()
+    command = [sys.executable, "-c", CONNECT, cluster.address]
+    environment = {**os.environ, "RAY_AUTH_TOKEN": TOKEN[::-1]}
+    found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("UserError")
+    assert "the same token" in found.stdout
+
+
+@with_ray
+def test_a_killed_driver_leaves_the_cluster_to_the_next(watcher: Watcher, cluster: Any, tmp_path: Path) -> None:
+    watcher.pool.close()
+    Image.new("RGB", (16, 16), "teal").save(tmp_path / "mine.png")
+    graph = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "mine.png"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "copy"}},
+    }
+    (tmp_path / "copy.json").write_text(json.dumps(graph), "utf-8")
+    ids = [f"copy-{number:03}" for number in range(200)]
+    lines = [json.dumps({"id": id, "workflow": str(tmp_path / "copy.json")}) for id in ids]
+    (tmp_path / "requests.jsonl").write_text("\n".join(lines), "utf-8")
+    results = tmp_path / "out"
+    options = [str(tmp_path / "requests.jsonl"), "-o", str(results), "--input-dir", str(tmp_path), "--json"]
+    cluster_options = ["--ray", cluster.address, "--workers", "1", "--models", str(tmp_path)]
+    command = [sys.executable, "-m", "fooocus_stages.serving.cli", "batch", *options, *cluster_options]
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until(lambda: killed.poll() is not None or (results / f"{ids[2]}.png").exists())
+    killed.kill()
+    killed.wait()
+    kept = {path: path.stat().st_mtime_ns for path in results.glob("*.png")}
+    assert 3 <= len(kept) < len(ids)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["done"], report["files"], report["waiting"]) == (len(ids), len(ids), 0)
+    assert sorted(path.stem for path in results.glob("*.png")) == ids
+    made_again = [path for path, time_ns in kept.items() if path.stat().st_mtime_ns != time_ns]
+    assert len(made_again) <= 1, "only a file whose row was not committed is made again"
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
