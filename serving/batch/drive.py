@@ -10,9 +10,10 @@ from ..engine.results import RunError
 from ..pool.protocol import Pool
 from ..pool.types import Cancelled, Done, Event, Failed, Job, Log, Lost
 from .lines import Inputs, Request
-from .manifest import Manifest
+from .manifest import FLAGS, Manifest
 
 WAITING_PER_WORKER = 2
+WANTED = ("seed", FLAGS)
 
 
 class NoWorkers(RunError):
@@ -69,7 +70,7 @@ class Drive:
                 self._on_end(id)
                 continue
             self._running.add(id)
-            self._pool.submit(Job(id, inputs.graph, inputs.files, self._seconds))
+            self._pool.submit(Job(id, inputs.graph, inputs.files, self._seconds, outputs=WANTED))
 
     def _handle(self, event: Event) -> None:
         if isinstance(event, Log) and event.level == "warning":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...pipelines.errors import BadValue, UserError
 from ...pipelines.host import POCKET
+from ...pipelines.settings import NO_FILE
 from ..engine.overrides import Graph
 from .lines import Inputs
 
@@ -17,32 +18,33 @@ if TYPE_CHECKING:
 
 EXAMPLE = next(iter(sorted((POCKET.parent / "pictures").glob("*.png"))), POCKET)
 
-UNCHECKED = "the request asks for the safety checker, which a batch does not have: its images are not checked"
-
 Fetch = Callable[[str, str], Path]
 """(address, "image" or "lora") -> the local file. Raises UserError."""
 
 
-def checked(content: Mapping[str, Any]) -> Graph:
+def checked(content: Mapping[str, Any], checker: str = NO_FILE) -> Graph:
     """Check a request and return its workflow, in which an example stands for every picture given by address.
 
-    Raises UserError.
+    `checker`: file of the safety checker for requests that ask for it. Raises UserError.
     """
-    return _graph(_parsed(content), lambda address, kind: EXAMPLE).graph
+    return _graph(_parsed(content), lambda address, kind: EXAMPLE, checker).graph
 
 
-def inputs_of(content: Mapping[str, Any], fetch: Fetch) -> Inputs:
+def inputs_of(content: Mapping[str, Any], fetch: Fetch, checker: str = NO_FILE) -> Inputs:
     """Return the workflow of a request, with the files that it names by address. Raises UserError."""
-    return _graph(_parsed(content), fetch)
+    return _graph(_parsed(content), fetch, checker)
+
+
+def asks_for_checker(content: Mapping[str, Any]) -> bool:
+    """Return whether a request asks for the safety checker. Raises UserError."""
+    return _parsed(content).input.enable_safety_checker
 
 
 def notices_of(content: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what of a request has no effect here, in sentences. Raises UserError."""
     from ..requests import notices
 
-    request = _parsed(content)
-    asks = request.input.enable_safety_checker
-    return (*notices.notices_of(request), *([UNCHECKED] if asks else []))
+    return notices.notices_of(_parsed(content))
 
 
 def _parsed(content: Mapping[str, Any]) -> Request:
@@ -58,12 +60,12 @@ def _parsed(content: Mapping[str, Any]) -> Request:
     return with_seed(parse(content["endpoint"], content.get("input", {})))
 
 
-def _graph(request: Request, fetch: Fetch) -> Inputs:
+def _graph(request: Request, fetch: Fetch, checker: str) -> Inputs:
     from ..requests.graphs import graph_of, urls_of
 
     paths = {url.value: fetch(url.value, url.kind).absolute() for url in urls_of(request)}
     names = {address: path.name for address, path in paths.items()}
-    return Inputs(dict(graph_of(request, names)), {path.name: path for path in paths.values()})
+    return Inputs(dict(graph_of(request, names, checker)), {path.name: path for path in paths.values()})
 
 
 class Fetched:

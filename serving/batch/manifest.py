@@ -19,6 +19,7 @@ from .lines import Request
 NAME = "manifest.sqlite"
 VERSION = 1
 BUSY_SECONDS = 30
+FLAGS = "nsfw"  # the output of the safety check: a truth value for each image
 PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 TABLE = """
 create table if not exists requests (
@@ -184,6 +185,18 @@ class Manifest:
         """Return the id and the files of each request that is done, in the order of the file."""
         rows = self._rows("select id, files from requests where state = 'done' order by line, id")
         return [(row["id"], json.loads(row["files"])) for row in rows]
+
+    def flagged(self) -> list[str]:
+        """Return the files of the images that the safety checker flagged, in the order of the requests."""
+        rows = self._rows("select files, outputs from requests where state = 'done' order by line, id")
+        return [
+            name
+            for row in rows
+            for values in json.loads(row["outputs"]).values()
+            if len(flags := values.get(FLAGS, ())) == len(files := json.loads(row["files"]))
+            for name, flag in zip(files, flags, strict=True)
+            if flag is True
+        ]
 
     def outputs_of(self, id: str) -> Mapping[str, Any]:
         """Return the values of the requested outputs of a request, such as its seeds, by node and name."""

@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from ...nodes.comfy import use_host
 from ...pipelines.errors import BadValue
 from ...pipelines.files import saving
+from ...pipelines.settings import NO_FILE
 from ..batch import endpoints
 from ..batch.drive import Drive
 from ..batch.lines import BadLines, Inputs, Request, graph_of_workflow, read_requests, with_files
@@ -26,6 +27,7 @@ from ..engine.declarations import Registry
 from ..engine.validate import validate
 from ..pool.protocol import Pool
 from .common import FAILED, OK, REGISTRY, Commands, add_command, add_host_options, host_of, show, worker_settings
+from .requested import OFF, UNCHECKED, add_checker_option, find_checker
 
 LOCK = "manifest.lock"
 FETCHED = "inputs"
@@ -55,6 +57,7 @@ def add(commands: Commands) -> None:
     )
     batch.add_argument("--retry-failed", action="store_true", help="run the requests once more that have failed")
     batch.add_argument("--time-limit", type=float, metavar="SECONDS", help="limit for each request; default: none")
+    add_checker_option(batch)
     batch.add_argument("--sheet", action="store_true", help="draw contact sheets of all results")
     batch.add_argument(
         "--input-dir", type=Path, default=Path(), metavar="DIR", help="folder of the input images; default: ."
@@ -138,6 +141,7 @@ class _Maker:
     def __init__(self, options: argparse.Namespace, console: Console) -> None:
         self._options, self._console = options, console
         self._registry = Registry(REGISTRY)
+        self._checker = NO_FILE if options.safety_checker == OFF else options.safety_checker
         self._host = host_of(options, console) if options.ray is None else None
         self._fetch = endpoints.Fetched(options.output / FETCHED)
 
@@ -146,7 +150,7 @@ class _Maker:
         folder = self._options.input_dir
         if "workflow" in request.content:
             return with_files(graph_of_workflow(request.content, self._registry), folder)
-        made = endpoints.inputs_of(request.content, self._fetch)
+        made = endpoints.inputs_of(request.content, self._fetch, self._checker)
         found = with_files(made.graph, folder)
         return Inputs(found.graph, {**found.files, **made.files})
 
@@ -155,7 +159,8 @@ class _Maker:
         if "workflow" in request.content:
             inputs = self.inputs(request)
         else:
-            inputs = with_files(endpoints.checked(request.content), self._options.input_dir)
+            inputs = with_files(endpoints.checked(request.content, self._checker), self._options.input_dir)
+            self._check_checker(request)
             for notice in endpoints.notices_of(request.content):
                 self._console.notice(f"{request.id}: {notice}")
         if self._host is None:
@@ -166,6 +171,15 @@ class _Maker:
             node["inputs"] |= {"image": str(path)} if path is not None else {}
         with use_host(self._host):
             validate(graph, self._registry, None)
+
+    def _check_checker(self, request: Request) -> None:
+        """Raise MissingFile if a request asks for a safety checker that is not there; say so if it is off."""
+        if not endpoints.asks_for_checker(request.content):
+            return
+        if self._checker == NO_FILE:
+            self._console.notice(f"{request.id}: {UNCHECKED}")
+        elif self._host is not None:
+            find_checker(self._checker, self._host)
 
 
 def report_of(folder: Path, manifest: Manifest) -> dict[str, Any]:
@@ -179,15 +193,17 @@ def report_of(folder: Path, manifest: Manifest) -> dict[str, Any]:
         "waiting": counts.waiting,
         "files": counts.pictures,
         "failures": [vars(failure) for failure in manifest.failures()],
+        "flagged": manifest.flagged(),
     }
 
 
 def lines_of_report(report: dict[str, Any]) -> list[str]:
-    """Return the state of a batch as lines: the counts, and each failure."""
+    """Return the state of a batch as lines: the counts, each failure, and each image that was flagged."""
     counts = f"{report['done']} of {report['total']} requests done, {report['failed']} failed"
     waiting = f", {report['waiting']} waiting" if report["waiting"] else ""
     failures = [f"{one['id']}: {one['reason']}" for one in report["failures"]]
-    return [f"{counts}{waiting}; {report['files']} files in {report['folder']}", *failures]
+    flagged = [f"{name}: flagged by the safety checker" for name in report["flagged"]]
+    return [f"{counts}{waiting}; {report['files']} files in {report['folder']}", *failures, *flagged]
 
 
 def show_status(options: argparse.Namespace, folder: Path) -> int:

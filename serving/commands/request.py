@@ -12,18 +12,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...nodes.comfy import use_host
-from ...pipelines import stages
-from ...pipelines.errors import MissingFile
 from ...pipelines.host import LocalHost
-from ...pipelines.settings import DEFAULT_SAFETY_CHECKER, NO_FILE
+from ...pipelines.settings import NO_FILE
 from ..console import Console
 from .common import OK, REGISTRY, Commands, add_command, add_host_options, host_of, show
-from .requested import LORAS, check_package, files_of, read_request
+from .requested import (
+    LORAS,
+    OFF,
+    UNCHECKED,
+    add_checker_option,
+    check_package,
+    files_of,
+    find_checker,
+    read_request,
+)
 
 if TYPE_CHECKING:
     from ..requests.endpoints import Request
 
-OFF = "off"
 MEDIA_TYPES = {".png": "image/png", ".jpeg": "image/jpeg", ".webp": "image/webp"}
 
 
@@ -50,13 +56,7 @@ def add(commands: Commands) -> None:
         "-o", "--output", type=Path, default=Path("outputs"), metavar="DIR", help="output folder; default: outputs"
     )
     request.add_argument("--device", help="cpu, cuda, cuda:1 or mps; default: the fastest available")
-    request.add_argument(
-        "--safety-checker",
-        default=DEFAULT_SAFETY_CHECKER,
-        metavar="FILE|off",
-        help="file of the safety checker; 'off' leaves the images of any request unchecked; default: "
-        f"{DEFAULT_SAFETY_CHECKER}",
-    )
+    add_checker_option(request)
     request.add_argument(
         "--allow-network",
         action="append",
@@ -134,15 +134,9 @@ def checker_of(named: str, host: LocalHost, request: Request, console: Console) 
     if not request.input.enable_safety_checker:
         return NO_FILE
     if named == OFF:
-        console.notice("the request asks for the safety checker, which is off: its images are not checked")
+        console.notice(UNCHECKED)
         return NO_FILE
-    try:
-        stages.safety.find(host, named)
-    except MissingFile as error:
-        raise MissingFile(
-            f"{error}; the request asks for the safety checker: set enable_safety_checker to false in it, or give "
-            "--safety-checker off to leave its images unchecked"
-        ) from error
+    find_checker(named, host)
     return named
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import importlib.util
 import json
@@ -12,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from ...nodes.headless import find_picture
+from ...pipelines import stages
 from ...pipelines.errors import BadFile, BadValue, MissingFile, UserError
+from ...pipelines.host import Host
+from ...pipelines.settings import DEFAULT_SAFETY_CHECKER
 
 if TYPE_CHECKING:
     from ..requests.endpoints import Request
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 
 SHOWN = 100
 LORAS = "loras"
+OFF = "off"
+UNCHECKED = "the request asks for the safety checker, which is off: its images are not checked"
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,28 @@ class Files:
         """The file of a picture. Raises MissingFile."""
         name = self.names.get(address, address)
         return self.folder / name if (self.folder / name).is_file() else find_picture(name)
+
+
+def add_checker_option(command: argparse.ArgumentParser) -> None:
+    """Add the option that names the safety checker of requests."""
+    command.add_argument(
+        "--safety-checker",
+        default=DEFAULT_SAFETY_CHECKER,
+        metavar="FILE|off",
+        help="file of the safety checker; 'off' leaves the images of any request unchecked; default: "
+        f"{DEFAULT_SAFETY_CHECKER}",
+    )
+
+
+def find_checker(named: str, host: Host) -> None:
+    """Find the safety checker that a request asks for. Raises MissingFile."""
+    try:
+        stages.safety.find(host, named)
+    except MissingFile as error:
+        raise MissingFile(
+            f"{error}; the request asks for the safety checker: set enable_safety_checker to false in it, or give "
+            "--safety-checker off to leave its images unchecked"
+        ) from error
 
 
 def check_package(name: str) -> None:

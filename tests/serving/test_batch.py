@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from fooocus_stages.pipelines.settings import DEFAULT_SAFETY_CHECKER
 from fooocus_stages.serving.batch.manifest import Counts
 from fooocus_stages.serving.cli import main
 from fooocus_stages.serving.commands import batch
 from fooocus_stages.serving.commands.batch import Progress
 from PIL import Image
 
-from .pool.fake import FakePool
+from .pool.fake import CHECKER, FakePool
 from .pool.watching import PATIENCE
 
 WORKFLOW = "text-to-image-extreme-speed"
@@ -113,11 +114,48 @@ def test_what_a_request_asks_in_vain_is_told(
     line = {"id": "a", "endpoint": "fal-ai/fooocus", "input": {"prompt": "a cat", "colour": "red"}}
     unchecked = {**line, "id": "b", "input": {"prompt": "a cat", "enable_safety_checker": False}}
     write(tmp_path / "requests.jsonl", line, unchecked)
-    assert run(tmp_path, "--json") == 0
+    assert run(tmp_path, "--json", "--safety-checker", "off") == 0
     notices = json.loads(capsys.readouterr().out)["notices"]
     assert [text for text in notices if text.startswith("a: ") and "colour" in text]
     assert [text for text in notices if text.startswith("a: ") and "not checked" in text]
     assert not [text for text in notices if text.startswith("b: ")]
+    assert checkers_of(pools[0]) == {"a": [], "b": []}
+
+
+def checkers_of(pool: FakePool) -> dict[str, list[str]]:
+    """The files of the safety checks of each job."""
+    return {
+        job.id: [node["inputs"]["checker_name"] for node in job.graph.values() if node["class_type"] == CHECKER]
+        for job in pool.submitted
+    }
+
+
+@pytest.mark.parametrize("options", [[], ["--ray", "local"]])
+def test_requests_that_ask_for_it_are_checked(
+    tmp_path: Path, pools: list[FakePool], capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    lines = [
+        {"id": id, "endpoint": "fal-ai/fooocus", "input": {"prompt": "a cat", "enable_safety_checker": asks}}
+        for id, asks in (("flagged-a", True), ("two-b", False))
+    ]
+    write(tmp_path / "requests.jsonl", *lines)
+    assert run(tmp_path, "--json", *options) == 0
+    assert checkers_of(pools[0]) == {"flagged-a": [DEFAULT_SAFETY_CHECKER], "two-b": []}
+    assert all("nsfw" in job.outputs for job in pools[0].submitted)
+    assert json.loads(capsys.readouterr().out)["flagged"] == ["flagged-a.png"]
+    assert main(["batch", "--status", str(tmp_path / "out")]) == 0
+    assert "flagged-a.png: flagged by the safety checker" in capsys.readouterr().out
+
+
+def test_a_request_is_refused_whose_safety_checker_is_missing(
+    tmp_path: Path, pools: list[FakePool], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "requests.jsonl", {"id": "a", "endpoint": "fal-ai/fooocus", "input": {"prompt": "a cat"}})
+    assert run(tmp_path, "--safety-checker", "gone.bin") == 2
+    told = capsys.readouterr().err
+    assert "line 1: " in told
+    assert "gone.bin" in told
+    assert pools == []
 
 
 def test_requests_by_endpoint_run_on_the_workflow_of_their_mode(tmp_path: Path, pools: list[FakePool]) -> None:

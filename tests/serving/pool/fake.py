@@ -26,6 +26,8 @@ from fooocus_stages.serving.pool.types import (
 )
 from PIL import Image
 
+CHECKER = "FooocusSafetyCheck"
+
 
 def picture(color: str = "teal", name: str = "Fooocus_00001_.png", node: str = "1") -> ResultFile:
     """A small picture as a worker sends it."""
@@ -39,7 +41,7 @@ class FakePool:
 
     "poison": the worker is lost, always. "once": lost the first time. "bad": fails. "slow": fails at its limit. "two":
     done with two pictures. "hang": runs until it is cancelled. "crash": no worker can be started. "notice": a notice
-    before the end. `seconds`: time that each job takes.
+    before the end. "flagged": the safety checker flags the picture. `seconds`: time that each job takes.
     """
 
     def __init__(self, workers: int = 2, seconds: float = 0.0) -> None:
@@ -124,4 +126,6 @@ class FakePool:
         if word == "crash":
             return Failed(job.id, "no worker can be started: there is no GPU", "crash")
         files = (picture(), picture("plum", "Fooocus_00002_.png")) if word == "two" else (picture(),)
-        return Done(job.id, JobResult(files, outputs={"1": {"seed": [7]}}, seconds={"total": self._seconds}))
+        checks = {id for id, node in job.graph.items() if node["class_type"] == CHECKER}
+        outputs = {"1": {"seed": [7]}} | {id: {"nsfw": [word == "flagged"] * len(files)} for id in checks}
+        return Done(job.id, JobResult(files, outputs=outputs, seconds={"total": self._seconds}))
