@@ -40,7 +40,7 @@ class ComfyUINode:
 
     @classmethod
     def sentence(cls) -> str:
-        """What the user reads who runs it elsewhere."""
+        """The message for a user who runs it elsewhere."""
         return f"{cls.__name__} is a node of ComfyUI and works on its own models: run this workflow with --comfyui URL"
 
     def run(self, **_: object) -> tuple[Any, ...]:

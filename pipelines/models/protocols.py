@@ -59,7 +59,7 @@ Load = Callable[[Sequence[nn.Module], int], torch.device]
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What a network is about to sample: latents of `shape` (B, C, h, w) at decreasing noise `levels`."""
+    """A run that is about to start: latents of `shape` (B, C, h, w) at decreasing noise `levels`."""
 
     shape: tuple[int, ...]
     levels: Tensor

@@ -96,7 +96,7 @@ class WithLayout(Protocol):
 
 
 class UNetFacts:
-    """What the layout of a diffusers UNet tells about a network."""
+    """Facts about a network that the layout of its diffusers UNet gives."""
 
     @property
     def in_channels(self: WithLayout) -> int:

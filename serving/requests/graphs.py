@@ -167,7 +167,7 @@ def options_of(given: models.InpaintInput, sides: tuple[str, ...]) -> InpaintOpt
 
 
 def own_options(mode: str, sides: tuple[str, ...] = ()) -> InpaintOptions:
-    """What a mode sets by itself; outpainting works at full strength on the whole picture."""
+    """Return the settings of a mode; outpainting works at full strength on the whole picture."""
     own: InpaintMode = INPAINT_MODES[mode]
     strength, field = (1.0, 1.0) if sides else (own.strength, own.respective_field)
     return InpaintOptions(own.engine, strength, field, not own.initial_latent)

@@ -70,7 +70,7 @@ class ImagePrompt(Part):
 
 
 class Input(Part):
-    """What all endpoints share."""
+    """Fields of all endpoints."""
 
     prompt: str = Field("", description="What to draw. Each line after the first is encoded as a text of its own.")
     negative_prompt: str = Field("", description="What to avoid. Has no effect with Extreme Speed and Lightning.")

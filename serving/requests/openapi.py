@@ -77,7 +77,7 @@ class Status(BaseModel):
 
 
 class Cancellation(BaseModel):
-    """What became of a cancellation."""
+    """The outcome of a cancellation."""
 
     status: Literal["OK", "CANCELLATION_REQUESTED", "ALREADY_COMPLETED", "NOT_FOUND"]
 

@@ -27,7 +27,7 @@ NO_NETWORK: Any = None  # in an attachment
 
 @dataclass(frozen=True, eq=False)
 class Attachment:
-    """What our nodes have set on a MODEL: the model without its network, and its patches that are in the weights.
+    """The settings of our nodes on a MODEL: the model without its network, and its patches that are in the weights.
 
     It holds no network: one that held the MODEL which holds it would keep the weights in memory.
     """
@@ -37,7 +37,7 @@ class Attachment:
 
 
 def adopted(value: object, keeper: Keeper) -> object:
-    """Return our handle of a model of ComfyUI; other values unchanged. Raises BadValue for a model of no use here."""
+    """Return our handle of a model of ComfyUI; other values unchanged. Raises BadValue for an unsupported model."""
     if isinstance(value, comfy.sd.VAE):
         return HostVae(NativeVae(value))
     return model_of(value, keeper) if isinstance(value, comfy.model_patcher.ModelPatcher) else value

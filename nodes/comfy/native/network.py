@@ -42,7 +42,7 @@ Value = TypeVar("Value")
 
 
 class Keeper(Protocol):
-    """What is needed of the host: memory management for modules of ours, a place to keep layouts, and notices."""
+    """The part of the host that is needed: memory management for our modules, a place to keep layouts, and notices."""
 
     def managed(self, module: nn.Module) -> object:
         """Return the ModelPatcher of a module."""
