@@ -24,6 +24,8 @@ KEPT_CHUNKS = (b"tRNS", b"acTL", b"fcTL", b"fdAT", b"eXIf", *TEXT_CHUNKS)  # of 
 LARGEST_CHUNK = 2**20
 DRAWINGS = ("EPS", "WMF")  # formats that another program would have to render
 ORIENTATION = 0x0112
+DNG_VERSION, NEW_SUBFILE_TYPE, SUB_IFDS = 0xC612, 0x00FE, 0x014A
+PREVIEW = 1  # a value of NewSubfileType
 FAULTS = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, struct.error)
 UNREADABLE_EXIF = (SyntaxError, ValueError, TypeError, LookupError, OverflowError, struct.error)
 
@@ -65,6 +67,8 @@ def opened(path: Path, notice: Notice = ignore) -> Iterator[Image.Image]:
                 most = 2 * (Image.MAX_IMAGE_PIXELS or 2**27)
                 if picture.format in DRAWINGS:
                     raise BadFile(f"{path} is a vector drawing ({picture.format}); export it as PNG or JPEG")
+                if picture.format == "TIFF" and _is_raw(picture):
+                    raise BadFile(f"{path} is a raw image of a camera: convert or export it to PNG or JPEG")
                 if picture.width * picture.height * getattr(picture, "n_frames", 1) > most:
                     raise BadFile(f"{path} has more than {most} pixels in all its frames; make it smaller")
                 yield picture
@@ -72,6 +76,15 @@ def opened(path: Path, notice: Notice = ignore) -> Iterator[Image.Image]:
         raise BadFile(f"{path} is larger than is safe to open ({error}); make it smaller") from error
     except FAULTS as error:
         raise BadFile(_refusal(path, error)) from error
+
+
+def _is_raw(picture: Image.Image) -> bool:
+    """True for a camera's TIFF whose first image is only a preview (DNG, NEF and the like)."""
+    try:
+        exif = picture.getexif()
+    except UNREADABLE_EXIF:
+        return False
+    return DNG_VERSION in exif or bool(exif.get(NEW_SUBFILE_TYPE) == PREVIEW and SUB_IFDS in exif)
 
 
 def frames(picture: Image.Image, notice: Notice = ignore) -> Iterator[Image.Image]:
@@ -125,8 +138,12 @@ def _sound(path: Path, notice: Notice) -> Path | io.BytesIO:
 
 
 def sound_png(data: bytes) -> tuple[bytes, list[str]]:
-    """A PNG without its unsound or unused chunks, and a phrase for each chunk that is broken or too large."""
+    """A PNG without its unsound or unused chunks, and a phrase for each chunk that is broken or too large.
+
+    Texts behind the pixels are put before them, where Pillow reads them without the pixels.
+    """
     kept, left_out, at = [data[:8]], [], 8
+    pixels = 0  # the place of their first chunk in `kept`
     while at + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, at)
         end = at + 12 + length
@@ -135,9 +152,13 @@ def sound_png(data: bytes) -> tuple[bytes, list[str]]:
             break
         at = end
         if kind[0] & 32 == 0:  # an upper-case letter: needed for the pixels
+            pixels = pixels or (len(kept) if kind == b"IDAT" else 0)
             kept.append(whole)
         elif fault := _fault(kind, body, whole[-4:]):
             left_out.append(f"its {kind.decode('ascii', 'replace')} chunk ({fault})")
+        elif kind in TEXT_CHUNKS and pixels:
+            kept.insert(pixels, whole)
+            pixels += 1
         elif kind in KEPT_CHUNKS:
             kept.append(whole)
     return b"".join([*kept, data[at:]]), left_out

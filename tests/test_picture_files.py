@@ -74,6 +74,13 @@ def test_orientations(orientation: int) -> None:
     assert upright(Image.open(into)).size == ((9, 7) if orientation < 5 else (7, 9))
 
 
+@pytest.mark.parametrize("tags", [{0xC612: bytes([1, 4, 0, 0])}, {0x00FE: 1, 0x014A: 8}], ids=["DNG", "NEF"])
+def test_the_preview_in_a_raw_image_is_not_taken_for_it(tmp_path: Path, tags: dict[int, bytes | int]) -> None:
+    noise().save(tmp_path / "a.dng", "TIFF", tiffinfo=tags)
+    with pytest.raises(BadFile, match=r"raw image of a camera.*PNG or JPEG"), opened(tmp_path / "a.dng"):
+        pass
+
+
 @pytest.mark.parametrize(
     ("head", "name"),
     [

@@ -17,17 +17,17 @@ KEYS = {
     "Adaptive CFG": "adaptive_cfg", "Clip skip": "clip_skip", "Overwrite Switch": "overwrite_switch",
     "Refiner Swap Method": "refiner_swap_method", "FreeU": "freeu", "Version": "version", "User": "created_by",
 }  # fmt: skip
-SAMPLING_KEYS = ("Sampler", "Schedule type", "Lora hashes", "Lora weights")  # read together with others
+SAMPLING_KEYS = ("Sampler", "Schedule type", "Lora hashes", "Lora weights", "width", "height")  # read with others
 KEYS_WITHOUT_EFFECT = (
     "VAE hash", "TI hashes", "Refiner hash", "Hashes", "Created Date", "App", "Parser", "Pipeline", "Operations",
-    "RNG", "Batch size", "Batch pos", "Civitai metadata", "Backend", "Discard penultimate sigma", "TE", "Unet", "Eta",
-    "Guidance", "Distilled CFG Scale", "Module 1", "Module 2", "Module 3", "nsfw", "draft", "width", "height",
-    "quantity", "workflow", "baseModel", "process", "fluxMode", "Seed Mode",
+    "Batch size", "Batch pos", "Civitai metadata", "Backend", "nsfw", "draft", "quantity", "workflow", "baseModel",
+    "process", "fluxMode", "Seed Mode",
 )  # fmt: skip
 OTHER_KEYS = (
     "Denoising strength", "Variation seed", "Variation seed strength", "Hires upscale", "Hires steps", "Hires upscaler",
     "Face restoration", "ENSD", "Token merging ratio", "Civitai resources", "Postprocess upscale by",
-    "Postprocess upscaler", "Strength",
+    "Postprocess upscaler", "Strength", "RNG", "Discard penultimate sigma", "TE", "Unet", "Eta", "Guidance",
+    "Distilled CFG Scale", "Module 1", "Module 2", "Module 3",
 )  # fmt: skip
 KNOWN = {key.casefold() for key in (*KEYS, *SAMPLING_KEYS, *KEYS_WITHOUT_EFFECT, *OTHER_KEYS)}
 SIGNS = (

@@ -55,6 +55,9 @@ OTHERS = (
     ("NovelAI", {"uc", "v4_prompt", "request_type", "uncond_scale"}),
     ("Easy Diffusion", {"use_stable_diffusion_model", "stable_diffusion_model"}),
     ("Civitai", {"extraMetadata", "resource-stack"}),
+    ("Fooocus-API, a request", {"style_selections", "performance_selection", "aspect_ratios_selection"}),
+    ("Tensor.Art", {"negativePrompt", "cfgScale"}),
+    ("A1111's API, a request", {"cfg_scale", "sampler_index"}),
 )
 DRAW_THINGS = {"c", "v2"}
 
@@ -76,7 +79,7 @@ def object_in(text: str) -> dict[str, Any] | None:
 
 def scheme_of(values: Mapping[str, Any]) -> str:
     """Return FOOOCUS, RUINED or MRE. Raises BadFile, naming the program or the keys of other JSON."""
-    if values.get("software") == RUINED or {"base_model_name", "Negative"} & set(values):
+    if values.get("software") == RUINED or "Negative" in values or {"base_model_name", "sampler_name"} <= set(values):
         return RUINED
     if {"base_clip_skip", "real_prompt"} & set(values):
         return MRE

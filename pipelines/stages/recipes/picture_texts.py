@@ -20,6 +20,14 @@ EXIF_TAGS = {
     "ImageDescription": ExifTags.Base.ImageDescription,
     "XPComment": ExifTags.Base.XPComment,
     "Software": ExifTags.Base.Software,
+    "XPTitle": ExifTags.Base.XPTitle,
+    "XPSubject": ExifTags.Base.XPSubject,
+    "XPKeywords": ExifTags.Base.XPKeywords,
+    "DocumentName": ExifTags.Base.DocumentName,
+    "Copyright": ExifTags.Base.Copyright,
+    "Artist": ExifTags.Base.Artist,
+    "Make": ExifTags.Base.Make,  # where ComfyUI puts its workflow in a WebP
+    "Model": ExifTags.Base.Model,
 }
 IPTC_TAGS = {"IPTC caption": (2, 120), "IPTC instructions": (2, 40)}
 LARGEST_TEXT = 2**20
@@ -34,6 +42,7 @@ def texts_in(path: Path, notice: Notice = ignore) -> dict[str, str]:
     with opened(path, notice) as image:
         chunks = {name: value for name, value in image.info.items() if not is_xmp(str(name))}
         found = {**dict(_of_exif(image, notice)), **dict(_of_chunks(chunks)), **dict(_of_iptc(image))}
+        found |= dict(_of_segments(image))
         found |= dict(texts_in_xmp(image, notice))
     too_long = {name: len(text) for name, text in found.items() if len(text) > LARGEST_TEXT}
     for name, length in too_long.items():
@@ -51,6 +60,13 @@ def _of_chunks(info: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
             yield name, decoded_twice(value)
         elif name == "comment" and isinstance(value, bytes):
             yield "Comment", decoded(value)
+
+
+def _of_segments(image: Image.Image) -> Iterator[tuple[str, str]]:
+    """Yield the comments of a JPEG that has several, besides the last one, which is in Pillow's `info`."""
+    comments = [body for marker, body in getattr(image, "applist", ()) if marker == "COM"]
+    for number, body in enumerate(comments[:-1], 1):
+        yield f"Comment {number}", decoded(body)
 
 
 def _of_iptc(image: Image.Image) -> Iterator[tuple[str, str]]:

@@ -10,26 +10,31 @@ from typing import Any
 
 from ...errors import BadFile
 from ...picture_files import Notice, ignore
-from ...settings import MAX_SEED, NO_FILE, SCHEDULERS
+from ...settings import MAX_SEED, NO_FILE
 from ...text.styles import Styles
 from ...types import FreeU, Lora
 from . import json_schemes, literals
 from .infotext import KEYS, Infotext, parse
+from .loras_in_text import loras_in_text
 from .picture_texts import texts_in
+from .sampler_titles import sampling_in
 from .styles_in_text import styles_in
-from .write_metadata import A1111_SAMPLERS, PictureInfo
+from .write_metadata import PictureInfo
 
 A1111 = "a1111"
 PLACES = ("parameters", "UserComment", "Comment", "ImageDescription", "Description", "XPComment")
 LONGEST_SIDE = 65535
+COMFYUI = re.compile(r"(?:workflow|prompt)\s*:\s*\{", re.IGNORECASE)  # a text of EXIF, with its name before it
+PROGRAMS_BY_PLACE = (
+    ("InvokeAI", {"invokeai_metadata", "invokeai_graph", "sd-metadata", "Dream"}),
+    ("Easy Diffusion", {"use_stable_diffusion_model", "stable_diffusion_model"}),
+)
+PROGRAMS_BY_TEXT = (
+    ("NovelAI", re.compile(r"\ANovelAI\Z")),
+    ("Mochi Diffusion", re.compile(r"Generator: Mochi Diffusion")),
+    ("Midjourney", re.compile(r"\bJob ID: [0-9a-f-]{8,}")),
+)
 FEW = 5
-GPU_SAMPLERS = ("dpmpp_sde_gpu", "dpmpp_2m_sde_gpu")  # of two samplers with one title, the one that the modes use
-HORDE_PREFIX = "k_"  # of the names that clients of the AI Horde write, such as k_dpmpp_2s_a
-SAMPLERS_ELSEWHERE = {  # titles of other programs, without spaces and signs
-    "eulera": "euler_ancestral", "eulerancestral": "euler_ancestral", "dpm2a": "dpm_2_ancestral",
-    "dpm++2mv2": "dpmpp_2m", "dpm++2sa": "dpmpp_2s_ancestral", "dpm2": "dpm_2", "eulerdiscrete": "euler",
-    "dpm++3msde": "dpmpp_3m_sde_gpu",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -97,12 +102,14 @@ def _read(text: str, may_be_plain: bool, known: Callable[[], Styles]) -> Reading
 
 def _refusal(texts: Mapping[str, str], errors: Iterable[str]) -> str:
     """Complete the message about a file without readable generation parameters."""
-    if "invokeai_metadata" in texts or "sd-metadata" in texts or "invokeai_graph" in texts:
-        return ": its metadata is from InvokeAI, which can't be read"
-    if texts.get("Software") == "NovelAI":
-        return ": its metadata is from NovelAI, which can't be read"
-    if "workflow" in texts and "prompt" in texts:
+    if {"workflow", "prompt"} <= set(texts) or any(map(COMFYUI.match, texts.values())):
         return " contains a ComfyUI workflow, but no parameters of Fooocus or A1111: open it in ComfyUI"
+    for program, places in PROGRAMS_BY_PLACE:
+        if places & set(texts):
+            return f": its metadata is from {program}, which can't be read"
+    for program, sign in PROGRAMS_BY_TEXT:
+        if any(map(sign.search, texts.values())):
+            return f": its metadata is from {program}, which can't be read"
     advice = "choose an image that was saved with metadata by Fooocus, A1111 or this pack"
     return next((f": {error}" for error in errors), f" contains no generation parameters: {advice}")
 
@@ -135,47 +142,40 @@ def from_a1111(text: str, known: Callable[[], Styles] = Styles) -> Reading:
     valid entry.
     """
     parts = parse(text)
+    loras, without_weight, lora_keys = loras_in_text(parts)
     values: dict[str, Any] = {key: value for name, key in KEYS.items() if (value := parts.get(name)) is not None}
-    values = {"prompt": parts.positive, "negative_prompt": parts.negative, **values, **_sampling(parts)}
-    values |= {"full_prompt": [parts.positive] if parts.positive else [], "loras": _loras_of(parts)}
+    values = {"prompt": parts.positive, "negative_prompt": parts.negative, **values, **sampling_in(parts)}
+    values |= {"full_prompt": [parts.positive] if parts.positive else [], "loras": loras}
     values |= {"full_negative_prompt": [parts.negative] if parts.negative else []}
+    values = {**_size_of_civitai(parts), **values}
+    vae_key = _vae_of_forge(parts)
+    if vae_key:
+        values.setdefault("vae", parts.get(vae_key))
     if (values.get("version") or "").startswith("Fooocus"):
         texts = (parts.positive, parts.negative, values["prompt"], values["negative_prompt"])
         values["styles"] = styles_in(*texts, known())
     elif "steps" in values or "seed" in values:
         values.setdefault("clip_skip", 2)  # A1111's layer for SDXL, which it does not write
     info, wrong = _info(values)
+    unread = _unread([key for key in parts.unread if key not in (*lora_keys, vae_key)])
     rest = [f"the line {line[:60]!r}" for line in parts.rest]
-    return Reading(info, A1111, text, (*wrong, *_unread(parts.unread), *rest))
+    return Reading(info, A1111, text, (*wrong, *without_weight, *unread, *rest))
+
+
+def _size_of_civitai(parts: Infotext) -> dict[str, str]:
+    """Return the size of a text that gives it as two numbers, as Civitai's generator does."""
+    width, height = parts.get("width"), parts.get("height")
+    return {"resolution": f"{width}x{height}"} if width and height else {}
+
+
+def _vae_of_forge(parts: Infotext) -> str:
+    """Return the key under which Forge writes the VAE among the model's further files, or ''."""
+    modules = ((key, value) for key, value in parts.pairs.items() if key.startswith("module "))
+    return next((key for key, value in modules if "vae" in value.casefold()), "")
 
 
 def _unread(keys: list[str]) -> tuple[str, ...]:
     return (f"{', '.join(keys)}, which nothing here reads",) if keys else ()
-
-
-def _sampling(parts: Infotext) -> dict[str, str]:
-    """Read sampler and scheduler, joined ('DPM++ 2M Karras') or separate, as titles or Fooocus's names."""
-    shown = parts.get("Sampler") or ""
-    if not shown:
-        return {}
-    shown = shown.removeprefix(HORDE_PREFIX).replace("dpmpp", "DPM++") if shown.startswith(HORDE_PREFIX) else shown
-    name, suffix = shown, ""
-    for scheduler in SCHEDULERS:
-        title = scheduler.replace("_", " ")
-        for ending in (f" {title}", f"_{scheduler}"):
-            if shown.casefold().endswith(ending.casefold()):
-                name, suffix = shown[: -len(ending)], scheduler
-    typed = (parts.get("Schedule type") or suffix or "normal").casefold().replace(" ", "_")
-    scheduler = parts.get("Scheduler") or (typed if typed in SCHEDULERS else "normal")
-    named = [known for known, title in A1111_SAMPLERS.items() if _plain(title) == _plain(name)]
-    preferred = [known for known in named if known in GPU_SAMPLERS]
-    elsewhere = [SAMPLERS_ELSEWHERE[_plain(name)]] if _plain(name) in SAMPLERS_ELSEWHERE else []
-    return {"sampler": [*preferred, *named, *elsewhere, name][0], "scheduler": scheduler}
-
-
-def _plain(title: str) -> str:
-    """Return a sampler's title in lower case, without spaces and underscores."""
-    return title.casefold().replace(" ", "").replace("_", "")
 
 
 READERS_OF_JSON: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
@@ -183,14 +183,6 @@ READERS_OF_JSON: dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     json_schemes.RUINED: json_schemes.from_ruined,
     json_schemes.MRE: json_schemes.from_mre,
 }
-LORA_PAIR = re.compile(r"(.+?): ([^,:]+)(?:, |$)")
-
-
-def _loras_of(parts: Infotext) -> list[list[str]]:
-    if weights := parts.get("Lora weights"):
-        return [[match[1], match[2]] for match in LORA_PAIR.finditer(weights)]
-    triples = (entry.split(": ") for entry in (parts.get("Lora hashes") or "").split(", "))
-    return [[triple[0], triple[2]] for triple in triples if len(triple) == 3]
 
 
 def _resolution(value: Any) -> tuple[int, int]:

@@ -7,7 +7,8 @@ from typing import Any
 
 UNICODE, ASCII = b"UNICODE\0", b"ASCII\0\0\0"
 MARK = 8  # bytes before an EXIF comment that name its encoding
-MARKS = (UNICODE, b"Unicode\0", ASCII, b"ASCII   ", b"JIS\0\0\0\0\0", bytes(MARK))
+JIS, SHIFT = b"JIS\0\0\0\0\0", b"\x1b$"  # the mark of an ISO-2022 text, and the start of its double bytes
+MARKS = (UNICODE, b"Unicode\0", ASCII, b"ASCII   ", JIS, bytes(MARK))
 MOSTLY = 0.7
 BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
@@ -26,6 +27,9 @@ def decoded(value: Any) -> str:
     for mark, encoding in BYTE_ORDER_MARKS.items():
         if body.startswith(mark):
             return body[len(mark) :].decode(encoding, "replace").rstrip("\0")
+    plain = body.rstrip(b"\0")
+    if value[:MARK] == JIS and SHIFT in plain and b"\0" not in plain and (text := _strictly(plain, "iso2022_jp")):
+        return text
     wide = [text for order in ("utf-16-be", "utf-16-le") if (text := _strictly(body[: len(body) // 2 * 2], order))]
     readings = [(_ascii_part(text, 2, body), -_blocks(text), text) for text in wide]
     if (narrow := _of_single_bytes(body, value[:MARK].upper() == UNICODE)) is not None or not wide:

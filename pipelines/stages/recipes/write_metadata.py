@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
+from ...names import stem
 from ...settings import NO_FILE
 from ...types import FreeU, Lora
 
@@ -118,17 +119,17 @@ def fooocus_text(info: PictureInfo, hash_of: HashOf) -> str:
     values: dict[str, Any] = {key: value for _, key, value in rows(info)}
     values["full_prompt"] = list(info.full_prompt)
     values["full_negative_prompt"] = list(info.full_negative_prompt)
-    values["loras"] = [[_stem(lo.name), lo.weight, hash_of("loras", lo.name) or ""] for lo in info.loras]
+    values["loras"] = [[stem(lo.name), lo.weight, hash_of("loras", lo.name) or ""] for lo in info.loras]
     for i, lora in enumerate(info.loras, start=1):
-        values[f"lora_combined_{i}"] = f"{_stem(lora.name)} : {lora.weight}"
+        values[f"lora_combined_{i}"] = f"{stem(lora.name)} : {lora.weight}"
     if info.base_model is not None:
-        values["base_model"] = _stem(info.base_model)
+        values["base_model"] = stem(info.base_model)
         values["base_model_hash"] = hash_of("checkpoints", info.base_model)
     if info.refined:
-        values["refiner_model"] = _stem(str(info.refiner_model))
+        values["refiner_model"] = stem(str(info.refiner_model))
         values["refiner_model_hash"] = hash_of("checkpoints", str(info.refiner_model))
     if info.vae is not None:
-        values["vae"] = _stem(info.vae)
+        values["vae"] = stem(info.vae)
     values["created_by"] = info.created_by or None
     return json.dumps({key: value for key, value in values.items() if value is not None}, sort_keys=True)
 
@@ -146,23 +147,23 @@ def a1111_text(info: PictureInfo, hash_of: HashOf) -> str:
         "CFG scale": info.guidance_scale,
         "Sharpness": info.sharpness,
         "ADM Guidance": known.get("adm_guidance"),
-        "Model": model and _stem(model),
+        "Model": model and stem(model),
         "Model hash": model and hash_of("checkpoints", model),
         "Performance": info.performance,
         "Scheduler": info.scheduler,
         "Scheduler As Fooocus": known.get("as_fooocus"),
-        "VAE": info.vae and _stem(info.vae),
+        "VAE": info.vae and stem(info.vae),
         "Raw prompt": info.prompt,
         "Raw negative prompt": info.negative_prompt,
-        "Refiner": refiner and _stem(refiner),
+        "Refiner": refiner and stem(refiner),
         "Refiner hash": refiner and hash_of("checkpoints", refiner),
         "Adaptive CFG": known.get("adaptive_cfg"),
         "Clip skip": known.get("clip_skip"),
         "Overwrite Switch": known.get("overwrite_switch"),
         "Refiner Swap Method": known.get("refiner_swap_method"),
         "FreeU": known.get("freeu"),
-        "Lora hashes": ", ".join(f"{_stem(lora.name)}: {digest}" for lora, digest in hashes if digest) or None,
-        "Lora weights": ", ".join(f"{_stem(lora.name)}: {lora.weight}" for lora in info.loras) or None,
+        "Lora hashes": ", ".join(f"{stem(lora.name)}: {digest}" for lora, digest in hashes if digest) or None,
+        "Lora weights": ", ".join(f"{stem(lora.name)}: {lora.weight}" for lora in info.loras) or None,
         "Version": info.version,
         "User": info.created_by or None,
     }
@@ -192,7 +193,3 @@ def _pair(key: str, value: Any) -> str:
 
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
-
-
-def _stem(name: str) -> str:
-    return PurePosixPath(name.replace("\\", "/")).stem

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from fooocus_stages.pipelines.stages.recipes.infotext import pairs_in, parse
 from fooocus_stages.pipelines.stages.recipes.read_metadata import from_a1111
+from fooocus_stages.pipelines.types import Lora
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,12 +78,70 @@ def test_values_quoted_and_in_json() -> None:
         ("k_dpmpp_2s_a", "dpmpp_2s_ancestral", "normal"),
         ("k_dpmpp_2m", "dpmpp_2m", "normal"),
         ("k_dpm_2_a", "dpm_2_ancestral", "normal"),
+        ("HeunPP2", "heunpp2", "normal"),
         ("Undefined", "Undefined", "normal"),
     ],
 )
 def test_samplers_of_other_programs(shown: str, sampler: str, scheduler: str) -> None:
     info = from_a1111(f"x\nSteps: 3, Seed: 1, Sampler: {shown}").info
     assert (info.sampler, info.scheduler) == (sampler, scheduler)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "written", "scheduler"),
+    [
+        ("DPM++ 2M", "Automatic", "karras"),
+        ("DPM++ 2M SDE", "Automatic", "exponential"),
+        ("Euler a", "Automatic", "normal"),
+        ("DPM++ 2M Karras", "Automatic", "karras"),
+        ("Euler", "Uniform", "normal"),
+        ("DDIM", "DDIM", "ddim_uniform"),
+        ("Euler", "SGM Uniform", "sgm_uniform"),
+        ("Euler", "Align Your Steps", "align_your_steps"),
+        ("Euler", "Beta", "Beta"),  # unknown here: told when the recipe is made
+    ],
+)
+def test_schedules_of_a1111(sampler: str, written: str, scheduler: str) -> None:
+    assert from_a1111(f"x\n{LINE.replace('Euler a', sampler)}, Schedule type: {written}").info.scheduler == scheduler
+
+
+WITHOUT_SIZE = LINE.replace("Size: 512x768", "{}")
+IN_NUMBERS = (
+    "Lora_0 Model name: ink.safetensors, Lora_0 Model hash: 0f, Lora_0 Strength model: 0.5, Lora_0 Strength clip:"
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "read"),
+    [
+        (WITHOUT_SIZE.format("width: 512, height: 768"), {"resolution": (512, 768)}),
+        (f"{LINE}, width: 8, height: 8", {"resolution": (512, 768)}),
+        (f"{LINE}, Module 1: sdxl_vae", {"vae": "sdxl_vae"}),
+        (f"{LINE}, VAE: own.safetensors", {"vae": "own.safetensors"}),
+        (f"{LINE}, {IN_NUMBERS} 0.5", {"loras": (Lora("ink.safetensors", 0.5),)}),
+    ],
+)
+def test_settings_under_other_keys(line: str, read: dict[str, object]) -> None:
+    reading = from_a1111(f"a fox\n{line}")
+    assert {key: getattr(reading.info, key) for key in read} == read
+    assert reading.left_out == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        (f'a fox\n{LINE}, Lora hashes: "sub/ink: 0f"', "'sub/ink', which has no weight"),
+        (f"a fox\n{LINE}, {IN_NUMBERS} 0.7", "lora_0 strength clip"),
+        (f"a fox\n{LINE}, Module 1: clip_l, RNG: CPU", "module 1, rng"),
+    ],
+)
+def test_settings_that_are_not_read_are_named(text: str, named: str) -> None:
+    (phrase,) = from_a1111(text).left_out
+    assert named in phrase
+
+
+def test_hashes_of_loras_that_the_prompt_tags_are_no_others() -> None:
+    assert from_a1111(f'a fox <lora:sub\\Ink:0.5>\n{LINE}, Lora hashes: "ink: 0f"').left_out == ()
 
 
 @pytest.mark.parametrize(

@@ -130,6 +130,9 @@ def test_an_entry_that_nothing_reads_is_named() -> None:
         ({"positive_prompt": "a fox", "seed": 42, "steps": 30}, "InvokeAI"),
         ({"c": "a fox", "loras": [], "seed": 4}, "Draw Things"),
         ({"prompt": "a fox", "use_stable_diffusion_model": "foo"}, "Easy Diffusion"),
+        ({"prompt": "a fox", "style_selections": [], "base_model_name": "foo"}, "Fooocus-API"),
+        ({"prompt": "a fox", "negativePrompt": "blurry", "cfgScale": 7}, "Tensor.Art"),
+        ({"prompt": "a fox", "negative_prompt": "blurry", "cfg_scale": 7, "sampler_index": "Euler"}, "A1111's API"),
         ({"prompt": "a fox", "ckpt": "foo"}, "keys: prompt, ckpt"),
     ],
 )

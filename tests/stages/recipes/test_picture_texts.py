@@ -7,14 +7,15 @@ import zlib
 from pathlib import Path
 
 import pytest
+from fooocus_stages.pipelines.picture_files import opened
 from fooocus_stages.pipelines.stages.recipes.picture_texts import texts_in
-from PIL import Image
+from PIL import ExifTags, Image, features
 from PIL.PngImagePlugin import PngInfo
 
 LINE = "\nSteps: 20, Sampler: Euler a, CFG scale: 7, Seed: 42, Size: 512x768"
 
 
-@pytest.mark.parametrize("suffix", [".jpeg", ".webp", ".png"])
+@pytest.mark.parametrize("suffix", [".jpeg", ".webp", ".png", ".tiff", ".avif"])
 @pytest.mark.parametrize("inner", [True, False])
 def test_exif(tmp_path: Path, suffix: str, inner: bool) -> None:
     exif = Image.Exif()
@@ -23,8 +24,43 @@ def test_exif(tmp_path: Path, suffix: str, inner: bool) -> None:
         exif[0x8769] = {0x9286: value}
     else:
         exif[0x9286] = value
-    Image.new("RGB", (4, 4)).save(tmp_path / f"x{suffix}", exif=exif)
+    if suffix == ".avif" and not features.check("avif"):
+        pytest.skip("this Pillow does not write AVIF")
+    Image.new("RGB", (4, 4)).save(tmp_path / f"x{suffix}", exif=exif.tobytes())
     assert texts_in(tmp_path / f"x{suffix}")["UserComment"] == f"\u72d0{LINE}"
+
+
+@pytest.mark.parametrize("tag", ["XPComment", "XPTitle", "XPSubject", "XPKeywords", "Copyright", "Artist", "Make"])
+def test_other_tags_of_exif(tmp_path: Path, tag: str) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base[tag]] = f"a fox{LINE}".encode("utf-16-le") if tag.startswith("XP") else f"a fox{LINE}"
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.jpg", exif=exif)
+    assert texts_in(tmp_path / "x.jpg") == {tag: f"a fox{LINE}"}
+
+
+def chunk(kind: bytes, body: bytes, wrong: int = 0) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body) ^ wrong)
+
+
+@pytest.mark.parametrize(("kind", "flags"), [(b"tEXt", b""), (b"iTXt", bytes(4))])
+def test_chunks_behind_the_pixels(tmp_path: Path, kind: bytes, flags: bytes) -> None:
+    path = tmp_path / "x.png"
+    Image.new("RGB", (4, 4), "red").save(path)
+    plain, end = path.read_bytes(), -12
+    text = chunk(kind, b"parameters\0" + flags + f"a fox{LINE}".encode())
+    path.write_bytes(plain[:end] + text + plain[end:])
+    assert texts_in(path) == {"parameters": f"a fox{LINE}"}
+    with opened(path) as picture:
+        assert picture.convert("RGB").getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_several_comments_of_a_jpeg(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    Image.new("RGB", (4, 4)).save(path, comment=b"made by a library")
+    body = f"a fox{LINE}".encode()
+    plain = path.read_bytes()
+    path.write_bytes(plain[:2] + b"\xff\xfe" + struct.pack(">H", len(body) + 2) + body + plain[2:])
+    assert texts_in(path) == {"Comment": "made by a library", "Comment 1": f"a fox{LINE}"}
 
 
 def test_chunks_and_comments(tmp_path: Path) -> None:
@@ -47,9 +83,6 @@ def test_broken_exif_is_skipped(tmp_path: Path, exif: bytes) -> None:
 
 
 def test_a_broken_chunk_is_skipped(tmp_path: Path) -> None:
-    def chunk(kind: bytes, body: bytes, wrong: int = 0) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body) ^ wrong)
-
     Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
     plain = (tmp_path / "x.png").read_bytes()
     more = [

@@ -349,6 +349,28 @@ def test_any_exif_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, e
         info_of(path, known)
 
 
+ELSEWHERE = {
+    "InvokeAI": {"invokeai_metadata": '{"positive_prompt": "a fox"}'},
+    "InvokeAI 1": {"Dream": '"a fox" -s 50 -S 42 -W 512 -H 512 -C 7.5 -A k_lms'},
+    "NovelAI": {"Software": "NovelAI", "Description": "a fox"},
+    "Easy Diffusion": {"prompt": "a fox", "seed": "42", "use_stable_diffusion_model": "x"},
+    "Mochi Diffusion": {"Description": "Include in Image: a fox; Seed: 42; Generator: Mochi Diffusion 3.0"},
+    "Midjourney": {"Description": "a fox --ar 3:2 Job ID: 12345678-90ab"},
+    "ComfyUI": {"Make": 'workflow:{"nodes": []}', "Model": 'prompt:{"1": {"class_type": "KSampler"}}'},
+    "ComfyUI ": {"workflow": '{"nodes": []}', "prompt": '{"1": {"class_type": "KSampler"}}'},
+}
+
+
+@pytest.mark.parametrize("program", ELSEWHERE)
+def test_other_programs_are_refused_by_name(tmp_path: Path, program: str) -> None:
+    chunks = PngInfo()
+    for key, text in ELSEWHERE[program].items():
+        chunks.add_text(key, text)
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.png", pnginfo=chunks)
+    with pytest.raises(BadFile, match=program.rstrip(" 1")):
+        info_of(tmp_path / "x.png", known)
+
+
 def test_two_texts_that_differ_are_reported(tmp_path: Path) -> None:
     told: list[str] = []
     line = "a fox\nSteps: 20, Seed: {}, Size: 64x64"

@@ -34,6 +34,7 @@ def test_single_bytes_and_broken_ones() -> None:
     assert decoded("naïve café, déjà".encode() + b"\xc3") == "naïve café, déjà\ufffd"
     assert decoded("caf\xc3\xa9") == "café"
     assert decoded("caf\xc3\xa9".encode()) == "café"
+    assert decoded(b"JIS\0\0\0\0\0" + "\u72d0, 4".encode("iso2022_jp")) == "\u72d0, 4"
     assert decoded(b"") == decoded(None) == decoded(7) == ""
 
 
