@@ -154,14 +154,14 @@ class FooocusApplyLoras(Node):
         search_aliases=("lora", "apply lora", "merge lora"),
         inputs=(
             Input("model", sockets.ANY_MODEL, "Model to apply the LoRAs to."),
-            Input("clip", sockets.CLIP, "Text encoders to apply the LoRAs to."),
+            Input("clip", sockets.ANY_CLIP, "Text encoders to apply the LoRAs to."),
             Input(
                 "loras", sockets.LORAS, "LoRAs to apply, usually from the prompt node, which adds those of its tags."
             ),
         ),
         outputs=(
             Output("model", sockets.ANY_MODEL, "The model with the LoRAs."),
-            Output("clip", sockets.CLIP, "The text encoders with the LoRAs."),
+            Output("clip", sockets.ANY_CLIP, "The text encoders with the LoRAs."),
         ),
     )
 

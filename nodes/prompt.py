@@ -164,7 +164,7 @@ class FooocusEncodePrompt(Node):
         "inversion from the folder 'embeddings'.",
         search_aliases=("clip text encode", "text encode", "encode prompt", "conditioning", "textual inversion"),
         inputs=(
-            Input("clip", sockets.CLIP, "Text encoders, with the LoRAs applied."),
+            Input("clip", sockets.ANY_CLIP, "Text encoders, with the LoRAs applied."),
             Input("prompt", sockets.PROMPT, "Composed prompt, from the prompt node."),
             Input(
                 "settings",

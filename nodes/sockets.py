@@ -15,6 +15,7 @@ INPAINT = "FOOOCUS_INPAINT"  # pipelines.types.InpaintRegion
 UPSCALER = "FOOOCUS_UPSCALER"  # pipelines.models.upscaler.Upscaler
 
 ANY_MODEL = "FOOOCUS_MODEL,MODEL"  # ours, or ComfyUI's own: see Host.adopt
+ANY_CLIP = "FOOOCUS_CLIP,CLIP"
 ANY_VAE = "FOOOCUS_VAE,VAE"
 ANY_REFINER = "FOOOCUS_REFINER,MODEL"
 ANY_MASK = "MASK,IMAGE"

@@ -13,7 +13,7 @@ from .schema import Boolean, Combo, Float, Input, Int, Schema, String, Widget, i
 
 PACK_ALIAS = "fooocus"  # finds every node of the pack
 SOCKETS_WITH_WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN")
-ADOPTED = {sockets.ANY_MODEL, sockets.ANY_VAE}
+ADOPTED = {sockets.ANY_MODEL, sockets.ANY_CLIP, sockets.ANY_VAE}
 WIDGET_TYPES: dict[type[Widget], str] = {Int: "INT", Float: "FLOAT", String: "STRING", Boolean: "BOOLEAN"}
 
 

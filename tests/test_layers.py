@@ -66,7 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pipelines.stages.sampling",
     },
     "pipelines.assets": {*HOST, "pipelines.text", "pipelines.stages.recipes"},
-    "nodes.comfy.native": {*BASE, *MODELS, "pipelines.functional", "pipelines.stages.sampling"},
+    "nodes.comfy.native": {*HOST, *MODELS, "pipelines.functional", "pipelines.stages.sampling", "pipelines.text"},
     "nodes": {*HOST, "pipelines.models.handles", "pipelines.stages", "pipelines.assets", "nodes.comfy.native"},
     "serving.engine": {"pipelines.errors", "pipelines.names"},
     "serving.console": {"serving.engine"},

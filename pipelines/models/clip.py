@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -18,18 +17,20 @@ from ..text.tokenizer import ClipTokenizer, find_vocabulary
 from ..types import Family
 from .embeddings import NewTokens, new_tokens
 from .handles import Clip, Embedding, TextEncoder
+from .protocols import Load, TextNetwork
+from .text_network import ClipText, table_of
 from .weights.configs import text_config
 from .weights.files import Weights
 from .weights.filling import build, derive_for_file, fill, to_dtype
 from .weights.key_names import Part, clip_key, openclip_to_transformers
-from .weights.merging import Network
-from .weights.networks import TextModule
+from .weights.merging import WeightPatch
 
 STEMS: Mapping[Family, Sequence[Sequence[str]]] = {
     "sdxl": (("conditioner.embedders.0.", "text_encoder."), ("conditioner.embedders.1.", "text_encoder_2.")),
     "sd15": (("cond_stage_model.", "text_encoder."),),
 }
 """For each text encoder of a family, the beginnings of its weights' names in published files and in diffusers."""
+ACTIVATIONS = ("quick_gelu", "gelu")  # of CLIP-L and CLIP-G
 _NOT_WEIGHTS = ("position_ids", "logit_scale", "attn_mask")
 Section = list[WeightedToken]
 
@@ -55,7 +56,7 @@ def load_clip(weights: Weights, family: Family, home: Path | None = None) -> Cli
     if not all(parts):
         raise BadFile(f"{weights.path.name} is incomplete: one of its two text encoders is missing")
     tokenizer = ClipTokenizer(find_vocabulary(weights.path))
-    encoders = tuple(_load_encoder(weights, p, tokenizer, pooled=i == 1) for i, p in enumerate(parts))
+    encoders = tuple(_load_encoder(weights, p, tokenizer, family, pooled=i == 1) for i, p in enumerate(parts))
     return Clip(encoders, tokenizer, name=weights.path.name, home=home)
 
 
@@ -85,20 +86,21 @@ def encode_texts(
     clip: Clip,
     texts: Sequence[str],
     pool_top_k: int,
-    device: torch.device,
+    load: Load,
     embeddings: Mapping[str, Embedding] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Encode texts: hidden states (1, 77·n, D), and the sum (1, P) of the first `pool_top_k` texts' pooled vectors.
 
-    Hidden states are concatenated along the tokens for texts and along D for encoders; float32 on `device`, where the
-    encoders already are. Emphasis and sections are per text; each encoder runs once for all texts (Fooocus
-    modules/default_pipeline.py: clip_encode). `embeddings` gives the embedding of 'embedding:NAME' by name; an unknown
-    name is left out, and without `embeddings` such words are plain text. Raises BadValue when there is no text.
+    Hidden states are concatenated along the tokens for texts and along D for encoders; float32 on the device to which
+    `load` moves the encoders. Emphasis and sections are per text; each encoder runs once for all texts, with its
+    patches (Fooocus modules/default_pipeline.py: clip_encode). `embeddings` gives the embedding of 'embedding:NAME' by
+    name; an unknown name is left out, and without `embeddings` such words are plain text. Raises BadValue when there is
+    no text.
     """
     if not texts:
         raise BadValue("there is no text to encode: give at least one, which may be empty")
     different = list(dict.fromkeys(texts))
-    by_encoder = [_encode(encoder, clip, different, device, embeddings) for encoder in clip.encoders]
+    by_encoder = [_encode(encoder, clip, different, load, embeddings) for encoder in clip.encoders]
     hidden = [torch.cat([encoded[text].hidden for encoded in by_encoder], dim=-1) for text in texts]
     pooled = [by_encoder[-1][text].pooled for text in texts[:pool_top_k]]
     return torch.cat(hidden, dim=1), torch.stack(pooled).sum(dim=0)
@@ -106,8 +108,7 @@ def encode_texts(
 
 def final_norm(clip: Clip) -> nn.LayerNorm:
     """Return the norm after the last layer of CLIP-L."""
-    modules = clip.encoders[0].network.module.named_modules()
-    return cast(nn.LayerNorm, next(module for name, module in modules if name.endswith("final_layer_norm")))
+    return clip.encoders[0].network.final_norm
 
 
 def encoder_name(encoder: TextEncoder) -> str:
@@ -117,7 +118,7 @@ def encoder_name(encoder: TextEncoder) -> str:
 
 def encoder_width(encoder: TextEncoder) -> int:
     """Return the length of an encoder's token vectors."""
-    return int(_token_table(encoder.network.module).weight.shape[1])
+    return table_of(encoder.network.module).embedding_dim
 
 
 def reweight(hidden: Tensor, empty: Tensor, weights: Tensor) -> Tensor:
@@ -135,7 +136,7 @@ def _encode(
     encoder: TextEncoder,
     clip: Clip,
     texts: Sequence[str],
-    device: torch.device,
+    load: Load,
     embeddings: Mapping[str, Embedding] | None,
 ) -> dict[str, Encoded]:
     """Encode each text with one encoder, in one forward pass over all sections."""
@@ -148,61 +149,73 @@ def _encode(
     sections = [section for of_text in per_text for section in of_text]
     weights = torch.tensor([[w for _, w in section] for section in sections])
     empty = clip.tokenizer.sections("", encoder.pad) if bool((weights != 1.0).any()) else []
-    hidden, pooled = _forward(encoder, [*sections, *empty], new, clip.skip, device)
+    hidden, pooled = _forward(encoder, [*sections, *empty], new, clip.skip, load)
     encoded: dict[str, Encoded] = {}
     first = 0
     for text, of_text in zip(texts, per_text, strict=True):
         z, w = hidden[first : first + len(of_text)], weights[first : first + len(of_text)]
         if bool((w != 1.0).any()):
-            z = torch.stack([reweight(z[i], hidden[-1], w[i].to(device)) for i in range(len(of_text))])
+            z = torch.stack([reweight(z[i], hidden[-1], w[i].to(z)) for i in range(len(of_text))])
         encoded[text] = Encoded(z.reshape(1, -1, z.shape[-1]), pooled[first : first + 1])
         first += len(of_text)
     return encoded
 
 
 def _forward(
-    encoder: TextEncoder, sections: Sequence[Section], new: NewTokens, skip: int, device: torch.device
+    encoder: TextEncoder, sections: Sequence[Section], new: NewTokens, skip: int, load: Load
 ) -> tuple[Tensor, Tensor]:
-    """Return hidden states (n, 77, D) of the `skip`-th layer from the end, not normed, and pooled vectors (n, P).
+    """Return hidden states (n, 77, D) of the `skip`-th layer from the end, and pooled vectors (n, P).
 
-    A `skip` beyond the encoder's layers selects the final, normed state. The pooled vector is the normed last layer at
-    the first end token, which is the last token of the vocabulary.
+    The pooled vector is read at the first end token, which is the last token of the vocabulary.
     """
     ids = torch.tensor([[token for token, _ in section] for section in sections])
-    module = encoder.network.module
-    with new.placed(_token_table(module), ids) as known_ids:
-        out = cast(TextModule, module)(input_ids=known_ids.to(device), output_hidden_states=True)
-    states = out.hidden_states
-    hidden = states[-skip] if skip < len(states) else out.last_hidden_state
     ends = (ids == new.first - 1).int().argmax(dim=-1)
-    pooled = out.last_hidden_state[torch.arange(len(ids), device=device), ends.to(device)]
-    if encoder.pooled:
-        pooled = cast(nn.Linear, module.text_projection)(pooled)
-    return hidden.float(), pooled.float()
+    network = encoder.network
+    with network.running(load, encoder.patches) as device, new.placed(network.token_table, ids) as known_ids:
+        states = network.states(known_ids.to(device), ends.to(device), skip, encoder.normed)
+    return states.hidden, states.projected if encoder.pooled and states.projected is not None else states.pooled
 
 
-def _token_table(module: nn.Module) -> nn.Embedding:
-    return cast(nn.Embedding, cast(TextModule, module).get_input_embeddings())
-
-
-def _load_encoder(weights: Weights, parts: Mapping[str, Part], tokenizer: ClipTokenizer, pooled: bool) -> TextEncoder:
+def _load_encoder(
+    weights: Weights, parts: Mapping[str, Part], tokenizer: ClipTokenizer, family: Family, pooled: bool
+) -> TextEncoder:
     """Load CLIP-L (quick GELU, projection unused) or, if `pooled`, CLIP-G (GELU, with projection)."""
     what = "CLIP-G" if pooled else "CLIP-L"
     parts = {key: part for key, part in parts.items() if pooled or key != "text_projection.weight"}
     shapes = {new: tuple(_shape(weights, part)) for new, part in parts.items()}
-    config = CLIPTextConfig(**derive_for_file(weights.path, text_config, shapes, "gelu" if pooled else "quick_gelu"))
+    config = CLIPTextConfig(**derive_for_file(weights.path, text_config, shapes, ACTIVATIONS[pooled]))
     if config.vocab_size != len(tokenizer):
         raise BadFile(
             f"{weights.path.name} has {config.vocab_size} tokens and the vocabulary in {tokenizer.vocabulary.source} "
             f"has {len(tokenizer)}: put the model's own beside it, in a folder {weights.path.stem}.tokenizer"
         )
-    module: nn.Module = build(lambda: CLIPTextModelWithProjection(config) if pooled else CLIPTextModel(config))
+    module = _module(config, pooled)
     own_names = {clip_key(name): name for name in module.state_dict()}
     fill(module, weights, {own_names.get(key, key): part for key, part in parts.items()}, to_dtype(torch.float32), what)
     for owner in module.modules():
         if "position_ids" in dict(owner.named_buffers(recurse=False)):
             owner.register_buffer("position_ids", torch.arange(config.max_position_embeddings)[None], persistent=False)
-    return TextEncoder(Network(module), pad=0 if pooled else tokenizer.end, pooled=pooled)
+    return text_encoder(ClipText(module), tokenizer, family, pooled)
+
+
+def text_encoder(
+    network: TextNetwork,
+    tokenizer: ClipTokenizer,
+    family: Family,
+    pooled: bool,
+    patches: tuple[WeightPatch, ...] = (),
+) -> TextEncoder:
+    """Return CLIP-L or, if `pooled`, CLIP-G, read as the UNets of the family take it."""
+    return TextEncoder(network, 0 if pooled else tokenizer.end, pooled, patches, normed=family == "sd15")
+
+
+def text_module(shapes: Mapping[str, tuple[int, ...]], pooled: bool) -> nn.Module:
+    """Build CLIP-L (quick GELU) or, if `pooled`, CLIP-G (GELU, with projection) on meta, from shapes by name."""
+    return _module(CLIPTextConfig(**text_config(shapes, ACTIVATIONS[pooled])), pooled)
+
+
+def _module(config: CLIPTextConfig, pooled: bool) -> nn.Module:
+    return build(lambda: CLIPTextModelWithProjection(config) if pooled else CLIPTextModel(config))
 
 
 def _shape(weights: Weights, part: Part) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from ..text.tokenizer import ClipTokenizer
-    from .protocols import DenoisingNetwork, SeededVae
+    from .protocols import DenoisingNetwork, SeededVae, TextNetwork
     from .weights.merging import Network, WeightPatch
 
 
@@ -77,12 +77,16 @@ class Model(Handle):
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A CLIP text encoder: `pad` fills up sections of 77 tokens; `pooled` is True for one with a projection."""
+    """A CLIP text encoder: `pad` fills up sections of 77 tokens; `pooled` is True for one with a projection.
 
-    network: Network
+    `normed` is True when the UNet takes the hidden states through the final norm, as SD 1.5 does.
+    """
+
+    network: TextNetwork
     pad: int
     pooled: bool
     patches: tuple[WeightPatch, ...] = ()
+    normed: bool = False
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,19 @@ class Run:
     sampling: ModelSampling
 
 
+@dataclass(frozen=True, eq=False)
+class TextStates:
+    """What a text encoder makes of sections of tokens, in float32.
+
+    `hidden` (n, 77, D) of one layer; `pooled` (n, D), the normed last layer at the end token, and `projected` (n, P),
+    its projection; None without one.
+    """
+
+    hidden: Tensor
+    pooled: Tensor
+    projected: Tensor | None
+
+
 class DenoisingNetwork(Protocol):
     """A denoising network and what can be attached to it for a run."""
 
@@ -144,6 +157,50 @@ class DenoisingNetwork(Protocol):
         """Return the residuals of a control network that reads `image` (1 or B, 3, 8h, 8w).
 
         Raises BadValue when the control network was made for another model; `name` is this model's name.
+        """
+        ...
+
+
+class TextNetwork(Protocol):
+    """The network of a CLIP text encoder."""
+
+    @property
+    def module(self) -> nn.Module:
+        """transformers' text model with the names and shapes of the weights, perhaps without their values (on meta)."""
+        ...
+
+    @property
+    def weights(self) -> nn.Module:
+        """The module that holds the weights, under whatever names."""
+        ...
+
+    @property
+    def patcher(self) -> object | None:
+        """ComfyUI's ModelPatcher of the network; None outside ComfyUI."""
+        ...
+
+    @property
+    def token_table(self) -> nn.Module:
+        """The module that returns token vectors (n, 77, D) for ids (n, 77)."""
+        ...
+
+    @property
+    def final_norm(self) -> nn.LayerNorm:
+        """The norm after the last layer, with its weights."""
+        ...
+
+    def running(self, load: Load, patches: tuple[WeightPatch, ...] = ()) -> AbstractContextManager[torch.device]:
+        """Keep the network on its device, with exactly these patches in its weights, while the context lasts.
+
+        `load` is the program's way to move modules to a device.
+        """
+        ...
+
+    def states(self, ids: Tensor, ends: Tensor, skip: int, normed: bool = False) -> TextStates:
+        """Read sections of token ids (n, 77), each pooled at its position in `ends` (n,); all on the device.
+
+        The hidden states are those of the `skip`-th layer from the end, through the final norm if `normed`; a `skip`
+        beyond the layers selects the final state, which is normed. Call it while `running` is open.
         """
         ...
 

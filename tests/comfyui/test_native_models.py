@@ -9,7 +9,7 @@ from pathlib import Path
 from .inside import COMFYUI, PACK, PYTHON, needs_comfyui
 
 TESTS = Path(__file__).parents[1] / "parity"
-GROUPS = ("unet", "text_to_image", "refiner", "control", "image_prompt", "inpaint")
+GROUPS = ("text", "unet", "text_to_image", "refiner", "control", "image_prompt", "inpaint")
 OF_OUR_NETWORK = "rounding_only"  # compares batches of our own network in float64
 
 pytestmark = needs_comfyui
@@ -18,7 +18,10 @@ pytestmark = needs_comfyui
 def test_golden_cases_through_native_models(tmp_path: Path) -> None:
     (tmp_path / "fooocus_stages").symlink_to(PACK)
     environment = {**os.environ, "FOOOCUS_STAGES_NATIVE": COMFYUI, "PYTHONPATH": str(tmp_path)}
-    files = [str(TESTS / name) for name in ("native_cases.py", *(f"test_{group}.py" for group in GROUPS))]
+    files = [
+        str(TESTS / name)
+        for name in ("native_cases.py", "native_text_cases.py", *(f"test_{group}.py" for group in GROUPS))
+    ]
     command = [
         PYTHON,
         "-m",

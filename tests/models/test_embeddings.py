@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from .conftest import WIDTH_G, WIDTH_L
 from .weights.test_files import Hostile
 
-CPU = torch.device("cpu")
 WIDTHS = {"clip_l": WIDTH_L, "clip_g": WIDTH_G}
 L1, L2, L3 = (torch.randn(n, WIDTH_L, generator=torch.Generator().manual_seed(n)) for n in (1, 2, 3))
 G1, G2 = (torch.randn(n, WIDTH_G, generator=torch.Generator().manual_seed(n)) for n in (1, 2))
@@ -45,6 +44,11 @@ CONTENTS: dict[str, tuple[Any, dict[str, Tensor]]] = {
     "bare.pt": (L2, {"clip_l": L2}),
     "other-family.pt": ({"emb_params": torch.ones(4, 24)}, {}),
 }
+
+
+def on_cpu(*_: object) -> torch.device:
+    """Leave modules where they are."""
+    return torch.device("cpu")
 
 
 def write(path: Path, content: Any) -> Path:
@@ -177,7 +181,7 @@ def ids_of(*words: str | int, clip: Clip, pad: int) -> Tensor:
 
 @pytest.mark.parametrize("skip", [1, 2, 3, 12])
 def test_as_transformers_with_a_larger_table(clip: Clip, skip: int) -> None:
-    hidden, pooled = encode_texts(replace(clip, skip=skip), ["red embedding:x cat"], 1, CPU, {"x": BOTH})
+    hidden, pooled = encode_texts(replace(clip, skip=skip), ["red embedding:x cat"], 1, on_cpu, {"x": BOTH})
     states = []
     for which, vectors in enumerate((L2, G2)):
         ids = ids_of("red", 0, 1, "cat", clip=clip, pad=clip.encoders[which].pad)
@@ -188,8 +192,8 @@ def test_as_transformers_with_a_larger_table(clip: Clip, skip: int) -> None:
 
 
 def test_weights_act_on_every_vector(clip: Clip) -> None:
-    hidden, _ = encode_texts(clip, ["red (embedding:x:1.3)"], 1, CPU, {"x": BOTH})
-    empty, _ = encode_texts(clip, [""], 1, CPU)
+    hidden, _ = encode_texts(clip, ["red (embedding:x:1.3)"], 1, on_cpu, {"x": BOTH})
+    empty, _ = encode_texts(clip, [""], 1, on_cpu)
     z = enlarged(clip, 0, L2)(ids_of("red", 0, 1, clip=clip, pad=clip.encoders[0].pad))[0].hidden_states[-2][0]
     weights = torch.ones(77)
     weights[2:4] = 1.3
@@ -197,7 +201,7 @@ def test_weights_act_on_every_vector(clip: Clip) -> None:
 
 
 def test_a_long_one_is_cut_across_sections(clip: Clip) -> None:
-    hidden, pooled = encode_texts(clip, ["red " * 70 + "embedding:x cat"], 1, CPU, {"x": LONG})
+    hidden, pooled = encode_texts(clip, ["red " * 70 + "embedding:x cat"], 1, on_cpu, {"x": LONG})
     sections = [("red",) * 70 + tuple(range(5)), tuple(range(5, 80)), (*range(80, 100), "cat")]
     read = enlarged(clip, 1, LONG.vectors["clip_g"])
     ids = torch.cat([ids_of(*words, clip=clip, pad=0) for words in sections])
@@ -216,9 +220,9 @@ def test_from_eight_vectors_on_it_is_split(clip: Clip, count: int, first: int, s
 
 
 def test_a_short_one_moves_whole_into_the_next_section(clip: Clip) -> None:
-    moved, _ = encode_texts(clip, ["red " * 74 + "embedding:x"], 1, CPU, {"x": BOTH})
-    first, _ = encode_texts(clip, ["red " * 74], 1, CPU)
-    second, _ = encode_texts(clip, ["embedding:x"], 1, CPU, {"x": BOTH})
+    moved, _ = encode_texts(clip, ["red " * 74 + "embedding:x"], 1, on_cpu, {"x": BOTH})
+    first, _ = encode_texts(clip, ["red " * 74], 1, on_cpu)
+    second, _ = encode_texts(clip, ["embedding:x"], 1, on_cpu, {"x": BOTH})
     assert torch.allclose(moved, torch.cat([first, second], dim=1), atol=1e-5)
 
 
@@ -238,8 +242,8 @@ def test_a_short_one_moves_whole_into_the_next_section(clip: Clip) -> None:
 )
 def test_commas_and_names_that_are_not_there(clip: Clip, text: str, same_as: str) -> None:
     embeddings = {"x": BOTH, "c,": BOTH}
-    ours = encode_texts(clip, [text], 1, CPU, embeddings)
-    theirs = encode_texts(clip, [same_as], 1, CPU, embeddings)
+    ours = encode_texts(clip, [text], 1, on_cpu, embeddings)
+    theirs = encode_texts(clip, [same_as], 1, on_cpu, embeddings)
     for one, other in zip(ours, theirs, strict=True):
         assert torch.equal(one, other)
 
@@ -247,29 +251,31 @@ def test_commas_and_names_that_are_not_there(clip: Clip, text: str, same_as: str
 def test_without_embeddings_the_words_are_text(clip: Clip) -> None:
     plain = clip.tokenizer.sections("embedding:x", 0)
     assert [token for token, _ in plain[0]][1:12] == clip.tokenizer.ids("embedding:x")
-    assert torch.equal(encode_texts(clip, ["embedding:x"], 1, CPU)[0], encode_texts(clip, ["embedding:x"], 1, CPU)[0])
+    assert torch.equal(
+        encode_texts(clip, ["embedding:x"], 1, on_cpu)[0], encode_texts(clip, ["embedding:x"], 1, on_cpu)[0]
+    )
 
 
 @pytest.mark.parametrize("text", ["red embedding:x cat", "red (embedding:x:1.4) (cat:1.2)", "embedding:x"])
 def test_an_encoder_that_it_does_not_fit_reads_the_text_without_it(clip: Clip, text: str) -> None:
-    hidden, pooled = encode_texts(clip, [text], 1, CPU, {"x": L_ALONE})
-    both, _ = encode_texts(clip, [text], 1, CPU, {"x": BOTH})
-    without, pooled_without = encode_texts(clip, [text], 1, CPU, {})
+    hidden, pooled = encode_texts(clip, [text], 1, on_cpu, {"x": L_ALONE})
+    both, _ = encode_texts(clip, [text], 1, on_cpu, {"x": BOTH})
+    without, pooled_without = encode_texts(clip, [text], 1, on_cpu, {})
     assert torch.allclose(hidden[..., :WIDTH_L], both[..., :WIDTH_L], atol=1e-6)
     assert torch.allclose(hidden[..., WIDTH_L:], without[..., WIDTH_L:], atol=1e-6)
     assert torch.allclose(pooled, pooled_without, atol=1e-6)
 
 
 def test_one_that_fits_nothing_changes_nothing(clip: Clip) -> None:
-    ours = encode_texts(clip, ["red (embedding:x:1.5) cat"], 1, CPU, {"x": STRANGE})
-    assert torch.equal(ours[0], encode_texts(clip, ["red cat"], 1, CPU)[0])
+    ours = encode_texts(clip, ["red (embedding:x:1.5) cat"], 1, on_cpu, {"x": STRANGE})
+    assert torch.equal(ours[0], encode_texts(clip, ["red cat"], 1, on_cpu)[0])
 
 
 def test_several_texts_and_embeddings_in_one_run(clip: Clip) -> None:
     texts = ["embedding:x red", "cat embedding:y, (embedding:x:0.7)", "red cat"]
     embeddings = {"x": BOTH, "y": LONG}
-    alone = [encode_texts(clip, [text], 1, CPU, embeddings) for text in texts]
-    hidden, pooled = encode_texts(clip, texts, 2, CPU, embeddings)
+    alone = [encode_texts(clip, [text], 1, on_cpu, embeddings) for text in texts]
+    hidden, pooled = encode_texts(clip, texts, 2, on_cpu, embeddings)
     assert torch.allclose(hidden, torch.cat([h for h, _ in alone], dim=1), atol=1e-5)
     assert torch.allclose(pooled, alone[0][1] + alone[1][1], atol=1e-5)
 
@@ -278,7 +284,7 @@ def test_a_network_in_bfloat16(clip: Clip) -> None:
     for encoder in clip.encoders:
         encoder.network.module.to(torch.bfloat16)
     exact = BOTH.vectors["clip_l"].bfloat16()
-    hidden, _ = encode_texts(clip, ["embedding:x"], 1, CPU, {"x": BOTH})
+    hidden, _ = encode_texts(clip, ["embedding:x"], 1, on_cpu, {"x": BOTH})
     out, _ = enlarged(clip, 0, exact)(ids_of(0, 1, clip=clip, pad=clip.encoders[0].pad))
     assert torch.equal(hidden[..., :WIDTH_L], out.hidden_states[-2].float())
 
@@ -293,17 +299,17 @@ def hooks_of(encoder: TextEncoder) -> int:
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_network_stays_as_it_is(clip: Clip, fails: bool) -> None:
-    plain, _ = encode_texts(clip, ["red cat"], 1, CPU)  # transformers puts hooks of its own at the first run
+    plain, _ = encode_texts(clip, ["red cat"], 1, on_cpu)  # transformers puts hooks of its own at the first run
     before = [(state_of(encoder), hooks_of(encoder)) for encoder in clip.encoders]
     if fails:
         layer = cast(Any, clip.encoders[1].network.module).text_model.final_layer_norm
         hook = layer.register_forward_hook(lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            encode_texts(clip, ["embedding:x"], 1, CPU, {"x": BOTH})
+            encode_texts(clip, ["embedding:x"], 1, on_cpu, {"x": BOTH})
         hook.remove()
     else:
-        encode_texts(clip, ["embedding:x"], 1, CPU, {"x": BOTH})
+        encode_texts(clip, ["embedding:x"], 1, on_cpu, {"x": BOTH})
     for encoder, (state, hooks) in zip(clip.encoders, before, strict=True):
         assert hooks_of(encoder) == hooks
         assert all(torch.equal(old, new) for old, new in zip(state, state_of(encoder), strict=True))
-    assert torch.equal(plain, encode_texts(clip, ["red cat"], 1, CPU)[0])
+    assert torch.equal(plain, encode_texts(clip, ["red cat"], 1, on_cpu)[0])

@@ -86,7 +86,7 @@ def sdxl_clip() -> Clip:
         pytest.skip(str(error))
     clip = load_checkpoint(sdxl_file(), torch.float32, torch.float32, vae=False).clip
     assert clip is not None
-    return clip
+    return native.clip_as_chosen(clip)
 
 
 @cache

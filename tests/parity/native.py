@@ -9,11 +9,15 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from fooocus_stages.nodes.comfy.host import ComfyHost
 from fooocus_stages.pipelines.models.checkpoint import Checkpoint
+from fooocus_stages.pipelines.models.clip import encoder_name
+from fooocus_stages.pipelines.models.handles import Clip
+from fooocus_stages.pipelines.models.weights.key_names import clip_key
 
 COMFYUI = os.environ.get("FOOOCUS_STAGES_NATIVE", "")
 PREFIX, VAE_PREFIX = "model.diffusion_model.", "first_stage_model."
@@ -29,6 +33,40 @@ def as_chosen(checkpoint: Checkpoint, state: Mapping[str, torch.Tensor]) -> Chec
     adopted = model_of(model_patcher(dict(state), own.module.config.attention_head_dim), ComfyHost())
     assert adopted.family == checkpoint.model.family
     return replace(checkpoint, model=replace(checkpoint.model, network=adopted.network))
+
+
+def clip_as_chosen(clip: Clip) -> Clip:
+    """Return the text encoders, in ComfyUI's classes if they are chosen."""
+    if not COMFYUI:
+        return clip
+    from fooocus_stages.nodes.comfy.native.clip import clip_of
+
+    return replace(clip_of(clip_with_weights_of(clip), ComfyHost()), skip=clip.skip)
+
+
+def clip_with_weights_of(clip: Clip) -> Any:
+    """Return a CLIP of ComfyUI with the weights of ours: SDXL's, or SD 1.5's for one encoder."""
+    import comfy.sd
+    import comfy.sd1_clip
+    import comfy.sdxl_clip
+
+    target: Any = SimpleNamespace(params={}, clip=comfy.sd1_clip.SD1ClipModel, tokenizer=comfy.sd1_clip.SD1Tokenizer)
+    if len(clip.encoders) > 1:
+        target.clip, target.tokenizer = comfy.sdxl_clip.SDXLClipModel, comfy.sdxl_clip.SDXLTokenizer
+    modules: dict[str, Any] = {encoder_name(one): one.network.module for one in clip.encoders}
+    sizes = {
+        f"{name}_model_config": {
+            key: getattr(module.config, key)
+            for key in ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads")
+        }
+        for name, module in modules.items()
+    }
+    native = comfy.sd.CLIP(target, model_options={**sizes, "dtype": torch.float32})
+    for name, module in modules.items():
+        state = {clip_key(key): value for key, value in module.state_dict().items()}
+        left = getattr(native.cond_stage_model, name).transformer.load_state_dict(state, strict=False)
+        assert left.unexpected_keys in ([], ["text_model.embeddings.position_ids"])
+    return native
 
 
 def model_patcher(state: dict[str, torch.Tensor], heads: int | tuple[int, ...]) -> Any:

@@ -13,6 +13,11 @@ from .golden import Case, assert_near, each_case
 CHANNELS_KEPT = 16
 
 
+def on_cpu(*_: object) -> torch.device:
+    """Leave modules where they are."""
+    return torch.device("cpu")
+
+
 @each_case("text")
 def test_tokens_and_weights(case: Case) -> None:
     clip = nano.sdxl_clip()
@@ -26,6 +31,6 @@ def test_tokens_and_weights(case: Case) -> None:
 def test_encoding(case: Case) -> None:
     clip = nano.sdxl_clip()
     clip = replace(clip, skip=case.params["clip_skip"])
-    hidden, pooled = encode_texts(clip, case.params["texts"], case.params["pool_top_k"], torch.device("cpu"))
+    hidden, pooled = encode_texts(clip, case.params["texts"], case.params["pool_top_k"], on_cpu)
     assert_near(hidden[..., ::CHANNELS_KEPT], case.output("cond"), of_max=1e-4)
     assert_near(pooled, case.output("pooled"), of_max=1e-4)

@@ -66,7 +66,7 @@ def test_turning_latents_changes_their_axes_and_nothing_that_is_decoded(shown):
 def test_training_reads_a_prompt_as_the_refiner_gets_it(found):
     base, clip, _ = refiner.open_base()
     text = "a small dotted green star on a black background"
-    tokens, _ = encode_texts(clip, [text], 1, torch.device("cpu"))
+    tokens, _ = encode_texts(clip, [text], 1, lambda *_: torch.device("cpu"))
     at_run_time = refiners.refiner_conditioning([[tokens, {}]], base, found.model)[0][0]
     torch.testing.assert_close(refiner.TextReader(clip)([[text]]), at_run_time)
 

@@ -1,9 +1,8 @@
-"""Between the wires: ComfyUI's MODEL as our `Model`, and back to a MODEL that carries what our nodes set."""
+"""Between the wires: ComfyUI's MODEL, CLIP and VAE as our handles, and back with what our nodes have set on them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import comfy.model_patcher
@@ -11,12 +10,13 @@ import comfy.sd
 from comfy.patcher_extension import WrappersMP
 
 from ....pipelines.errors import BadValue
-from ....pipelines.models.handles import HostVae, Model
+from ....pipelines.models.handles import Clip, HostVae, Model
 from ....pipelines.models.weights.merging import WeightPatch
+from .clip import clip_of, native_of, native_text
 from .guidance import Guidance
 from .network import KEY, Keeper, NativeUNet
 from .patches import FreeUPatch
-from .recognise import family_of
+from .recognise import family_of, file_of
 from .schedule import prediction_of
 from .vae import NativeVae
 
@@ -40,6 +40,8 @@ def adopted(value: object, keeper: Keeper) -> object:
     """Return our handle of a model of ComfyUI; other values unchanged. Raises BadValue for an unsupported model."""
     if isinstance(value, comfy.sd.VAE):
         return HostVae(NativeVae(value))
+    if isinstance(value, comfy.sd.CLIP):
+        return clip_of(value, keeper)
     return model_of(value, keeper) if isinstance(value, comfy.model_patcher.ModelPatcher) else value
 
 
@@ -50,6 +52,8 @@ def handed_on(value: object) -> object:
     """
     if isinstance(value, Model) and isinstance(value.network, NativeUNet):
         return patcher_of(value, value.network)
+    if isinstance(value, Clip) and (text := native_text(value.encoders[0].network)):
+        return native_of(value, text.source)
     if isinstance(value, HostVae) and isinstance(value.network, NativeVae) and value.refiner is None:
         return value.network.native
     return value
@@ -107,10 +111,3 @@ def without_parts(patcher: Any) -> Any:
     if blocks := patches.get("output_block_patch"):
         patches["output_block_patch"] = [patch for patch in blocks if not isinstance(patch, FreeUPatch)]
     return clone
-
-
-def file_of(patcher: Any) -> str:
-    """Return the name of the file that a MODEL was loaded from; '' where ComfyUI does not tell."""
-    init = getattr(patcher, "cached_patcher_init", None) or (None, ())
-    path = next((value for value in init[1] if isinstance(value, str)), "")
-    return Path(path).name

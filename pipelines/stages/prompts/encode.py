@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+
+import torch
+from torch import nn
 
 from ...errors import MissingFile
 from ...host import Host, files_of
@@ -38,11 +41,12 @@ def encode_texts(
     host: Host, clip: Clip, texts: tuple[str, ...], pool_top_k: int, embeddings: Mapping[str, Embedding]
 ) -> Conditioning:
     """Encode texts separately, join them along the tokens, and sum the first `pool_top_k` pooled vectors."""
-    device = host.load("text", *(encoder.network.module for encoder in clip.encoders))
-    for encoder in clip.encoders:
-        encoder.network.merge(encoder.patches)
-    tokens, pooled = clips.encode_texts(clip, texts, pool_top_k, device, embeddings)
-    networks = [(clip.name, encoder.network.module) for encoder in clip.encoders]
+
+    def load(modules: Sequence[nn.Module], memory: int) -> torch.device:
+        return host.load("text", *modules, memory=memory)
+
+    tokens, pooled = clips.encode_texts(clip, texts, pool_top_k, load, embeddings)
+    networks = [(clip.name, encoder.network.weights) for encoder in clip.encoders]
     read = [require_finite(part.cpu(), "the encoded text", networks, SOFTER) for part in (tokens, pooled)]
     return [[read[0], {"pooled_output": read[1]}]]
 
