@@ -6,6 +6,10 @@ import re
 from pathlib import Path
 
 import fooocus_stages
+from fooocus_stages.serving.bundled.blueprints import BLUEPRINTS
+from fooocus_stages.serving.bundled.building_blocks import BUILDING_BLOCKS
+from fooocus_stages.serving.bundled.catalogue import TEMPLATES
+from fooocus_stages.serving.bundled.native_models import NATIVE_WORKFLOWS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -95,3 +99,13 @@ def test_the_readme_names_files_that_exist() -> None:
     for page in ("README.md", "CONTRIBUTING.md", "docs/nodes.md"):
         for target in re.findall(r"\]\(([^)#:]+)\)", read(page)):
             assert (ROOT / page).parent.joinpath(target).exists(), f"{page} links to {target}"
+
+
+def test_the_readme_counts_what_is_bundled() -> None:
+    text = " ".join(read("README.md").split())
+    steps = [block for block in BUILDING_BLOCKS if block.name.startswith("building-block-")]
+    assert f"{len(TEMPLATES)} in all; {len(steps)} more show" in text
+    assert f"and {len(NATIVE_WORKFLOWS)} work on models that ComfyUI has loaded" in text
+    assert f"{len(BLUEPRINTS)} subgraph blueprints" in text
+    assert [blueprint.title for blueprint in BLUEPRINTS if f"*{blueprint.title}*" not in text] == []
+    assert [name for name in (workflow.name for workflow in NATIVE_WORKFLOWS) if f"**{name}**" not in text] == []
