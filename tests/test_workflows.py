@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,23 @@ def test_the_canvas_form_is_whole(name: str) -> None:
         for b in boxes[i + 1 :]:
             assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1], f"{a} and {b} overlap"
     assert canvas["groups"]
-    assert any(node["type"] == "MarkdownNote" for node in nodes.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_note_describes_the_workflow_and_names_only_nodes_that_are_there(name: str) -> None:
+    canvas = read(f"{name}.json")
+    about, titles = canvas["extra"]["fooocus_stages"], {node["title"] for node in canvas["nodes"]}
+    (text,) = (node["widgets_values"][0] for node in canvas["nodes"] if node["type"] == "MarkdownNote")
+    heading, description, *_ = text.split("\n\n")
+    assert (heading, description) == (f"## {about['title']}", about["description"])
+    named = set(re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", text))
+    assert named <= titles | {
+        "Open in MaskEditor",
+        "Extensions",
+        "fooocus-stages",
+    }  # the others are in the page's menus
+    files = {model["name"] for node in canvas["nodes"] for model in node["properties"].get("models", [])}
+    assert all(file in text for file in files)
 
 
 @pytest.mark.parametrize("name", NAMES)

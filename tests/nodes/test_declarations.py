@@ -90,6 +90,19 @@ def test_the_search_finds_it_by_what_others_call_it(node_id: str, node: Any) -> 
 
 
 @pytest.mark.parametrize(
+    ("node_id", "names"),
+    [
+        ("FooocusSamplingSettings", {"adaptive_cfg", "adm_positive", "adm_negative", "adm_end", "as_fooocus"}),
+        ("FooocusInpaint", {"override", "disable_initial_latent", "engine", "strength", "respective_field"}),
+        ("FooocusControl", {"start_at", "softness"}),
+    ],
+)
+def test_the_page_folds_away_what_few_people_change(node_id: str, names: set[str]) -> None:
+    declared = inputs_of(NODE_CLASS_MAPPINGS[node_id])
+    assert {name for name, (_, options) in declared.items() if options.get("advanced")} == names
+
+
+@pytest.mark.parametrize(
     "words",
     [
         "face swap", "styles", "inpaint", "outpaint", "vary", "canny", "cpds", "upscale", "lora", "checkpoint",
