@@ -121,7 +121,10 @@ class Comfy:
 
     def images(self, run: Run) -> list[Image.Image]:
         """Download and decode the images of a run."""
-        files = [image for ui in run.outputs.values() for image in ui.get("images", [])]
+        return self.saved([image for ui in run.outputs.values() for image in ui.get("images", [])])
+
+    def saved(self, files: list[Any]) -> list[Image.Image]:
+        """Download and decode images that ComfyUI names by their folder and file."""
         images = [Image.open(BytesIO(self.read(f"/view?{urlencode(file)}"))) for file in files]
         for image in images:
             image.load()
