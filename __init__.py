@@ -7,3 +7,15 @@ WEB_DIRECTORY = "./web"
 
 if __package__:
     from .nodes import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS
+    from .nodes.comfy import inside_comfy
+
+    def _serve_if_asked() -> None:
+        """Serve the hosted endpoints inside ComfyUI if the user has switched that on."""
+        import os
+
+        if inside_comfy() and (value := os.environ.get("FOOOCUS_STAGES_SERVE")):
+            from .serving.commands.serve_inside import add_to_comfyui
+
+            add_to_comfyui(value)
+
+    _serve_if_asked()

@@ -110,7 +110,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pipelines.stages.prompts",
         "pipelines.stages.sampling",
     },
-    "": {"nodes"},
+    "": {"nodes", "serving.commands"},
 }
 
 

@@ -9,23 +9,23 @@ import ipaddress
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ... import __version__
 from ...pipelines import stages
 from ...pipelines.errors import BadValue, MissingFile
-from ...pipelines.host import POCKET
+from ...pipelines.host import POCKET, Host
 from ...pipelines.settings import DEFAULT_SAFETY_CHECKER, NO_FILE, POCKET_CHECKER
 from ..console import Console
 from . import serve_doors, serve_keys
 from .common import OK, REGISTRY, Commands, add_command, add_host_options, host_of, worker_settings
+from .requested import OFF
 
 if TYPE_CHECKING:
     from ..gateway.settings import Settings
 
-OFF = "off"
 PORT = 8190
 DEVICES = (
     "import torch\n"
@@ -41,17 +41,25 @@ def add(commands: Commands) -> None:
     serve.add_argument("--host", default="127.0.0.1", help="address to listen at; default: 127.0.0.1")
     serve.add_argument("--port", type=int, default=PORT, help=f"port; 0 takes a free one; default: {PORT}")
     serve.add_argument(
+        "--device", action="append", help="a device with a worker of its own; repeatable; default: all that there are"
+    )
+    add_serving_options(serve, serve_keys.STATE)
+    serve_doors.add_options(serve)
+    add_host_options(serve)
+    serve_keys.add(serve.add_subparsers(metavar="ACTION", help="keys or ca; without one, serve"))
+
+
+def add_serving_options(serve: argparse.ArgumentParser, state: Path) -> None:
+    """Add the options that also count inside ComfyUI; `state` is the default folder of the queue."""
+    serve.add_argument(
         "--state",
         type=Path,
-        default=serve_keys.STATE,
+        default=state,
         metavar="DIR",
-        help="folder of the queue, results and uploads; default: fooocus-stages-state",
+        help=f"folder of the queue, results and uploads; default: {state.name}",
     )
     serve.add_argument(
         "--public-url", default="", metavar="URL", help="address under which callers reach a server behind a proxy"
-    )
-    serve.add_argument(
-        "--device", action="append", help="a device with a worker of its own; repeatable; default: all that there are"
     )
     serve.add_argument(
         "--safety-checker",
@@ -73,9 +81,6 @@ def add(commands: Commands) -> None:
         help="a network that is not public from which inputs are fetched and whose webhooks are called, such as "
         "192.168.1.0/24; repeatable",
     )
-    serve_doors.add_options(serve)
-    add_host_options(serve)
-    serve_keys.add(serve.add_subparsers(metavar="ACTION", help="keys or ca; without one, serve"))
 
 
 def run_serve(options: argparse.Namespace, console: Console) -> int:
@@ -92,17 +97,22 @@ def run_serve(options: argparse.Namespace, console: Console) -> int:
 
 
 def checker_of(options: argparse.Namespace, console: Console) -> str:
+    """Return the file of the safety checker that the options name, see `found_checker`."""
+    folders = argparse.Namespace(**{name: value for name, value in vars(options).items() if name != "device"})
+    return found_checker(options.safety_checker, host_of(folders, console), console.notice)
+
+
+def found_checker(named: str, host: Host, notice: Callable[[str], None]) -> str:
     """Return the file of the safety checker, 'None' if it is off. Raises MissingFile if it is on and not there."""
-    if options.safety_checker == OFF:
+    if named == OFF:
         return NO_FILE
     try:
-        folders = argparse.Namespace(**{name: value for name, value in vars(options).items() if name != "device"})
-        path = stages.safety.find(host_of(folders, console), options.safety_checker)
+        path = stages.safety.find(host, named)
     except MissingFile as error:
         raise MissingFile(f"{error}; or give --safety-checker off to serve without it") from error
     if POCKET in path.resolve().parents:
-        console.notice(POCKET_CHECKER)
-    return str(options.safety_checker)
+        notice(POCKET_CHECKER)
+    return named
 
 
 def settings_of(options: argparse.Namespace, checked: bool) -> Settings:
@@ -178,7 +188,7 @@ async def _serve(options: argparse.Namespace, settings: Settings, checker: str) 
         store = Store(settings.state / "gateway.sqlite")
         pool = LocalPool(devices_of(options), worker_settings(options))
         try:
-            app = await application(
+            app = application(
                 settings,
                 pool,
                 store,

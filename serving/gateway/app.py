@@ -29,7 +29,7 @@ HOUSEKEEPING = 30.0
 logger = logging.getLogger("fooocus_stages.gateway")
 
 
-async def application(
+def application(
     settings: Settings,
     pool: Pool,
     store: Store,
@@ -39,11 +39,13 @@ async def application(
     keys: Keys | None = None,
     pauses: tuple[float, ...] = PAUSES,
 ) -> web.Application:
-    """Return the application. It takes up the requests in `store`, which it closes, and leaves `pool` to the caller.
+    """Return the application, to be run by itself or below the prefix /fal of another.
+
+    It takes up the requests in `store`, which it closes, and leaves `pool` to the caller.
 
     `inputs` makes what fetches files that are no uploads of this server. `pauses`: as for Webhooks.
     """
-    clock, metrics = SteadyClock(await store.read(records.latest_time)), Metrics()
+    clock, metrics = SteadyClock(store.read_now(records.latest_time)), Metrics()
     for folder in (settings.results, settings.uploads, settings.bodies):
         folder.mkdir(parents=True, exist_ok=True)
     signer = Signer(settings.state / "webhook.key")

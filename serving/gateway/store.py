@@ -103,6 +103,10 @@ class Store:
         """Run `act`, which only reads. Raises StoreError."""
         return await asyncio.get_running_loop().run_in_executor(self._reader, self._read, act)
 
+    def read_now(self, act: Act[T]) -> T:
+        """Run `act`, which only reads, and wait for it. Raises StoreError."""
+        return self._reader.submit(self._read, act).result()
+
     def close(self) -> None:
         """Finish what waits, and close the file."""
         self._writes.put(None)

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -156,7 +156,9 @@ def _record(run: Run, kind: str, data: Any) -> None:
 
 
 @contextmanager
-def comfyui(checkout: Path, python: str, folder: Path, *flags: str) -> Iterator[Comfy]:
+def comfyui(
+    checkout: Path, python: str, folder: Path, *flags: str, variables: Mapping[str, str] | None = None
+) -> Iterator[Comfy]:
     """Start the ComfyUI of a checkout with the pack alone and all data in `folder`, and stop it at the end.
 
     The networks of the pocket are so small that one thread is the fastest: on shared cores, several threads wait for
@@ -168,7 +170,7 @@ def comfyui(checkout: Path, python: str, folder: Path, *flags: str) -> Iterator[
     command += ["--disable-auto-launch", "--disable-api-nodes", "--preview-method", "auto"]
     command += ["--database-url", f"sqlite:///{folder}/user/comfyui.db", *flags]
     log = folder / "log.txt"
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **(variables or {})}
     environment.pop("PYTHONPATH", None)
     with log.open("w") as out:
         process = subprocess.Popen(command, cwd=checkout, stdout=out, stderr=out, env=environment)
@@ -186,7 +188,7 @@ def comfyui(checkout: Path, python: str, folder: Path, *flags: str) -> Iterator[
 
 def _fill(folder: Path) -> None:
     for name in FOLDERS:
-        (folder / name).mkdir(parents=True)
+        (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "custom_nodes" / NAME).symlink_to(PACK)
     (folder / "user/default/comfy.settings.json").write_text(json.dumps(PAGE_SETTINGS), "utf-8")
     for picture in (PACK / "pocket/pictures").iterdir():

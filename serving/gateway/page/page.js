@@ -3,6 +3,7 @@
 const $ = (id) => document.getElementById(id);
 const POLL = 500;
 const FIRST = /^(prompt|negative_prompt|styles|performance|aspect_ratio|num_images|seed|.*_url|image_prompt_1|uov_method|inpaint_mode)$/;
+const SERVICES = location.pathname.endsWith("/fal/") ? "." : "fal";  // inside ComfyUI, the page is below /fal/ itself
 let schemas = {};
 let inputs = {};
 
@@ -78,7 +79,7 @@ function picture(name) {
 
 async function upload(file) {
   const body = JSON.stringify({ file_name: file.name, content_type: file.type });
-  const begun = await call("fal/rest/storage/upload/initiate", { method: "POST", body });
+  const begun = await call(`${SERVICES}/rest/storage/upload/initiate`, { method: "POST", body });
   await fetch(begun.body.upload_url, { method: "PUT", body: file });
   return begun.body.file_url;
 }
@@ -128,7 +129,7 @@ async function submit(readers) {
     if (value !== undefined) body[name] = value;
   }
   const endpoint = $("endpoint").value;
-  const accepted = await call(`fal/queue/${endpoint}`, { method: "POST", body: JSON.stringify(body) });
+  const accepted = await call(`${SERVICES}/queue/${endpoint}`, { method: "POST", body: JSON.stringify(body) });
   if (!accepted.ok) throw new Error(sentence(accepted.body) || `the server answered ${accepted.status}`);
   follow(accepted.body.request_id, endpoint);
 }

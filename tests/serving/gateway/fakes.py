@@ -234,7 +234,7 @@ async def serving(
     """Serve a gateway whose state lies in that folder."""
     state.mkdir(exist_ok=True)
     pool = pool or FakePool()
-    app = await application(
+    app = application(
         replace(Settings(state), **settings),
         pool,
         store or Store(state / "gateway.sqlite"),
