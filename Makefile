@@ -12,7 +12,7 @@ BROWSER := .browser
 CLIENTS := .clients
 TYPED  := $(foreach room,pipelines nodes serving preprocessors pocket,-p fooocus_stages.$(room))
 
-.PHONY: clients ray demo test test-oldest test-comfyui check format workflows clean
+.PHONY: browser clients ray demo test test-oldest test-comfyui check format workflows clean
 
 demo: $(READY)
 	$(BIN)/fooocus-stages run text-to-image-extreme-speed --models pocket -o outputs
@@ -30,6 +30,8 @@ test-comfyui: $(READY) $(BROWSER)/.ready
 	COMFYUI_DIR="$(COMFYUI_DIR)" COMFYUI_PYTHON="$(COMFYUI_PYTHON)" $(BIN)/pytest tests/comfyui -v --durations=10 $(ARGS)
 
 clients: $(CLIENTS)/.ready
+
+browser: $(BROWSER)/.ready
 
 # Ray, which `batch --ray` needs, into the environment of the tests, which skip it where it isn't.
 ray: $(VENV)/.ray

@@ -229,9 +229,10 @@ async def serving(
     endpoints: Any = None,
     inputs: Any = None,
     pauses: tuple[float, ...] = (0.05, 0.05),
+    prefix: str = "",
     **settings: Any,
 ) -> AsyncIterator[Served]:
-    """Serve a gateway whose state lies in that folder."""
+    """Serve a gateway whose state lies in that folder; `prefix`: below this path of another application."""
     state.mkdir(exist_ok=True)
     pool = pool or FakePool()
     app = application(
@@ -244,7 +245,10 @@ async def serving(
         keys,
         pauses,
     )
-    runner = web.AppRunner(app)
+    outer = web.Application()
+    if prefix:
+        outer.add_subapp(prefix, app)
+    runner = web.AppRunner(outer if prefix else app)
     await runner.setup()
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -34,16 +34,17 @@ def chromium() -> str | None:
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
-def test_a_person_uses_the_page(tmp_path: Path) -> None:
+@pytest.mark.parametrize("prefix", ["", "/fal/"])
+def test_a_person_uses_the_page(tmp_path: Path, prefix: str) -> None:
     node, browser = shutil.which("node"), chromium()
     if node is None or browser is None or not (MODULES / "node_modules" / "playwright-core").is_dir():
-        pytest.skip("Node.js, Chromium and .browser/node_modules/playwright-core are needed: make .browser/.ready")
+        pytest.skip("Node.js, Chromium and .browser/node_modules/playwright-core are needed: make browser")
 
     async def scenario() -> None:
-        async with serving(tmp_path, endpoints=PageEndpoints()) as served:
+        async with serving(tmp_path, endpoints=PageEndpoints(), prefix=prefix.rstrip("/")) as served:
             script = str(Path(__file__).parent / "clients" / "page.mjs")
             pipe = asyncio.subprocess.PIPE
-            arguments = (node, script, served.url, browser, str(MODULES))
+            arguments = (node, script, served.url + prefix, browser, str(MODULES))
             process = await asyncio.create_subprocess_exec(*arguments, stdout=pipe, stderr=asyncio.subprocess.STDOUT)
             output, _ = await asyncio.wait_for(process.communicate(), 120)
             assert process.returncode == 0, output.decode()
