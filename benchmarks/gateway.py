@@ -2,6 +2,7 @@
 
 Starts `fooocus-stages serve` with the pocket model and enlarges a small picture by Fast 2x in each request. Halfway, a
 worker and the server itself are killed and the server is started again; every accepted request has to have one result.
+After `--limit` seconds nothing more is submitted, and what was accepted is brought to its end.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 from PIL import Image
+from timing import machine, table
 
 ENDPOINT = "/fal-ai/fooocus/upscale-or-vary"
 APP = "/fal-ai/fooocus"
@@ -44,18 +46,8 @@ class Server:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        options = [
-            "serve",
-            "--models",
-            "pocket",
-            "--device",
-            "cpu",
-            "--safety-checker",
-            "off",
-            "--max-queue",
-            "1000000",
-        ]
-        command = [sys.executable, "-m", "fooocus_stages.serving.cli", *options, "--port", str(self.port)]
+        options = ["--models", "pocket", "--device", "cpu", "--safety-checker", "off", "--max-queue", "1000000"]
+        command = [sys.executable, "-m", "fooocus_stages.serving.cli", "serve", *options, "--port", str(self.port)]
         with (self._state / "log").open("a") as log:
             self.process = subprocess.Popen(
                 [*command, "--state", str(self._state)], stdout=subprocess.DEVNULL, stderr=log
@@ -128,18 +120,33 @@ async def ready(load: Load) -> None:
 
 
 async def price(load: Load, count: int) -> float:
-    """Milliseconds that a request takes beyond the time in which its graph runs in the worker."""
+    """Milliseconds that a request takes beyond the time in which its graph runs in the worker, after two others."""
     beyond = []
-    for _ in range(count):
+    for number in range(count + 2):
         start = time.perf_counter()
         status, reply = await load.call("POST", f"/fal/run{ENDPOINT}", json=load.body)
         assert status == 200, reply
-        beyond.append(time.perf_counter() - start - reply["timings"]["inference"])
+        if number >= 2:
+            beyond.append(time.perf_counter() - start - reply["timings"]["inference"])
     return statistics.median(beyond) * 1000
 
 
-async def growth(load: Load, server: Server, counts: tuple[int, ...]) -> None:
+def confirmed_write(folder: Path, count: int) -> float:
+    """Milliseconds until this disk confirms a small file; a request waits for some of these."""
+    taken = []
+    for _ in range(count):
+        start = time.perf_counter()
+        with (folder / "written").open("wb") as file:
+            file.write(b"x" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken) * 1000
+
+
+async def growth(load: Load, server: Server, counts: list[int]) -> list[tuple[str, object]]:
     """Times of submit and status, and memory, while so many requests wait."""
+    rows: list[tuple[str, object]] = []
     ids: list[str] = []
     for count in counts:
         while len(ids) < count:
@@ -148,17 +155,25 @@ async def growth(load: Load, server: Server, counts: tuple[int, ...]) -> None:
         for number in range(50):
             ids.append(await load.submit())
             await load.call("GET", f"/fal/queue{APP}/requests/{ids[-1 - number // 2]}/status?logs=1", "status")
-        print(f"{count:6} waiting: {times(load)}, {server.mebibytes():6.0f} MiB")
-    cancel = [load.call("PUT", f"/fal/queue{APP}/requests/{id}/cancel") for id in ids]
-    await asyncio.gather(*cancel)
+        rows.append((f"{count} waiting", f"{times(load)}; {server.mebibytes():.0f} MiB"))
+    await asyncio.gather(*(load.call("PUT", f"/fal/queue{APP}/requests/{id}/cancel") for id in ids))
+    return rows
 
 
-async def crowd(load: Load, server: Server, clients: int, requests: int) -> None:
-    """So many requests by so many clients at once, with two kills in the middle."""
+async def crowd(load: Load, server: Server, clients: int, requests: int, limit: float) -> list[tuple[str, object]]:
+    """Up to so many requests by so many clients at once, with two kills in the middle."""
     load.times = {"submit": [], "status": []}
     accepted: list[str] = []
     results: list[int] = []
-    left = iter(range(requests))
+    start = time.perf_counter()
+
+    def numbers() -> Iterator[int]:
+        for number in range(requests):
+            if time.perf_counter() - start > limit:
+                return
+            yield number
+
+    left = numbers()
 
     async def client() -> None:
         for _ in left:
@@ -166,24 +181,26 @@ async def crowd(load: Load, server: Server, clients: int, requests: int) -> None
             accepted.append(id)
             results.append((await load.follow(id))[0])
 
-    start = time.perf_counter()
+    def part(share: int) -> Callable[[], bool]:
+        return lambda: len(results) >= requests // share or time.perf_counter() - start > limit / share
+
     working = [asyncio.ensure_future(client()) for _ in range(clients)]
-    await when(lambda: len(results) >= requests // 3)
+    await when(part(3))
     for pid in server.workers():
         os.kill(pid, signal.SIGKILL)
-    await when(lambda: len(results) >= requests // 2)
+    await when(part(2))
     server.kill()
     server.start()
     await asyncio.gather(*working)
     seconds = time.perf_counter() - start
     failed = sum(status != 200 for status in results)
-    print(
-        f"{requests} requests, {clients} clients, one worker and the server killed: {requests / seconds:.1f} a second"
-    )
-    print(f"  {times(load)}, {server.mebibytes():.0f} MiB")
-    print(f"  accepted {len(set(accepted))}, results {len(results)}, of them errors of the killed worker {failed}")
-    assert len(accepted) == len(set(accepted)) == len(results) == requests
-    assert failed <= 1
+    assert len(accepted) == len(set(accepted)) == len(results)
+    assert failed <= 1, f"{failed} requests failed, but one worker was killed"
+    return [
+        ("requests a second", f"{len(results) / seconds:6.1f} ({len(results)} of {clients} clients, with two kills)"),
+        ("while they run", f"{times(load)}; {server.mebibytes():.0f} MiB"),
+        ("results for each accepted request", f"{len(results) / len(accepted):6.1f}, {failed} of them lost its worker"),
+    ]
 
 
 async def when(condition: Callable[[], bool]) -> None:
@@ -197,22 +214,21 @@ def times(load: Load) -> str:
     for kind, values in load.times.items():
         ordered = sorted(values) or [0.0]
         last = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
-        shown.append(f"{kind} {statistics.median(ordered) * 1000:.1f} ms, 99 % below {last * 1000:.1f} ms")
+        shown.append(f"{kind} {statistics.median(ordered) * 1000:.1f} ms, 99 % within {last * 1000:.1f} ms")
     return "; ".join(shown)
 
 
 def once_each(state: Path) -> None:
-    """Check in the database that nothing is unfinished and no file is without a request."""
+    """Check in the database that nothing is unfinished and that no request has two results."""
     with contextlib.closing(sqlite3.connect(state / "gateway.sqlite")) as database:
-        (open_,) = database.execute("SELECT COUNT(*) FROM requests WHERE finished IS NULL").fetchone()
+        (unfinished,) = database.execute("SELECT COUNT(*) FROM requests WHERE finished IS NULL").fetchone()
         (twice,) = database.execute(
             "SELECT COUNT(*) FROM (SELECT 1 FROM files WHERE kind = 'result' GROUP BY request HAVING COUNT(*) > 1)"
         ).fetchone()
-    print(f"  unfinished {open_}, with two results {twice}")
-    assert (open_, twice) == (0, 0)
+    assert (unfinished, twice) == (0, 0), f"{unfinished} requests are unfinished, {twice} have two results"
 
 
-async def main(options: argparse.Namespace, state: Path) -> None:
+async def measured(options: argparse.Namespace, state: Path) -> list[tuple[str, object]]:
     server = Server(state)
     server.start()
     connector = aiohttp.TCPConnector(limit=options.clients)
@@ -220,25 +236,27 @@ async def main(options: argparse.Namespace, state: Path) -> None:
         async with aiohttp.ClientSession(connector=connector) as session:
             load = Load(server, session)
             await ready(load)
-            await price(load, 2)
-            print(f"beyond the graph's own time: {await price(load, options.rounds):.1f} ms a request")
-            await growth(load, server, tuple(options.waiting))
-            await crowd(load, server, options.clients, options.requests)
+            write, beyond = confirmed_write(state, options.rounds), await price(load, options.rounds)
+            rows: list[tuple[str, object]] = [
+                ("a request over its graph, ms", f"{beyond:6.1f}, {beyond / write:.1f} writes of {write:.1f} ms each")
+            ]
+            rows += await growth(load, server, options.waiting)
+            rows += await crowd(load, server, options.clients, options.requests, options.limit)
     finally:
         server.stop()
     once_each(state)
-
-
-def run(work: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(work())  # type: ignore[arg-type]
+    return rows
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clients", type=int, default=200)
     parser.add_argument("--requests", type=int, default=2000)
     parser.add_argument("--waiting", type=int, nargs="+", default=[10, 100, 1000])
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--limit", type=float, default=300.0, help="seconds in which requests are submitted at most")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        run(lambda: main(given, Path(folder)))
+        found = asyncio.run(measured(given, Path(folder)))
+    print(machine())
+    print(table(found))
