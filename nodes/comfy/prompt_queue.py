@@ -77,8 +77,13 @@ class PromptQueue:
 
 def add_application(prefix: str, app: web.Application) -> None:
     """Serve an application of aiohttp below a path of ComfyUI's server, which has not started yet."""
+    from aiohttp import web
     from server import PromptServer
 
+    async def with_slash(request: web.Request) -> web.Response:
+        raise web.HTTPFound(f"{prefix}/")
+
+    PromptServer.instance.app.router.add_get(prefix, with_slash)
     PromptServer.instance.app.add_subapp(prefix, app)
 
 

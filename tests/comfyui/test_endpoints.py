@@ -138,7 +138,8 @@ def test_wrong_requests_and_errors_of_nodes(caller: Caller) -> None:
 
 
 def test_the_page_and_the_health_are_there(caller: Caller) -> None:
-    assert b"Fooocus Stages" in caller.comfy.read("/fal/")
+    for path in ("/fal", "/fal/"):
+        assert b"Fooocus Stages" in caller.comfy.read(path)
     assert b"SERVICES" in caller.comfy.read("/fal/page/page.js")
     assert caller.call("GET", "/fal/ready")[1]["workers"][0]["name"] == "comfyui"
 
