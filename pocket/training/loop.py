@@ -32,8 +32,11 @@ class Stateful(Protocol):
 
 
 def in_bfloat16(enabled: bool = True) -> AbstractContextManager[object]:
-    """Compute in bfloat16 where that is safe, while the context lasts."""
-    return autocast("cpu", torch.bfloat16, enabled)
+    """Compute in bfloat16 where that is safe, while the context lasts.
+
+    Without AVX-512 a processor emulates bfloat16 and is many times slower than in float32, which is used then.
+    """
+    return autocast("cpu", torch.bfloat16, enabled and torch.backends.cpu.get_cpu_capability().startswith("AVX512"))
 
 
 class Run:
