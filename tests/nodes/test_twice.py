@@ -171,7 +171,7 @@ def add_refined(build: GraphBuilder, model: Link, by_class: dict[str, str]) -> N
 
 
 def add_enlarged(build: GraphBuilder, varied: Node, by_class: dict[str, str]) -> Link:
-    """A latent decoded and enlarged by the network alone, and its structure enlarged as Fooocus does."""
+    """A latent decoded, enlarged by the network alone and then as Fooocus does; its structure at that size is saved."""
     vae = [by_class["FooocusLoadCheckpoint"], 2]
     image = build.add("FooocusVaeDecode", latent=varied[0], vae=vae, tiled=False)
     upscaler = build.add("FooocusLoadUpscaler", upscaler_name="pocket")
@@ -179,7 +179,8 @@ def add_enlarged(build: GraphBuilder, varied: Node, by_class: dict[str, str]) ->
     fast = {"upscaler": upscaler[0], "method": "Upscale (Fast 2x)", "factor": 2.0}
     size = build.add("FooocusUpscaleSize", image=large[0], **fast)
     structure = build.add("FooocusCpds", image=large[0], width=size[0], height=size[1])
-    return build.add("FooocusUpscale", image=structure[0], **fast, strength=0.382, steps=0, seed=1)[0]
+    build.add("FooocusSaveImage", images=structure[0], **SAVED)
+    return build.add("FooocusUpscale", image=large[0], **fast, strength=0.382, steps=0, seed=1)[0]
 
 
 def watched(node: Any, calls: list[str]) -> Any:
