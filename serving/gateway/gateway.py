@@ -92,7 +92,7 @@ def too_large(most: int) -> Problem:
 
 async def read_json(request: web.Request, most: int) -> tuple[dict[str, Any], bytes]:
     """Return the JSON object of a body, {} for an empty one, and its bytes. Raises Problem."""
-    data = await read_body(request, most) or b"{}"
+    data = (await read_body(request, most)).strip() or b"{}"
     try:
         value = json.loads(data, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:

@@ -67,17 +67,6 @@ def parse(endpoint: str, body: Any) -> Request:
     return Request(endpoint, checked, tuple(_unknown(model, given)))
 
 
-def parse_json(endpoint: str, text: str | bytes) -> Request:
-    """Check a request as it came over the wire: JSON, or nothing at all. Raises UnknownName and InvalidRequest."""
-    try:
-        body = json.loads(text) if text.strip() else None
-    except (ValueError, RecursionError) as error:
-        where = getattr(error, "pos", 0)
-        entry = {"loc": ["body", where], "msg": f"JSON decode error: {error}", "type": "json_invalid", "input": {}}
-        raise InvalidRequest([entry]) from error
-    return parse(endpoint, body)
-
-
 def with_seed(request: Request) -> Request:
     """The request with a seed from 0 to MAX_SEED: its own, counted on from 0 beyond that range, or a random one."""
     given = request.input.seed

@@ -120,9 +120,10 @@ def test_an_empty_body_is_an_empty_request(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with serving(tmp_path) as served:
             headers = {"Content-Type": "application/json"}
-            status, reply, _ = await served.call("POST", f"/fal/queue{APP}", data=b"", headers=headers)
-            assert status == 200
-            assert "error" not in await served.wait(reply["request_id"])
+            for data in (b"", b" \n"):
+                status, reply, _ = await served.call("POST", f"/fal/queue{APP}", data=data, headers=headers)
+                assert status == 200
+                assert "error" not in await served.wait(reply["request_id"])
 
     run(scenario())
 
