@@ -291,12 +291,21 @@ class FooocusModelPatch(Node):
                 "Sampling settings with sharpness, adaptive CFG and ADM scaling. Without them, Fooocus's defaults.",
                 optional=True,
             ),
+            Input(
+                "latent",
+                "LATENT",
+                "Latent of Fooocus Inpaint Encode that the sampler node gets. An inpaint model reads the image around "
+                "the mask from it.",
+                optional=True,
+            ),
         ),
         outputs=(Output("model", "MODEL", "The patched model, for a sampler node of ComfyUI."),),
     )
 
-    def run(self, model: object, settings: SamplingSettings | None = None) -> tuple[object]:
-        return (current_host().guided(model, settings or SamplingSettings()),)
+    def run(
+        self, model: object, settings: SamplingSettings | None = None, latent: Latent | None = None
+    ) -> tuple[object]:
+        return (current_host().guided(model, settings or SamplingSettings(), latent),)
 
 
 class FooocusVaeDecode(Node):

@@ -18,7 +18,7 @@ from .patchers import patcher_of
 if TYPE_CHECKING:
     import torch
 
-    from ...pipelines.types import SamplingSettings
+    from ...pipelines.types import Latent, SamplingSettings
 
 log = logging.getLogger("fooocus_stages")
 
@@ -78,12 +78,12 @@ class ComfyHost:
     def hand_on(self, value: object) -> object:
         from .native import adoption
 
-        return adoption.handed_on(value)
+        return adoption.handed_on(value, self)
 
-    def guided(self, model: object, settings: SamplingSettings) -> object:
+    def guided(self, model: object, settings: SamplingSettings, latent: Latent | None = None) -> object:
         from .native import guidance
 
-        return guidance.patched(model, settings)
+        return guidance.patched(model, settings, latent)
 
     def dtype(self, role: Role) -> torch.dtype:
         import torch

@@ -26,7 +26,7 @@ from .protocol import Preview, Role, Value
 if TYPE_CHECKING:
     import torch
 
-    from ..types import SamplingSettings
+    from ..types import Latent, SamplingSettings
 
 log = logging.getLogger("fooocus_stages")
 
@@ -151,7 +151,7 @@ class LocalHost:
     def hand_on(self, value: object) -> object:
         return value
 
-    def guided(self, model: object, settings: SamplingSettings) -> object:
+    def guided(self, model: object, settings: SamplingSettings, latent: Latent | None = None) -> object:
         raise BadValue("Fooocus Model Patch changes a MODEL of ComfyUI, and this is not ComfyUI: use Fooocus Sampler")
 
     def check_interrupted(self) -> None:

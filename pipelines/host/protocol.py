@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from ..types import SamplingSettings
+    from ..types import Latent, SamplingSettings
 
 Role = Literal["unet", "vae", "text", "upscaler"]
 Value = TypeVar("Value")
@@ -77,8 +77,11 @@ class Host(Protocol):
         """Return the program's own model for a handle that `adopt` made, with what stages set; others unchanged."""
         ...
 
-    def guided(self, model: object, settings: SamplingSettings) -> object:
-        """Return the program's own model with Fooocus's guidance and ADM scaling. Raises BadValue if there is none."""
+    def guided(self, model: object, settings: SamplingSettings, latent: Latent | None = None) -> object:
+        """Return the program's own model with Fooocus's guidance and ADM scaling. Raises BadValue if there is none.
+
+        An inpaint engine of the model reads what is known around the mask from `latent`.
+        """
         ...
 
     def check_interrupted(self) -> None:

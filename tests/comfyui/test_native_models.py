@@ -20,7 +20,12 @@ def test_golden_cases_through_native_models(tmp_path: Path) -> None:
     environment = {**os.environ, "FOOOCUS_STAGES_NATIVE": COMFYUI, "PYTHONPATH": str(tmp_path)}
     files = [
         str(TESTS / name)
-        for name in ("native_cases.py", "native_text_cases.py", *(f"test_{group}.py" for group in GROUPS))
+        for name in (
+            "native_cases.py",
+            "native_text_cases.py",
+            "native_sampler_cases.py",
+            *(f"test_{group}.py" for group in GROUPS),
+        )
     ]
     command = [
         PYTHON,

@@ -20,7 +20,7 @@ from fooocus_stages.nodes.comfy.native import adoption, guidance
 from fooocus_stages.pipelines.errors import BadValue
 from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.models.handles import Clip, Model, Vae
-from fooocus_stages.pipelines.stages import inpaint, load, vae
+from fooocus_stages.pipelines.stages import load, vae
 from fooocus_stages.pipelines.stages.sampling import refiner, sample
 from fooocus_stages.pipelines.types import FreeU, Lora, SamplingSettings
 from safetensors.torch import load_file
@@ -71,6 +71,11 @@ def adopted(patcher: Any, host: ComfyHost | None = None) -> Model:
     return replace(model, native_size=128, home=POCKET)
 
 
+def handed_on(handle: object) -> Any:
+    """The model of ComfyUI that a node gives."""
+    return adoption.handed_on(handle, ComfyHost())
+
+
 def sides() -> list[list[list[Any]]]:
     """A positive and a negative side of different lengths."""
     draw = torch.Generator().manual_seed(0)
@@ -117,7 +122,7 @@ def test_what_our_nodes_set_travels_with_the_model(pocket: Any, native: Any) -> 
     model, clip, _ = pocket
     ours, _ = load.apply_loras(HOST, model, clip, (LORA,))
     theirs, _ = load.apply_loras(HOST, adopted(native), clip, (LORA,))
-    handed: Any = adoption.handed_on(load.with_freeu(theirs, GAINS))
+    handed: Any = handed_on(load.with_freeu(theirs, GAINS))
     assert isinstance(handed, comfy.model_patcher.ModelPatcher)
     again = adopted(handed.clone())
     assert again.loras == ours.loras
@@ -184,22 +189,11 @@ def test_guidance_of_another_node_is_named(native: Any) -> None:
     assert [text for text in host.heard if "sampler_post_cfg_function" in text]
 
 
-def test_a_ksampler_refuses_what_only_our_sampler_applies(pocket: Any, native: Any) -> None:
-    model, _, own = pocket
-    switched, _ = refiner.with_refiner(HOST, adopted(native), own, model, 0.5)
-    handed: Any = adoption.handed_on(switched)
-    with pytest.raises(BadValue, match="a refiner"):
-        by_comfyui(handed)
-    engine = adoption.handed_on(inpaint.with_engine(HOST, adopted(native), "v2.6"))
-    with pytest.raises(BadValue, match="an inpaint engine"):
-        by_comfyui(engine)
-
-
 def test_schedules_that_only_look_like_ours_are_refused(native: Any) -> None:
     class Other(comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.X0):
         pass
 
-    handed: Any = adoption.handed_on(load.with_freeu(adopted(native), GAINS))
+    handed: Any = handed_on(load.with_freeu(adopted(native), GAINS))
     handed.add_object_patch("model_sampling", Other())
     with pytest.raises(BadValue, match="X0"):
         adopted(handed)
@@ -221,7 +215,7 @@ def test_a_native_model_refines(pocket: Any, native: Any) -> None:
     other = load.with_freeu(adopted(model_patcher(load_file(FILE), (1, 2, 2))), GAINS)
     theirs, _ = refiner.with_refiner(HOST, adopted(native), own, other, 0.5)
     assert_same(drawn(theirs), drawn(ours))
-    again = adopted(adoption.handed_on(theirs))
+    again = adopted(handed_on(theirs))
     assert_same(drawn(again), drawn(ours))
 
 
@@ -236,4 +230,4 @@ def test_a_native_vae_encodes_and_decodes_as_ours(pocket: Any) -> None:
         assert_same(vae.encode(HOST, theirs, image, seed)["samples"], ours)
     latent = {"samples": ours}
     assert float((vae.decode(HOST, theirs, latent) - vae.decode(HOST, own, latent)).abs().max()) <= 1e-4
-    assert adoption.handed_on(theirs) is native
+    assert handed_on(theirs) is native

@@ -124,7 +124,7 @@ def test_loras_are_patches_on_a_clone_and_travel_with_it(ours: Clip, native: Any
         encoder.network.merge(())  # type: ignore[attr-defined]
     theirs = with_patches(adopted(native), 0.7)
     assert_same(encoded(theirs), changed)
-    handed: Any = adoption.handed_on(replace(theirs, embeddings={"x": Embedding({}, 1, ())}))
+    handed: Any = adoption.handed_on(replace(theirs, embeddings={"x": Embedding({}, 1, ())}), ComfyHost())
     assert isinstance(handed, comfy.sd.CLIP)
     again = adopted(handed)
     assert list(again.embeddings) == ["x"]

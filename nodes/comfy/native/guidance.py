@@ -15,8 +15,8 @@ from ....pipelines.functional import guidance
 from ....pipelines.functional.adm import size_ids
 from ....pipelines.functional.latents import CELL
 from ....pipelines.stages.sampling.conditioning import SIZES
-from ....pipelines.types import SamplingSettings
-from .network import KEY
+from ....pipelines.types import LATENT_KNOWN, Latent, SamplingSettings
+from .network import KEY, KNOWN
 from .recognise import dtype_of, family_of
 
 EMBEDDED = 6 * 256  # channels of the six size ids behind the pooled text
@@ -25,18 +25,27 @@ NEGATIVE = 1  # the place of the negative side in ComfyUI's lists
 Conds = Sequence["list[dict[str, Any]] | None"]
 
 
-def patched(patcher: Any, settings: SamplingSettings) -> Any:
+def patched(patcher: Any, settings: SamplingSettings, latent: Latent | None = None) -> Any:
     """Return a clone of a MODEL with Fooocus's sharpness, adaptive CFG and ADM scaling.
 
-    The guidance scale is that of the sampler that uses it. Raises BadValue for a MODEL that is not SDXL or SD 1.5.
+    The guidance scale is that of the sampler that uses it. An inpaint engine of the MODEL reads what is known from the
+    `latent` of Fooocus Inpaint Encode. Raises BadValue for a MODEL that is not SDXL or SD 1.5.
     """
     family = family_of(patcher)
     clone = patcher.clone()
     clone.set_model_sampler_cfg_function(Guidance(settings))
+    if latent is not None and (known := latent.get(LATENT_KNOWN)):
+        clone.set_attachments(KNOWN, known)
     if family == "sdxl":
         clone.remove_wrappers_with_key(WrappersMP.CALC_COND_BATCH, KEY)
         clone.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, TimedSizes(settings))
     return clone
+
+
+def guidance_of(patcher: Any) -> SamplingSettings | None:
+    """Return the settings with which `patched` made a MODEL; None for another."""
+    found = patcher.model_options.get("sampler_cfg_function")
+    return found.settings if isinstance(found, Guidance) else None
 
 
 def timestep_of(model: Any, sigma: Tensor) -> float:

@@ -28,14 +28,15 @@ from ....pipelines.models.protocols import AreaResiduals, Condition, Load, Resid
 from ....pipelines.models.unet import UNetFacts, area_residuals, config_of, ids_on
 from ....pipelines.models.weights.control_net import ControlNet
 from ....pipelines.models.weights.merging import WeightPatch
-from ....pipelines.types import Family, FreeU
+from ....pipelines.types import Family, FreeU, SamplingSettings
 from .control import NativeControl, with_encoder
 from .layout import Layout, layout_of
-from .patches import FreeUPatch, HeadPatch, add_weight_patch, attention_patches, without_deltas
+from .patches import FreeUPatch, add_weight_patch, attention_patches, with_head, without_deltas
 from .recognise import dtype_of
 from .schedule import Schedule
 
 KEY = "fooocus_stages"
+KNOWN = "fooocus_stages.known"  # the attachment with the `Known` of the latent that a sampler node gets
 GUIDANCE = {"sampler_cfg_function", "sampler_pre_cfg_function", "sampler_post_cfg_function", "denoise_mask_function"}
 """Options of a MODEL that are part of ComfyUI's guidance, by the names under which it has them."""
 Value = TypeVar("Value")
@@ -74,11 +75,20 @@ class Running:
 class NativeUNet(UNetFacts):
     """ComfyUI's UNet.
 
-    `included` are those of our weight patches that the given ModelPatcher has already.
+    `included` are those of our weight patches that the given ModelPatcher has already. `guidance` are the settings of
+    Fooocus Model Patch, which the MODEL had and gets again when it is handed on.
     """
 
-    def __init__(self, patcher: Any, family: Family, keeper: Keeper, included: tuple[WeightPatch, ...] = ()) -> None:
+    def __init__(
+        self,
+        patcher: Any,
+        family: Family,
+        keeper: Keeper,
+        included: tuple[WeightPatch, ...] = (),
+        guidance: SamplingSettings | None = None,
+    ) -> None:
         self._patcher, self._family, self._keeper, self._included = patcher, family, keeper, included
+        self.guidance = guidance
         self._running: Running | None = None
 
     @cached_property
@@ -207,9 +217,7 @@ class NativeUNet(UNetFacts):
         """Return the options with the image prompts and the inpaint head's output added."""
         transformer = dict(options["transformer_options"])
         if inpaint is not None:
-            patches = dict(transformer.get("patches", {}))
-            patches["input_block_patch"] = [*patches.get("input_block_patch", []), HeadPatch(inpaint)]
-            transformer["patches"] = patches
+            transformer = with_head(transformer, inpaint)
         if images is not None:
             replaced = dict(transformer.get("patches_replace", {}))
             if replaced.get("attn2"):

@@ -10,6 +10,7 @@ import comfy.weight_adapter
 import torch
 from torch import Tensor
 
+from ....pipelines.errors import BadValue
 from ....pipelines.functional import freeu as freeu_maths
 from ....pipelines.functional.image_attention import ImagePrompts, LayerImages, image_attention
 from ....pipelines.models.weights.deltas import Delta
@@ -80,7 +81,19 @@ class HeadPatch:
     def __call__(self, hidden: Tensor, options: Options) -> Tensor:
         if options["block"] != ("input", 0):
             return hidden
+        if hidden.shape[-2:] != self.output.shape[-2:]:
+            raise BadValue(
+                f"the inpaint engine is for the whole latent of {tuple(self.output.shape[-2:])} and the sampler draws "
+                f"an area of {tuple(hidden.shape[-2:])}: remove areas from the conditioning, or use Fooocus Sampler"
+            )
         return hidden + self.output.to(hidden).repeat(len(hidden) // len(self.output), 1, 1, 1)
+
+
+def with_head(options: Mapping[str, Any], output: Tensor) -> dict[str, Any]:
+    """Return transformer options with the output (1 or B, C, h, w) of the inpaint head added."""
+    patches = dict(options.get("patches", {}))
+    patches["input_block_patch"] = [*patches.get("input_block_patch", []), HeadPatch(output)]
+    return {**options, "patches": patches}
 
 
 @dataclass(frozen=True, eq=False)
