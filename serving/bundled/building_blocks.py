@@ -17,6 +17,7 @@ from ...pipelines.settings import (
 )
 from .graph_builder import (
     ApiGraph,
+    Core,
     GraphBuilder,
     Link,
     Node,
@@ -70,6 +71,14 @@ def start_here(build: GraphBuilder) -> None:
 def inpaint_step_by_step(build: GraphBuilder) -> None:
     """Crop, fill, engine, encode, sample and paste as single nodes."""
     core = add_core(build, REQUEST)
+    model, crop, latent = add_inpaint_parts(build, core)
+    painted, info = add_painting(build, replace(core, model=model), latent[0], latent[1], None)
+    whole = build.add("FooocusInpaintPaste", "Paste", image=painted, region=crop)
+    add_saving(build, REQUEST, whole[0], info)
+
+
+def add_inpaint_parts(build: GraphBuilder, core: Core) -> tuple[Link, Link, Node]:
+    """Add the engine, the part of the example image to paint in, and its latent: model, region, latent and denoise."""
     picture = build.add("LoadImage", "Picture to inpaint", image=EXAMPLE_PICTURE)
     mask = build.add("LoadImageMask", "Mask", image=EXAMPLE_MASK, channel="red")
     upscaler = _upscaler(build)
@@ -104,9 +113,7 @@ def inpaint_step_by_step(build: GraphBuilder) -> None:
         seed=core.seed,
         filled=filled[0],
     )
-    painted, info = add_painting(build, replace(core, model=model[0]), latent[0], latent[1], None)
-    whole = build.add("FooocusInpaintPaste", "Paste", image=painted, region=crop[0])
-    add_saving(build, REQUEST, whole[0], info)
+    return model[0], crop[0], latent
 
 
 def mask_tools(build: GraphBuilder) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...pipelines.settings import DEFAULT_ASPECT_RATIO, DEFAULT_CHECKPOINT
-from .building_blocks import REQUEST, BuildingBlock
+from .building_blocks import REQUEST, BuildingBlock, add_inpaint_parts, inpaint_step_by_step
 from .graph_builder import Core, GraphBuilder, Link, Node, add_core, add_sampling, add_styles, size_inputs
 
 OFFSET_LORA = "sd_xl_offset_example-lora_1.0.safetensors"
@@ -23,23 +23,24 @@ def ksampler_with_the_patch(build: GraphBuilder) -> None:
     loaded = _loaded(build)
     settings = _settings(build)
     patched = build.add("FooocusModelPatch", "Fooocus guidance", model=loaded[0], settings=settings[0])
-    positive, negative, seed = _prompt(build, loaded[1])
-    sampled = build.add(
-        "KSampler",
-        "KSampler",
-        model=patched[0],
-        seed=seed,
-        steps=STEPS,
-        cfg=CFG,
-        sampler_name="dpmpp_2m_sde",
-        scheduler="karras",
-        positive=positive,
-        negative=negative,
-        latent_image=_empty(build),
-        denoise=1.0,
-    )
-    image = build.add("VAEDecode", "Decode", samples=sampled[0], vae=loaded[2])
+    prompt = _prompt(build)
+    positive = build.add("CLIPTextEncode", "Positive", clip=loaded[1], text=prompt[3])
+    negative = build.add("CLIPTextEncode", "Negative", clip=loaded[1], text=prompt[4])
+    sampled = _ksampler(build, patched[0], prompt[2], (positive[0], negative[0]), _empty(build), 1.0)
+    image = build.add("VAEDecode", "Decode", samples=sampled, vae=loaded[2])
     build.add("SaveImage", "Save", images=image[0], filename_prefix="fooocus")
+
+
+def inpaint_with_the_engine(build: GraphBuilder) -> None:
+    """KSampler on a MODEL with Fooocus's inpaint engine and Fooocus Model Patch."""
+    loaded = _loaded(build)
+    core = _core(build, loaded[0], loaded[1], loaded[2])
+    model, region, latent = add_inpaint_parts(build, core)
+    patched = build.add("FooocusModelPatch", "Fooocus guidance", model=model, settings=core.settings, latent=latent[0])
+    sampled = _ksampler(build, patched[0], core.seed, (core.positive, core.negative), latent[0], latent[1])
+    part = build.add("VAEDecode", "Decode", samples=sampled, vae=core.vae)
+    whole = build.add("FooocusInpaintPaste", "Paste", image=part[0], region=region)
+    build.add("SaveImage", "Save", images=whole[0], filename_prefix="fooocus")
 
 
 def native_loras_with_styles(build: GraphBuilder) -> None:
@@ -72,9 +73,9 @@ def _settings(build: GraphBuilder) -> Node:
     return build.add("FooocusPerformance", "Performance", performance=REQUEST.performance, overwrite_step=-1)
 
 
-def _prompt(build: GraphBuilder, clip: Link) -> tuple[Link, Link, Link]:
-    """Both sides of a prompt with Fooocus's styles, in ComfyUI's CLIP, and the seed."""
-    prompt = build.add(
+def _prompt(build: GraphBuilder) -> Node:
+    """A prompt with Fooocus's styles."""
+    return build.add(
         "FooocusPrompt",
         "Prompt",
         text=REQUEST.prompt,
@@ -85,14 +86,32 @@ def _prompt(build: GraphBuilder, clip: Link) -> tuple[Link, Link, Link]:
         increment_seed=True,
         styles=add_styles(build, REQUEST.styles),
     )
-    positive = build.add("CLIPTextEncode", "Positive", clip=clip, text=prompt[3])
-    negative = build.add("CLIPTextEncode", "Negative", clip=clip, text=prompt[4])
-    return positive[0], negative[0], prompt[2]
 
 
 def _core(build: GraphBuilder, model: Link, clip: Link, vae: Link) -> Core:
-    positive, negative, seed = _prompt(build, clip)
-    return Core(model, vae, positive, negative, _settings(build)[0], seed)
+    """A prompt that Fooocus Encode Prompt reads with ComfyUI's CLIP, and settings."""
+    prompt, settings = _prompt(build), _settings(build)[0]
+    encoded = build.add("FooocusEncodePrompt", "Encode prompt", clip=clip, prompt=prompt[0], settings=settings)
+    return Core(model, vae, encoded[0], encoded[1], settings, prompt[2])
+
+
+def _ksampler(
+    build: GraphBuilder, model: Link, seed: Link, sides: tuple[Link, Link], latent: Link, denoise: float | Link
+) -> Link:
+    return build.add(
+        "KSampler",
+        "KSampler",
+        model=model,
+        seed=seed,
+        steps=STEPS,
+        cfg=CFG,
+        sampler_name="dpmpp_2m_sde",
+        scheduler="karras",
+        positive=sides[0],
+        negative=sides[1],
+        latent_image=latent,
+        denoise=denoise,
+    )[0]
 
 
 def _empty(build: GraphBuilder) -> Link:
@@ -123,5 +142,13 @@ NATIVE_WORKFLOWS = (
         f"loader. {WHERE}",
         native_loras_with_styles,
         draws=on_the_pocket,
+    ),
+    BuildingBlock(
+        "native-inpaint-fooocus-engine",
+        "KSampler with Fooocus's inpaint engine",
+        "Repaints the masked part of an image with ComfyUI's own MODEL in KSampler: Fooocus's inpaint engine, guidance "
+        f"and mask handling, on the part of the image around the mask. {WHERE}",
+        inpaint_with_the_engine,
+        draws=inpaint_step_by_step,
     ),
 )
