@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .names import nearest
+from .names import match_name, nearest
 
 
 class UserError(Exception):
@@ -45,6 +45,14 @@ class BadGraph(UserError):
 
 class Interrupted(Exception):
     """The user stopped the run; not an error of any stage."""
+
+
+def chosen(what: str, name: str, known: Iterable[str], hint: str = "") -> str:
+    """Return the known name that `name` spells, in any spelling (`names.match_name`). Raises UnknownName."""
+    listed = list(known)
+    if (found := match_name(name, listed)) is None:
+        raise UnknownName(what, name, listed, hint)
+    return found
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """Names of files, styles, presets, wildcards and choices, compared as people type them.
 
-Two names are equal when they differ only in slashes, letter case, or the composition of accents (Unicode NFC or NFD).
+Two names are equal when they differ only in slashes, letter case, the composition of accents (Unicode NFC or NFD), or
+the sign in a size (1024×1024, 1024x1024).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def folded(name: str) -> str:
     Upper case comes first, because some letters (the dotless i, the long s, the final sigma) have a capital in
     common with others. Spaces at the ends of folders, stems and suffixes are dropped.
     """
-    decomposed = unicodedata.normalize("NFD", slashed(name))
+    decomposed = unicodedata.normalize("NFD", slashed(name).replace("×", "x"))
     caseless = unicodedata.normalize("NFC", unicodedata.normalize("NFD", decomposed.upper()).casefold())
     return _AROUND_SPACES.sub("", caseless).strip()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..errors import UnknownName
+from ..errors import chosen
 from ..settings import AUTO, PREDICTIONS
 from ..types import Prediction
 from .weights.checkpoint_files import BROKEN_SCHEDULER, SCHEDULER
@@ -46,8 +46,7 @@ def predicts(weights: Weights, choice: str = AUTO) -> Predicts:
 
     Raises UnknownName for a choice that does not exist.
     """
-    if choice not in PREDICTIONS:
-        raise UnknownName("prediction", choice, PREDICTIONS)
+    choice = chosen("prediction", choice, PREDICTIONS)
     if choice != AUTO:
         return Predicts(*CHOICES[choice])
     says_v = _found(weights, [_V_MARKER], _V_KEYS) or _says_v(weights)

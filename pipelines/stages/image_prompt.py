@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...preprocessors import geometry
-from ..errors import BadFile, BadValue, UnknownName
+from ..errors import BadFile, BadValue, chosen
 from ..files import file_state
 from ..functional.image_attention import KeyValue
 from ..host import Host
@@ -88,7 +88,8 @@ def prompt(
     0 switches it off. Raises BadValue for values out of range and for what is no image, and UnknownName for another
     formula.
     """
-    check(weight, stop_at, formula)
+    check(weight, stop_at)
+    formula = chosen("image prompt formula", formula, IMAGE_PROMPT_FORMULAS)
     arrays = prepared(image, model.vision.size)
     if stop_at == 0:
         return control
@@ -103,14 +104,12 @@ def prompt(
     return (*control, hint)
 
 
-def check(weight: float, stop_at: float, formula: str) -> None:
-    """Raise BadValue for a weight outside 0…2 or a stop outside 0…1, and UnknownName for another formula."""
+def check(weight: float, stop_at: float) -> None:
+    """Raise BadValue for a weight outside 0…2 or a stop outside 0…1."""
     if not 0 <= weight <= MAX_IMAGE_PROMPT_WEIGHT:
         raise BadValue(f"weight is {weight}: choose one from 0 to {MAX_IMAGE_PROMPT_WEIGHT:g}")
     if not 0 <= stop_at <= 1:
         raise BadValue(f"stop_at is {stop_at}: choose a fraction between 0 and 1")
-    if formula not in IMAGE_PROMPT_FORMULAS:
-        raise UnknownName("image prompt formula", formula, IMAGE_PROMPT_FORMULAS)
 
 
 def prepared(image: Tensor, size: int) -> list[geometry.Picture]:

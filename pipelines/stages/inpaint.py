@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...preprocessors import inpaint_fill
 from ...preprocessors import masks as shapes
-from ..errors import BadValue, UnknownName
+from ..errors import BadValue, chosen
 from ..functional.latents import from_uint8, grey_out, latent_mask, to_uint8
 from ..host import Host
 from ..models.handles import AnyVae, InpaintEngine, Model
@@ -49,8 +49,7 @@ def with_engine(host: Host, model: Model, engine: str, at: float = 0.8, method: 
     A model without a refiner drops both after the fraction `at` (0…1) of the steps; 1 keeps them on. 'None' detaches
     an engine. Raises UnknownName, MissingFile, BadFile and BadValue.
     """
-    if engine not in INPAINT_PATCHES:
-        raise UnknownName("inpaint engine", engine, INPAINT_PATCHES)
+    engine = chosen("inpaint engine", engine, INPAINT_PATCHES)
     if not 0 <= at <= 1:
         raise BadValue(f"refiner_switch is {at}: choose a fraction of the steps between 0 and 1")
     if engine == NO_FILE:
@@ -242,8 +241,7 @@ def mode_of(
 
     Outpainting works at strength 1 on the whole image, as Fooocus's interface promises. Raises UnknownName.
     """
-    if name not in INPAINT_MODES:
-        raise UnknownName("inpaint mode", name, INPAINT_MODES)
+    name = chosen("inpaint mode", name, INPAINT_MODES)
     if override is not None:
         return override, sides
     mode = INPAINT_MODES[name]

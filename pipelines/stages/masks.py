@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from ...preprocessors import masks
-from ..errors import BadValue, UnknownName
+from ..errors import BadValue, chosen
 from ..settings import MASK_COMBINATIONS, SIDES
 from . import pictures
 
@@ -42,13 +42,12 @@ def combine(first: Tensor, second: Tensor, how: str) -> Tensor:
 
     The second is resampled to the size of the first. Raises UnknownName, and BadValue for masks of different counts.
     """
-    if how not in COMBINE:
-        raise UnknownName("way to combine masks", how, COMBINE)
+    combined = COMBINE[chosen("way to combine masks", how, COMBINE)]
     first = pictures.checked_mask(first)
     second = fitted(second, *first.shape[1:])
     if len(first) != len(second) and 1 not in (len(first), len(second)):
         raise BadValue(f"the masks are for {len(first)} and {len(second)} images: connect one mask, or one per image")
-    return COMBINE[how](first, second)
+    return combined(first, second)
 
 
 def grow(mask: Tensor, amount: int) -> Tensor:
@@ -76,12 +75,11 @@ def pad_out(
 
 def padding(images: Tensor, sides: Sequence[str], fraction: float = masks.PAD, pixels: int = 0) -> masks.Area:
     """Pixels to add at top, bottom, left and right; see `pad_out`."""
-    if unknown := [side for side in sides if side not in SIDES]:
-        raise UnknownName("side", unknown[0], SIDES)
+    named = frozenset(chosen("side", side, SIDES) for side in sides)
     if not 0 <= fraction <= 4 or pixels < 0:
         raise BadValue(f"an image can't grow by {pixels or fraction}: choose a fraction of 0 to 4, or pixels above 0")
     height, width = images.shape[1:3]
-    return masks.pad_sizes(height, width, frozenset(sides), fraction, pixels)
+    return masks.pad_sizes(height, width, named, fraction, pixels)
 
 
 def extended(images: Tensor, area: masks.Area) -> Tensor:

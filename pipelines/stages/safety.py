@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import UnknownName
+from ..errors import chosen
 from ..files import file_state
 from ..functional.safety import blurred
 from ..host import Host
@@ -51,8 +51,7 @@ def check(host: Host, name: str, image: Tensor, mode: str = BLACK_OUT) -> tuple[
     'blur' leaves a dozen cells of its colours, 'only report' leaves it as it is. Images that are not flagged stay
     bit-identical. Raises MissingFile, BadFile, UnknownName, and BadValue for what is no image.
     """
-    if mode not in SAFETY_MODES:
-        raise UnknownName("safety check mode", mode, SAFETY_MODES)
+    mode = chosen("safety check mode", mode, SAFETY_MODES)
     arrays = pictures.to_arrays(image, NAME)
     checker = load(host, name)
     device = host.load("upscaler", checker.module)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
-from ..errors import BadValue, UnknownName
+from ..errors import BadValue, chosen
 from ..files import file_hash, write_whole
 from ..host import Host
 from ..settings import FORMATS, MAX_SEED, METADATA_SCHEMES
@@ -58,7 +58,8 @@ def save_pictures(
     Files are written atomically and never overwritten. Raises BadValue, and UserError with the folder and the cause if
     a file can't be written. Returns ComfyUI's {filename, subfolder, type} of each file.
     """
-    _check("metadata scheme", scheme, METADATA_SCHEMES)
+    scheme = chosen("metadata scheme", scheme, METADATA_SCHEMES, _one_of(METADATA_SCHEMES))
+    format = chosen("format", format, FORMATS, _one_of(FORMATS))
     pictures = to_uint8(images, host.notice)
     _, height, width, _ = pictures.shape
     _check_format(format, quality, width, height)
@@ -115,8 +116,7 @@ def place(root: Path, prefix: str, width: int, height: int, now: time.struct_tim
 
 
 def _check_format(format: str, quality: int, width: int, height: int) -> None:
-    """Raise BadValue or UnknownName if images of that size can't be saved in the format."""
-    _check("format", format, FORMATS)
+    """Raise BadValue if images of that size can't be saved in the format."""
     if not 1 <= quality <= 100:
         raise BadValue(f"quality is {quality}: choose 1 to 100")
     if max(height, width) > LARGEST_SIDE[format]:
@@ -142,9 +142,8 @@ def _numbered(info: PictureInfo | None, index: int) -> PictureInfo | None:
     return replace(info, seed=(info.seed + index) % (MAX_SEED + 1))
 
 
-def _check(what: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise UnknownName(what, value, choices, f"choose one of {', '.join(choices)}")
+def _one_of(choices: Sequence[str]) -> str:
+    return f"choose one of {', '.join(choices)}"
 
 
 def _relative(folder: Path, root: Path) -> str:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from ..errors import BadValue, UnknownName
+from ..errors import BadValue, chosen
 from ..files import file_state
 from ..functional.latents import CELL
 from ..functional.tiles import tiled_scale
@@ -21,6 +21,7 @@ from ..host import Host
 from ..models.handles import AnyVae, Hint, Info, Model
 from ..models.protocols import UpscaleModel
 from ..models.upscaler import Upscaler, bytes_per_cell, load_upscaler
+from ..names import match_name
 from ..settings import DEFAULT_UPSCALER, FAST_UPSCALES, PERFORMANCES, SIZE_OF_SDXL, UPSCALE_FACTORS
 from ..types import Conditioning, SamplingSettings
 from . import pictures, sizes, vae
@@ -148,8 +149,8 @@ def enlarged_size(
     Images that stay below the size class `native` at the factor are brought into that class; the factor then has no
     effect. Raises UnknownName, and BadValue for a factor out of range and for images that are too narrow.
     """
-    chosen = factor_of(method, factor)
-    height, width = image.shape[1] * chosen, image.shape[2] * chosen
+    used = factor_of(method, factor)
+    height, width = image.shape[1] * used, image.shape[2] * used
     size_class = sizes.size_class(height, width)
     if size_class >= native:
         return int(height), int(width), size_class
@@ -169,17 +170,15 @@ def sampled_over(host: Host, what: Sampling, picture: Tensor, strength: float) -
 
 def is_sampled(method: str, strength: float) -> bool:
     """True if the method samples the enlarged image."""
-    return method not in FAST_UPSCALES and strength > 0
+    return match_name(method, FAST_UPSCALES) is None and strength > 0
 
 
 def factor_of(method: str, factor: float) -> float:
     """The factor of a method, or `factor` for 'custom'. Raises UnknownName, and BadValue for a factor outside 1…8."""
-    if method not in UPSCALE_FACTORS:
-        raise UnknownName("upscale method", method, UPSCALE_FACTORS)
-    chosen = UPSCALE_FACTORS[method] or factor
-    if not 1 <= chosen <= 8:
-        raise BadValue(f"factor is {chosen}: choose one from 1 to 8")
-    return chosen
+    used = UPSCALE_FACTORS[chosen("upscale method", method, UPSCALE_FACTORS)] or factor
+    if not 1 <= used <= 8:
+        raise BadValue(f"factor is {used}: choose one from 1 to 8")
+    return used
 
 
 def upscale_steps(settings: SamplingSettings) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..errors import BadValue, UnknownName
+from ..errors import BadValue, chosen
 from ..functional.latents import CELL
 from ..host import Host
 from ..models.handles import AnyVae, Model
@@ -37,17 +37,15 @@ def vary(
     current = sizes.size_class(*pixels.shape[1:3])
     target = min(max(current, model.native_size), LARGEST * model.native_size)
     pixels = sizes.to_size_class(pixels, target)
-    chosen = refiner.encoding_vae(autoencoder, model, settings, denoise)
-    latent = vae.encode(host, chosen, pixels, seed)
+    encoder = refiner.encoding_vae(autoencoder, model, settings, denoise)
+    latent = vae.encode(host, encoder, pixels, seed)
     rows, columns = latent["samples"].shape[-2:]
     return latent, denoise, columns * CELL, rows * CELL
 
 
 def strength_of(method: str, strength: float) -> float:
     """The denoise strength of a method, or `strength` for 'custom'. Raises UnknownName and BadValue."""
-    if method not in VARY_STRENGTHS:
-        raise UnknownName("vary method", method, VARY_STRENGTHS)
-    chosen = VARY_STRENGTHS[method] or strength
-    if not 0 < chosen <= 1:
-        raise BadValue(f"strength is {chosen}: choose a value above 0, up to 1")
-    return chosen
+    used = VARY_STRENGTHS[chosen("vary method", method, VARY_STRENGTHS)] or strength
+    if not 0 < used <= 1:
+        raise BadValue(f"strength is {used}: choose a value above 0, up to 1")
+    return used

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
-from ...errors import BadFile, BadValue
+from ...errors import BadFile, BadValue, chosen
 from ...host import Host
 from ...models.handles import AnyVae, Model, Refiner, RefinerSwitch
 from ...models.interposer import Interposer, load_interposer
 from ...settings import DEFAULT_REFINER, PERFORMANCES
-from ...types import Conditioning, SamplingSettings, SwapMethod
+from ...types import SWAP_METHODS, Conditioning, SamplingSettings, SwapMethod
 from .. import load
 
 EitherVae = TypeVar("EitherVae", bound=AnyVae)
@@ -46,6 +46,7 @@ def with_refiner(
     """
     if not 0 <= at <= 1:
         raise BadValue(f"switch_at is {at}: choose a fraction of the steps between 0 and 1")
+    method = cast(SwapMethod, chosen("swap method", method, SWAP_METHODS))
     if refiner is None:
         return model, vae
     if isinstance(refiner, Model):
