@@ -54,9 +54,13 @@ def model_sampling(model: Model, settings: SamplingSettings) -> ModelSampling:
 
 def latent_format(model: Model, settings: SamplingSettings) -> latents.LatentFormat:
     """The scale of the network's latents; the scheduler edm_playground_v2.5 selects Playground's."""
-    if model.family == "sd15":
-        return latents.SD15
-    return latents.PLAYGROUND if settings.scheduler == "edm_playground_v2.5" else latents.SDXL
+    is_playground = model.family != "sd15" and settings.scheduler == "edm_playground_v2.5"
+    return latents.PLAYGROUND if is_playground else own_latent_format(model)
+
+
+def own_latent_format(model: Model) -> latents.LatentFormat:
+    """The scale of the network's latents whatever the scheduler: that of the inpaint head's input in Fooocus."""
+    return latents.SD15 if model.family == "sd15" else latents.SDXL
 
 
 def guided(

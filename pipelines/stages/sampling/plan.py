@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import BadValue, UnknownName
+from ...errors import BadValue, chosen
 from ...functional import latents, samplers, sigmas
+from ...functional.model_sampling import discrete
 from ...models.handles import Model
+from ...names import same
 from ...settings import ASPECT_RATIOS, CUSTOM_SIZE, MAX_SEED, PERFORMANCES, SAMPLERS, SCHEDULERS, SIZE_OF_SDXL
 from ...types import Lora, SamplingSettings
 
@@ -26,15 +28,14 @@ def performance(
     set_lightning_defaults, set_hyper_sd_defaults). A positive `overwrite_step` replaces the mode's number of steps.
     Raises UnknownName.
     """
-    if name not in PERFORMANCES:
-        raise UnknownName("performance", name, PERFORMANCES)
+    name = chosen("performance", name, PERFORMANCES)
     mode = PERFORMANCES[name]
     steps = overwrite_step if overwrite_step > 0 else mode.steps
-    chosen = replace(settings, performance=name, steps=steps)
+    plain = replace(settings, performance=name, steps=steps)
     if not mode.distilled:
-        return chosen, loras
+        return plain, loras
     forced = replace(
-        chosen,
+        plain,
         sampler=mode.sampler,
         scheduler=mode.scheduler,
         cfg=1.0,
@@ -56,11 +57,9 @@ def empty_latent(
     With 'custom', `width` and `height` are rounded down to multiples of 8. Raises UnknownName, and BadValue for sizes
     below 8 pixels.
     """
-    if aspect_ratio != CUSTOM_SIZE:
-        if aspect_ratio not in ASPECT_RATIOS:
-            raise UnknownName(
-                "aspect ratio", aspect_ratio, ASPECT_RATIOS, "or choose custom, with a width and a height"
-            )
+    if not same(aspect_ratio, CUSTOM_SIZE):
+        hint = "or choose custom, with a width and a height"
+        aspect_ratio = chosen("aspect ratio", aspect_ratio.replace("*", "×"), ASPECT_RATIOS, hint)
         scale = (model.native_size if model else SIZE_OF_SDXL) / SIZE_OF_SDXL
         width, height = (8 * round(int(side) * scale / 8) for side in aspect_ratio.split("×"))
     rows, columns = latents.latent_size(width, height)
@@ -75,7 +74,7 @@ def empty_latent(
 
 def schedule(model: Model, settings: SamplingSettings, denoise: float = 1.0) -> Tensor:
     """Return the decreasing noise levels of a run, ending in 0: (steps + 1,) float32 for most schedulers."""
-    check_names(settings)
+    settings = with_known_names(settings)
     if not 0 < denoise <= 1:
         raise BadValue(f"denoise is {denoise}: choose a value above 0, up to 1")
     if settings.steps < 1:
@@ -87,12 +86,23 @@ def schedule(model: Model, settings: SamplingSettings, denoise: float = 1.0) -> 
     return sigmas.schedule(generator, sampling, settings.steps, denoise, discards, sdxl=model.family != "sd15")
 
 
-def check_names(settings: SamplingSettings) -> None:
-    """Raise UnknownName for an unknown sampler or scheduler."""
-    if settings.sampler not in SAMPLERS:
-        raise UnknownName("sampler", settings.sampler, SAMPLERS)
-    if settings.scheduler not in SCHEDULERS:
-        raise UnknownName("scheduler", settings.scheduler, SCHEDULERS)
+def refiner_schedule(refiner: Model, settings: SamplingSettings, denoise: float) -> Tensor:
+    """Return the noise levels from which swap method 'vae' takes those of the refiner (Fooocus calculate_sigmas_all).
+
+    Fooocus reads them from the network's plain table even for `lcm`, `tcd` and `edm_playground_v2.5`, from the true
+    lists of `turbo` and `align_your_steps`, and leaves out the last level before 0 for dpm_2 alone.
+    """
+    sampler = samplers.SAMPLERS[settings.sampler]
+    generator, _ = sigmas.effective(settings.scheduler)
+    table = discrete(refiner.prediction, refiner.zero_snr)
+    discards = sampler.discards and not sampler.vp
+    return sigmas.schedule(generator, table, settings.steps, denoise, discards, sdxl=refiner.family != "sd15")
+
+
+def with_known_names(settings: SamplingSettings) -> SamplingSettings:
+    """Return the settings with sampler and scheduler as they are spelled here. Raises UnknownName."""
+    sampler = chosen("sampler", settings.sampler, SAMPLERS)
+    return replace(settings, sampler=sampler, scheduler=chosen("scheduler", settings.scheduler, SCHEDULERS))
 
 
 def seeds_of(latent: dict[str, Any], seed: int) -> list[int]:

@@ -61,9 +61,9 @@ def sample(
     Raises BadValue for inputs that do not fit the model or are out of range, and BadFile or BadValue when the result is
     not finite.
     """
+    settings = plan.with_known_names(settings)
     model = refiners.in_effect(model, settings)
     levels = plan.schedule(model, settings, denoise) if sigmas is None else checked_sigmas(sigmas)
-    plan.check_names(settings)
     conditioning.check_options(host, positive, "positive")
     if not guidance.without_negative(settings.cfg):
         conditioning.check_options(host, negative, "negative")
@@ -194,7 +194,7 @@ def through_latents(job: Job) -> Tensor:
     if interposer is not None:
         job.host.load("vae", interposer)
         clean = interposers.convert(interposer, clean).to(clean)
-    levels = sigmas.cut(plan.schedule(second.model, job.settings, job.denoise), start=at) * REFINER_SIGMAS
+    levels = sigmas.cut(plan.refiner_schedule(second.model, job.settings, job.denoise), start=at) * REFINER_SIGMAS
     seeds = [(seed + 1) % (MAX_SEED + 1) for seed in job.seeds]
     known = job.known.for_refiner(interposer) if job.known is not None else None
     second = replace(second, raw=clean, levels=levels, seeds=seeds, known=known, add_noise=True)
@@ -233,8 +233,8 @@ class NoiseRecorder:
 
 def denoiser_of(job: Job, device: torch.device) -> Denoise:
     """Return the guided denoiser of the job's model."""
-    sides, form = (job.positive, job.negative), denoiser.latent_format(job.model, job.settings)
-    inpaint = job.known.head_output(job.model, form) if job.known else None
+    sides = job.positive, job.negative
+    inpaint = job.known.head_output(job.model, denoiser.own_latent_format(job.model)) if job.known else None
     return denoiser.guided(job.host, job.model, *sides, job.settings, job.raw.shape, device, job.control, inpaint)
 
 

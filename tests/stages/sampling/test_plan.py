@@ -72,6 +72,38 @@ def test_every_ratio_has_its_size_and_an_eighth_of_it_on_a_small_model(ratio: st
     assert plan.empty_latent(ratio, 0, 0, 1, SMALL)[1:] == (width // 8, height // 8)
 
 
+@pytest.mark.parametrize("ratio", ["1024×1024", "1024x1024", "1024*1024", " 1024X1024 "])
+def test_a_ratio_with_any_sign(ratio: str) -> None:
+    assert plan.empty_latent(ratio, 0, 0, 1)[1:] == (1024, 1024)
+    assert plan.empty_latent(" Custom", 64, 64, 1)[1:] == (64, 64)
+
+
+def test_choices_in_any_spelling() -> None:
+    spelled = SamplingSettings(sampler="DPMPP_2M", scheduler=" Karras")
+    plainly = SamplingSettings(sampler="dpmpp_2m", scheduler="karras")
+    assert torch.equal(plan.schedule(MODEL, spelled), plan.schedule(MODEL, plainly))
+    assert plan.performance("extreme speed", USERS, ()) == plan.performance("Extreme Speed", USERS, ())
+
+
+KARRAS_8 = [14.61464, 7.90293, 4.02774, 1.91036, 0.82887, 0.32112, 0.10720, 0.02917, 0]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "scheduler", "levels"),
+    [
+        ("uni_pc", "karras", KARRAS_8),  # only dpm_2 leaves one out here
+        ("dpm_2", "karras", [14.6146, 8.56, 4.7965, 2.5508, 1.2741, 0.5895, 0.2479, 0.0923, 0]),
+        ("euler", "lcm", [14.61464, 7.30198, 4.08608, 2.49597, 1.61558, 1.07116, 0.69515, 0.39970, 0]),
+        ("euler", "edm_playground_v2.5", KARRAS_8),
+        ("euler", "turbo", [14.61464, 8.30280, 5.08776, 3.32108, 2.27646, 1.61289, 1.16058, 0.82986, 0]),
+    ],
+)
+@pytest.mark.parametrize("as_fooocus", [False, True])
+def test_the_refiners_levels_of_method_vae(sampler: str, scheduler: str, levels: list[float], as_fooocus: bool) -> None:
+    settings = SamplingSettings(sampler=sampler, scheduler=scheduler, steps=8, as_fooocus=as_fooocus)
+    assert plan.refiner_schedule(MODEL, settings, 1.0).tolist() == pytest.approx(levels, abs=2e-4)
+
+
 @pytest.mark.parametrize(("asked", "given"), [((200, 120), (200, 120)), ((205, 127), (200, 120))])
 def test_a_free_size_is_rounded_down_to_cells(asked: tuple[int, int], given: tuple[int, int]) -> None:
     assert plan.empty_latent("custom", *asked, 1, SMALL)[1:] == given
@@ -81,7 +113,7 @@ def test_a_free_size_is_rounded_down_to_cells(asked: tuple[int, int], given: tup
     ("arguments", "message"),
     [
         (("custom", 4, 64, 1), "4×64 pixels times 1 is too small: choose sides of 64"),
-        (("1024x1024", 0, 0, 1), "unknown aspect ratio '1024x1024'"),
+        (("1024×1000", 0, 0, 1), "unknown aspect ratio '1024×1000'"),
     ],
 )
 def test_wrong_sizes_are_refused(arguments: Any, message: str) -> None:
