@@ -15,22 +15,22 @@ from torch import Tensor
 from ...errors import BadFile
 from ..weights.deltas import Decomposed, Delta, Difference, Generalised, Hadamard, Kronecker, LowRank, Quantised
 
-_ADAPTER = r"(?:\.[A-Za-z0-9_\-]+)?"  # PEFT's name of the adapter, left in by some programs
+ADAPTER = r"(?:\.[^.]+)?"  # PEFT's name of the adapter, left in by some programs
 _LORA = r"lora(?:_linear_layer)?"
 _SPELLINGS = {
-    "alpha": r"(?:lora_)?alpha",
-    "up": rf"{_LORA}[._]up(?:\.weight)?|lora_B{_ADAPTER}\.weight|lora_B",
-    "down": rf"{_LORA}[._]down(?:\.weight)?|lora_A{_ADAPTER}\.weight|lora_A",
+    "alpha": r"(?:lora[._])?alpha",
+    "up": rf"{_LORA}[._]up(?:\.weight)?|lora_B{ADAPTER}\.weight|lora_B",
+    "down": rf"{_LORA}[._]down(?:\.weight)?|lora_A{ADAPTER}\.weight|lora_A",
     "mid": rf"{_LORA}[._]mid(?:\.weight)?",
-    "embedding_a": rf"lora_embedding_A{_ADAPTER}",
-    "embedding_b": rf"lora_embedding_B{_ADAPTER}",
-    "up_b": rf"lora_B{_ADAPTER}\.bias",
+    "embedding_a": rf"lora_embedding_A{ADAPTER}",
+    "embedding_b": rf"lora_embedding_B{ADAPTER}",
+    "up_b": rf"lora_B{ADAPTER}\.bias",
     "dora": r"dora_scale(?:\.weight)?",
-    "magnitude": rf"lora_magnitude_vector{_ADAPTER}(?:\.weight)?",
-    **{part: rf"{part}{_ADAPTER}" for part in ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")},
-    **{part: rf"{part}{_ADAPTER}" for part in ("hada_t1", "hada_t2", "lokr_t2")},
-    **{part: rf"{part}{_ADAPTER}" for part in ("lokr_w1", "lokr_w1_a", "lokr_w1_b")},
-    **{part: rf"{part}{_ADAPTER}" for part in ("lokr_w2", "lokr_w2_a", "lokr_w2_b")},
+    "magnitude": rf"lora_magnitude_vector{ADAPTER}(?:\.weight)?",
+    **{part: rf"{part}{ADAPTER}" for part in ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")},
+    **{part: rf"{part}{ADAPTER}" for part in ("hada_t1", "hada_t2", "lokr_t2")},
+    **{part: rf"{part}{ADAPTER}" for part in ("lokr_w1", "lokr_w1_a", "lokr_w1_b")},
+    **{part: rf"{part}{ADAPTER}" for part in ("lokr_w2", "lokr_w2_a", "lokr_w2_b")},
     **{part: rf"{part}\.weight" for part in ("a1", "a2", "b1", "b2")},
     **{part: part for part in ("w_norm", "b_norm", "diff", "diff_b")},
 }

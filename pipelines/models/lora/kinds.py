@@ -35,6 +35,8 @@ _KINDS = (
     ("IP-Adapter", r"^(image_proj|ip_adapter)\."),
     ("AnimateDiff motion module", r"\bmotion_modules\b"),
     ("numbered factors of the first LoRA programs", r"^(unet|text_encoder):\d+:(up|down)$"),
+    ("whole weights of ComfyUI", r"\.set_weight$"),
+    ("sparse biases of early LyCORIS", r"\bbias_(indices|values|size)$"),
     ("textual inversion", r"^(emb_params|string_to_param|clip_[lg])$"),
 )
 

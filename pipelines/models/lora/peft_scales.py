@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from ...errors import BadFile
+from .entries import ADAPTER
 
 METADATA_KEY = "lora_adapter_metadata"
 _FACTOR = re.compile(
-    r"^(?P<base>.+)\.(?:(?P<down>lora_A(?:\.\w+)?\.weight|lora_embedding_A(?:\.\w+)?|(?:hada_w1|lokr_w[12])_b)|lokr_w1)$"
+    rf"^(?P<base>.+)\.(?:(?P<down>lora_A{ADAPTER}\.weight|lora_embedding_A{ADAPTER}|"
+    rf"(?:hada_w1|lokr_w[12])_b{ADAPTER})|lokr_w1{ADAPTER})$"
 )
 _OWNER = re.compile(r"^(unet|text_encoder|text_encoder_2)\.")
 

@@ -21,15 +21,15 @@ from ..weights import key_names
 Owner = Literal["unet", "clip_l", "clip_g", "text", ""]
 """The network that a name belongs to: 'text' is either text encoder, '' any network."""
 
-_WRAPPER = r"(?:base_model_|model_|_orig_mod_|module_|pipeline_|pipe_)*"
+_WRAPPERS = "base_model|model|_orig_mod|module|pipeline|pipe|network|adapter|state_dict|transformer|lora|lycoris|sdxl"
 _OWNERS: dict[Owner, str] = {
-    "unet": r"unet|(?:model_)?diffusion_model",
-    "clip_g": r"te2|text_encoder_2|(?:text_encoders_)?clip_g|conditioner_embedders_1(?:_model)?",
-    "clip_l": r"te1?|text_encoder(?:_1)?|(?:text_encoders_)?clip_l|conditioner_embedders_0|cond_stage_model",
+    "unet": r"unet|diffusion_model",
+    "clip_g": r"te_?2|text_encoder_?(?:2|two)|text_encoders_(?:1|clip_g)|clip_g|conditioner_embedders_1",
+    "clip_l": r"te(?:_?1)?|text_encoder(?:_?1|_one)?|text_encoders_(?:0|clip_l)|clip_l|conditioner_embedders_0|"
+    r"cond_stage_model",
 }
 _PREFIX = re.compile(
-    rf"{_WRAPPER}(?:lora_|lycoris_)*{_WRAPPER}"
-    rf"(?:(?:{'|'.join(f'(?P<{owner}>{names})' for owner, names in _OWNERS.items())})_{_WRAPPER})?"
+    rf"(?:(?:{'|'.join(f'(?P<{owner}>{names})' for owner, names in _OWNERS.items())}|{_WRAPPERS})_)*", re.IGNORECASE
 )
 _TEXT_PREFIX = re.compile(r"(?:transformer_)*(?:text_model_)?")
 _TEXT_PATH = re.compile(

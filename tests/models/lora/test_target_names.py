@@ -22,24 +22,26 @@ PREFIXES = {
         "unet.", "lora_unet_", "lora_unet.", "lycoris_unet_", "diffusion_model.", "model.diffusion_model.",
         "unet.base_model.model.", "base_model.model.unet.", "unet._orig_mod.", "module.unet.", "lora_unet_module_",
         "model.unet._orig_mod.", "model.lora_unet_", "pipeline.unet.", "model.model.diffusion_model.",
-        "lora.lora_unet_",
+        "lora.lora_unet_", "unet.unet.", "unet_lora.", "lora_UNet_", "unet.lycoris_", "network.lora_sdxl_unet_",
     ),
     "clip_l": (
         "te.", "te1.", "lora_te_", "lora_te1_", "lora_te1.", "text_encoder.", "text_encoder_1.", "clip_l.",
         "clip_l.transformer.", "text_encoders.clip_l.transformer.", "lycoris_text_encoder_",
         "text_encoder.base_model.model.", "cond_stage_model.transformer.", "conditioner.embedders.0.transformer.",
+        "text_encoder_one.", "text_encoder1.", "text_encoders.0.", "te_1.",
     ),
     "clip_g": (
         "te2.", "lora_te2_", "lora_te2.", "text_encoder_2.", "clip_g.", "clip_g.transformer.",
         "text_encoders.clip_g.transformer.", "lycoris_text_encoder_2_", "text_encoder_2.base_model.model.",
-        "conditioner.embedders.1.model.", "conditioner.embedders.1.transformer.",
+        "conditioner.embedders.1.model.", "conditioner.embedders.1.transformer.", "text_encoder_two.",
+        "text_encoder2.", "text_encoders.1.", "lora_te_2_",
     ),
 }  # fmt: skip
 BARE = ("", "lycoris_", "lora_", "base_model.model.", "_orig_mod.", "model.", "model.module.")
 UP_AND_DOWN = (
     (".lora_up.weight", ".lora_down.weight"), (".lora.up.weight", ".lora.down.weight"),
     ("_lora.up.weight", "_lora.down.weight"), (".lora_B.weight", ".lora_A.weight"),
-    (".lora_B.default.weight", ".lora_A.default.weight"),
+    (".lora_B.default.weight", ".lora_A.default.weight"), (".lora_B.my own-1.weight", ".lora_A.my own-1.weight"),
     (".lora_linear_layer.up.weight", ".lora_linear_layer.down.weight"),
     ("_lora_up.weight", "_lora_down.weight"), ("lora_up.weight", "lora_down.weight"), (".lora_up", ".lora_down"),
     (".lora_B", ".lora_A"),
