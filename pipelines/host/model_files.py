@@ -14,9 +14,9 @@ HowToGet = Callable[[str, str], str]
 
 MODEL_SUFFIXES = {".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".patch"}
 SUFFIXES = {
-    "styles": {".json"},
-    "sdxl_styles": {".json"},
-    "wildcards": {".txt"},
+    "styles": {".json", ".csv"},  # the second is named in errors, not read; so are wildcards in the last three
+    "sdxl_styles": {".json", ".csv"},
+    "wildcards": {".txt", ".yaml", ".yml", ".json"},
     "presets": {".json"},
     "prompt_expansion/fooocus_expansion": {".json", ".txt", ".safetensors", ".bin"},
     "face_detection": {".onnx"},
@@ -29,10 +29,14 @@ def suffixes_of(kind: str) -> set[str]:
     return SUFFIXES.get(kind, MODEL_SUFFIXES)
 
 
+def is_of_kind(kind: str, name: str) -> bool:
+    """Return whether a file has a suffix of the kind, in any letter case."""
+    return Path(name.rstrip()).suffix.lower() in suffixes_of(kind)
+
+
 def files_of(kind: str, folder: Path) -> list[str]:
     """List the relative names of a kind's files below a folder, sub-folders first; [] if the folder does not exist."""
-    suffixes = suffixes_of(kind)
-    return [name for name in _all_files(folder) if Path(name.rstrip()).suffix.lower() in suffixes]
+    return [name for name in _all_files(folder) if is_of_kind(kind, name)]
 
 
 def find_file(kind: str, name: str, folders: Sequence[Path], hint: HowToGet | None = None) -> Path:

@@ -54,9 +54,13 @@ class Style:
 
 
 class Styles(Mapping[str, Style]):
-    """Styles by name, in reading order; a later style replaces an earlier one of the same name."""
+    """Styles by name, in reading order; a later style replaces an earlier one of the same name.
 
-    def __init__(self, styles: Iterable[Style] = ()) -> None:
+    `unread`: files of styles in another format, which errors name.
+    """
+
+    def __init__(self, styles: Iterable[Style] = (), unread: Iterable[str] = ()) -> None:
+        self._unread = tuple(unread)
         self._by_name: dict[str, Style] = {}
         for style in styles:
             self._by_name[style.name] = style
@@ -83,7 +87,8 @@ class Styles(Mapping[str, Style]):
         for spelling in (name, normal_name(name)):
             if (found := match_name(spelling, self)) is not None:
                 return self[found]
-        raise UnknownName("style", name, self, HOW_TO_GET)
+        others = f"; {', '.join(self._unread)} can't be read: only Fooocus's JSON is" if self._unread else ""
+        raise UnknownName("style", name, self, HOW_TO_GET + others)
 
 
 def normal_name(name: str) -> str:
@@ -97,8 +102,13 @@ def normal_name(name: str) -> str:
 
 def load_order(names: Iterable[str]) -> list[str]:
     """Return the JSON files among the names in Fooocus's order: the user's files first, the six stock files last."""
-    listed = [name for name in names if name.lower().endswith(".json")]
+    listed = [name for name in names if is_style_file(name)]
     return [n for n in listed if n not in STOCK_FILES] + [n for n in STOCK_FILES if n in listed]
+
+
+def is_style_file(name: str) -> bool:
+    """Return whether a file is of Fooocus's format, by its suffix."""
+    return name.lower().endswith(".json")
 
 
 def read_style_file(path: Path, origin: Origin = "file") -> tuple[Style, ...]:

@@ -24,15 +24,18 @@ class Wildcards(Mapping[str, tuple[str, ...]]):
     """Word lists by name; each file is read on first use.
 
     `sources`: relative file names, each with a function that returns its path. A name selects the first file whose
-    path ends in it (`names.file_below`); files without `.txt` are ignored.
+    path ends in it (`names.file_below`); files without `.txt` are not read (`unread`).
     """
 
     def __init__(self, sources: Iterable[tuple[str, Callable[[], Path]]] = ()) -> None:
         self._sources: dict[str, Callable[[], Path]] = {}
         self._words: dict[str, tuple[str, ...]] = {}
+        self._others: list[str] = []
         for name, find in sources:
             if name.lower().endswith(SUFFIX):
                 self._sources.setdefault(name, find)
+            else:
+                self._others.append(name)
 
     def __getitem__(self, name: str) -> tuple[str, ...]:
         file = file_below(name, list(self._sources))
@@ -41,6 +44,11 @@ class Wildcards(Mapping[str, tuple[str, ...]]):
         if file not in self._words:
             self._words[file] = read_wildcard_file(self._sources[file]())
         return self._words[file]
+
+    def unread(self, name: str) -> tuple[str, ...]:
+        """Return the file of that name with another suffix, or else all other files, whose lists may have the name."""
+        own = file_below(name, self._others)
+        return tuple(self._others) if own is None else (own,)
 
     def __iter__(self) -> Iterator[str]:
         return (file[: -len(SUFFIX)] for file in self._sources)

@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from ...errors import BadFile, BadValue, MissingFile, did_you_mean
@@ -15,7 +16,7 @@ from ...host import Host, files_of
 from ...names import base, match_file, match_name, same, stem
 from ...settings import EXPANSION_STYLE, MAX_LORAS, MAX_SEED, NO_FILE, NO_STYLE, RANDOM_STYLE
 from ...text.expansion import Expander, safe_str, stand_in_expander
-from ...text.styles import HOW_TO_GET, Style, Styles, bundled_styles, load_order, read_style_file
+from ...text.styles import HOW_TO_GET, Style, Styles, bundled_styles, is_style_file, load_order, read_style_file
 from ...text.unread import unread_syntax
 from ...text.wildcards import Wildcards, apply_wildcards
 from ...types import Lora, Prompt
@@ -24,6 +25,7 @@ from .expand import find_expander
 LORA_TAG = re.compile(r"<lora:([^:]+):([+-]?(?:\d+(?:\.\d*)?|\.\d+))>")
 PSEUDO_STYLES = (EXPANSION_STYLE, RANDOM_STYLE)
 STYLE_KINDS = ("styles", "sdxl_styles")
+FEW = 3
 
 Notice = Callable[[str], None]
 
@@ -63,7 +65,7 @@ def compose(
     notice = _once(notice)
     chosen = [name if name == RANDOM_STYLE else book.named(name).name for name in styles if name != EXPANSION_STYLE]
     primary, all_loras = take_lora_tags(positives[0], loras, available_loras, notice)
-    fill = partial(_fill_in, words=wildcards or {}, in_order=in_order, missing=partial(_no_wildcard, notice))
+    fill = partial(_fill_in, words=wildcards or {}, in_order=in_order, missing=partial(_no_wildcard, notice, wildcards))
 
     prompts = []
     for index in range(count):
@@ -177,12 +179,14 @@ def find_styles(host: Host, styles_dir: Path | None = None, broken: Callable[[Ba
     folders = [[styles_dir / name for name in _listed("styles", styles_dir)]] if styles_dir else []
     folders += [[host.find(kind, name) for name in load_order(host.names(kind))] for kind in STYLE_KINDS]
     found: dict[str, Style] = {}
+    listed = [*(files_of("styles", styles_dir) if styles_dir else ()), *chain(*map(host.names, STYLE_KINDS))]
+    unread = [name for name in listed if not is_style_file(name)]
     for files in folders:
         for name, style in Styles(_read_all(host, files, broken)).items():
             found.setdefault(name, style)
     for style in bundled_styles():
         found.setdefault(style.name, style)
-    return Styles(found.values())
+    return Styles(found.values(), unread)
 
 
 def find_wildcards(host: Host, wildcards_dir: Path | None = None) -> Wildcards:
@@ -294,8 +298,11 @@ def _fill_in(
     return apply_wildcards(text, words, rng, index, in_order, missing)
 
 
-def _no_wildcard(notice: Notice, name: str) -> None:
-    notice(f"the wildcard file {name}.txt is missing or empty: __{name}__ is read as text")
+def _no_wildcard(notice: Notice, words: Mapping[str, Sequence[str]] | None, name: str) -> None:
+    others = words.unread(name) if isinstance(words, Wildcards) else ()
+    more = f" and {len(others) - FEW} more" if len(others) > FEW else ""
+    listed = f"; {', '.join(others[:FEW])}{more} can't be read: write one entry per line into {name}.txt"
+    notice(f"the wildcard file {name}.txt is missing or empty: __{name}__ is read as text{listed if others else ''}")
 
 
 def _draw_style(known: Styles, rng: random.Random) -> str:

@@ -352,6 +352,33 @@ def test_missing_wildcards_and_loras_are_reported_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "files", "named"),
+    [
+        ("cats", ["cats.yaml"], "cats.yaml can't be read: write one entry per line into cats.txt"),
+        ("animals/cats", ["Animals/Cats.yml", "dogs.yaml"], "; Animals/Cats.yml can't be read"),
+        ("cats", ["a.yaml", "b.yaml", "c.json", "d.yaml"], "; a.yaml, b.yaml, c.json and 1 more can't be read"),
+    ],
+)
+def test_wildcards_in_other_formats_are_named(tmp_path: Path, name: str, files: list[str], named: str) -> None:
+    for file in files:
+        (tmp_path / "wildcards" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "wildcards" / file).write_text("cats: [tabby]")
+    told: list[str] = []
+    compose_with(host(tmp_path, told), f"a __{name}__")
+    (note,) = told
+    assert named in note
+
+
+def test_a_list_of_styles_of_a1111_is_named(tmp_path: Path) -> None:
+    (tmp_path / "styles").mkdir()
+    (tmp_path / "styles" / "styles.csv").write_text("name,prompt,negative_prompt\nInk,ink,")
+    with pytest.raises(UnknownName, match=r"styles\.csv can't be read: only Fooocus's JSON is"):
+        check_styles(host(tmp_path), ["Ink"])
+    with pytest.raises(UnknownName, match=r"styles\.csv can't be read"):
+        check_styles(host(tmp_path / "elsewhere"), ["Ink"], tmp_path / "styles")
+
+
+@pytest.mark.parametrize(
     "text", ["a <lora:hey>", "a\n<lora:hey:0.5>", "a <lora:hey:0.5:0.7>", "a\n[[red,blue]]", "a __no/such__"]
 )
 def test_syntax_that_is_read_as_words_is_reported_once(text: str) -> None:
