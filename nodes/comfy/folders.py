@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...pipelines.host import suffixes_of
+from ...pipelines.host import is_of_kind, suffixes_of
 
 
 def folders_of(kind: str) -> list[Path]:
@@ -25,5 +25,4 @@ def files_of(kind: str) -> list[str]:
     import folder_paths
 
     folders_of(kind)
-    suffixes = suffixes_of(kind)
-    return [name for name in folder_paths.get_filename_list(kind) if Path(name).suffix.lower() in suffixes]
+    return [name for name in folder_paths.get_filename_list(kind) if is_of_kind(kind, name)]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UnknownName
+from ..names import base, match_name, same, stem
 
 ALL = "all"
 HUB_CACHE = "hub"
@@ -83,18 +84,16 @@ class Catalogue:
         return Group(name, entry["title"], tuple(self._files_in([name])), entry.get("optional", ""))
 
     def of(self, name: str) -> tuple[Asset, ...]:
-        """Return the files that a name stands for, in any letter case.
+        """Return the files that a name stands for, in any spelling (`names.match_name`).
 
         A name is `all`, a mode, a group, or the id, file name or stem of one file. Raises UnknownName.
         """
-        folded = name.casefold()
-        if folded == ALL:
+        if same(name, ALL):
             return tuple(self.assets.values())
-        known: dict[str, Sequence[str]] = {mode.casefold(): needs for mode, needs in self.modes.items()}
-        known |= {group: [group] for group in self._groups}
-        if folded in known:
-            return tuple(self._files_in(known[folded]))
-        if asset := self._single(folded):
+        known: dict[str, Sequence[str]] = {**self.modes, **{group: [group] for group in self._groups}}
+        if (found := match_name(name, known)) is not None:
+            return tuple(self._files_in(known[found]))
+        if asset := self._single(name):
             return (asset,)
         raise UnknownName("mode, group or file", name, [*self.names, *(a.name for a in self.assets.values())])
 
@@ -116,10 +115,10 @@ class Catalogue:
 
     def known(self, kind: str, name: str) -> Asset | None:
         """Return the file that a stage requests by kind and name, path or stem; None if it is not in the catalogue."""
-        requested = name.replace("\\", "/").rsplit("/", 1)[-1].casefold()
+        requested = base(name)
         for asset in self.assets.values():
             for folder, file in asset.places:
-                if folder == kind and requested in (file.casefold(), Path(file).stem.casefold()):
+                if folder == kind and match_name(requested, (file, stem(file))) is not None:
                     return asset
         return None
 
@@ -129,13 +128,13 @@ class Catalogue:
         A checkpoint is fetched by itself, since the rest of its group is seldom missing too.
         """
         if asset.kind == "checkpoints":
-            return Path(asset.name).stem
+            return stem(asset.name)
         groups = [group.name for group in self.groups if asset in group.assets]
-        return groups[0] if groups and groups[0] not in ("base", "speed") else Path(asset.name).stem
+        return groups[0] if groups and groups[0] not in ("base", "speed") else stem(asset.name)
 
-    def _single(self, folded: str) -> Asset | None:
+    def _single(self, name: str) -> Asset | None:
         for asset in self.assets.values():
-            if folded in (asset.id, *(name.casefold() for name in (asset.name, Path(asset.name).stem, *asset.also))):
+            if match_name(name, (asset.id, asset.name, stem(asset.name), *asset.also)) is not None:
                 return asset
         return None
 

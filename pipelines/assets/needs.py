@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import MissingFile, UnknownName, UserError
 from ..host import Host, find_file
+from ..names import match_name
 from ..settings import PERFORMANCES
 from ..text.tokenizer import find_vocabulary
 from .catalogue import ALL, HUB_CACHE, Asset, catalogue
@@ -137,7 +138,7 @@ def _resolve(host: Host, name: str, workflows: Sequence[str]) -> Sequence[Asset]
     try:
         return catalogue().of(name)
     except UnknownName:
-        if name in presets.names(host):
+        if match_name(name, presets.names(host)) is not None:
             return _of_preset(host, name)
     known = [
         *catalogue().names,

@@ -2,7 +2,7 @@
 
 from .kept import Kept
 from .local import LocalHost, find_device
-from .model_files import POCKET, HowToGet, files_of, find_file, suffixes_of
+from .model_files import POCKET, HowToGet, files_of, find_file, is_of_kind, suffixes_of
 from .protocol import Host, Preview, Role
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "files_of",
     "find_device",
     "find_file",
+    "is_of_kind",
     "suffixes_of",
 ]

@@ -6,7 +6,6 @@ each run; here the table is unchanged, and a hook writes the vectors into its ou
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import BadFile
+from ..names import folded
 from ..text.emphasis import SECTION, WeightedToken, weighted_words
 from ..text.tokenizer import EMBEDDING
 from .handles import Embedding
@@ -90,8 +90,8 @@ def embedding_names(texts: Iterable[str]) -> list[str]:
 
 
 def typed(name: str) -> str:
-    """Normalise a name for comparison: underscores for spaces, Unicode NFC, case-folded."""
-    return unicodedata.normalize("NFC", name).casefold().replace(" ", "_")
+    """Normalise a name for comparison, as `names.folded` and with underscores for spaces."""
+    return folded(name).replace(" ", "_")
 
 
 def read_embedding(path: Path, widths: Mapping[str, int]) -> Embedding:

@@ -19,6 +19,7 @@ from ..models.lora.bundled import without_bundled
 from ..models.lora.family import TITLES
 from ..models.lora.refusals import named
 from ..models.weights.merging import WeightPatch
+from ..names import same
 from ..settings import AUTO, DEFAULT_CHECKPOINT, DEFAULT_VAE, NO_FILE, POCKET_CHOICE
 from ..types import FreeU, Lora
 
@@ -35,7 +36,7 @@ def find_or_pocket(host: Host, kind: str, name: str, of_pocket: str = "", home: 
     The models folder `home` is searched first for any other name. Raises MissingFile.
     """
     choice, _, in_pocket = name.replace("\\", "/").partition("/")
-    if choice == POCKET_CHOICE and (in_pocket or of_pocket):
+    if same(choice, POCKET_CHOICE) and (in_pocket or of_pocket):
         return find_file(kind, in_pocket or of_pocket, [POCKET / kind])
     return host.find(kind, name, home)
 

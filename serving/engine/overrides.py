@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...pipelines.errors import BadGraph, BadValue, UnknownName, did_you_mean
+from ...pipelines.names import same
 from .declarations import Input, Registry
 from .graph import is_link
 
@@ -39,7 +40,7 @@ def find_node(graph: Mapping[str, Mapping[str, Any]], name: str) -> str:
     if name in graph:
         return name
     candidates = {
-        "titled": [i for i, node in graph.items() if title_of(node).casefold() == name.casefold()],
+        "titled": [i for i, node in graph.items() if same(title_of(node), name)],
         "of class": [i for i, node in graph.items() if node.get("class_type") == name],
     }
     for how, found in candidates.items():

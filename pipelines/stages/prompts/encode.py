@@ -14,6 +14,7 @@ from ...models import clip as clips
 from ...models.embeddings import SUFFIXES, embedding_names, read_embedding, typed
 from ...models.handles import Clip, Embedding
 from ...models.weights.soundness import require_finite
+from ...names import slashed
 from ...types import CONDITIONING_CLIP_SKIP, CONDITIONING_PROMPT, Conditioning, Prompt, SamplingSettings
 
 EMBEDDINGS = "embeddings"
@@ -76,14 +77,14 @@ def find_embeddings(host: Host, clip: Clip, texts: Iterable[str]) -> dict[str, E
 
 def _find(host: Host, written: str, home: Path | None) -> tuple[str, Path]:
     """Return an embedding's name and file: exactly as written, in any folder, or else as the host resolves it."""
-    names = [name.replace("\\", "/") for name in host.names(EMBEDDINGS)]
-    names += files_of(EMBEDDINGS, home / EMBEDDINGS) if home else []
+    names = [slashed(name) for name in host.names(EMBEDDINGS)]
+    names += [slashed(name) for name in files_of(EMBEDDINGS, home / EMBEDDINGS)] if home else []
     bare = written.strip(",")
     for candidate in dict.fromkeys((written, bare)):
         for file in (candidate, *(candidate + suffix for suffix in SUFFIXES)):
-            same = [name for name in names if name == file or name.endswith("/" + file)]
-            if candidate and same:
-                return candidate, host.find(EMBEDDINGS, min(same, key=lambda name: name.count("/")), home)
+            found = [name for name in names if f"/{name}".endswith(f"/{slashed(file)}")]
+            if candidate and found:
+                return candidate, host.find(EMBEDDINGS, min(found, key=lambda name: name.count("/")), home)
     return bare, host.find(EMBEDDINGS, bare, home)
 
 

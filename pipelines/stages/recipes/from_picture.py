@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...files import file_hash
 from ...host import Host
-from ...names import base, match_name
+from ...names import base, match_name, same
 from ...settings import DEFAULT_CHECKPOINT, DEFAULT_VAE, NO_FILE, PERFORMANCES, POCKET_CHOICE, SAMPLERS, SCHEDULERS
 from ...text.styles import Styles
 from ...types import SWAP_METHODS, SamplingSettings
@@ -43,7 +43,8 @@ def of_info(host: Host, info: PictureInfo) -> Recipe:
     performance = _listed(host, "performance", info.performance, tuple(PERFORMANCES), "Speed")
     text, negative = _texts(host, info)
     width, height = info.resolution or DEFAULT_SIZE
-    unrefined = info.refiner_model in (None, "", NO_FILE)
+    unrefined = same(info.refiner_model or NO_FILE, NO_FILE)
+    of_checkpoint = any(same(info.vae or "", name) for name in MODELS_OWN_VAE)
     return Recipe(
         text=text,
         negative=negative,
@@ -57,7 +58,7 @@ def of_info(host: Host, info: PictureInfo) -> Recipe:
         width=width,
         height=height,
         checkpoint=checkpoint,
-        vae=DEFAULT_VAE if info.vae is None or info.vae in MODELS_OWN_VAE else host_file(host, "vae", info.vae, home),
+        vae=DEFAULT_VAE if of_checkpoint else host_file(host, "vae", str(info.vae), home),
         clip_skip=info.clip_skip,
         refiner=NO_FILE if unrefined else host_file(host, "checkpoints", str(info.refiner_model), home),
         refiner_switch=plain.refiner_switch if info.refiner_switch is None else info.refiner_switch,

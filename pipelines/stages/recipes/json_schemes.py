@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...errors import BadFile
+from . import literals
 
 FOOOCUS, RUINED, MRE = "fooocus", "RuinedFooocus", "Fooocus-MRE"
 FEW = 5
@@ -196,6 +197,7 @@ def _lora(entry: Any) -> tuple[bool, Any, Any]:
 
 def _switch(value: Any) -> bool | None:
     """True or False for a boolean, or for its name in any letter case; None for any other value."""
-    if isinstance(value, str):
-        return {"true": True, "false": False}.get(value.strip().casefold())
-    return value if isinstance(value, bool) else None
+    try:
+        return literals.switch(value)
+    except ValueError:
+        return None

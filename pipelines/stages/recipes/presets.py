@@ -134,7 +134,7 @@ def _recipe(host: Host, known: Mapping[str, Any], previous: Any) -> Recipe:
         width=width,
         height=height,
         checkpoint=_checkpoint(host, known["default_model"], previous),
-        vae=DEFAULT_VAE if vae in MODELS_OWN_VAE else host_file(host, "vae", vae),
+        vae=DEFAULT_VAE if any(same(vae, own) for own in MODELS_OWN_VAE) else host_file(host, "vae", vae),
         refiner=NO_FILE if same(refiner, NO_FILE) else host_file(host, "checkpoints", refiner),
         refiner_switch=known["default_refiner_switch"],
         refiner_step=known.get("default_overwrite_switch", -1),
@@ -164,8 +164,8 @@ def _settings(known: Mapping[str, Any], performance: str) -> SamplingSettings:
 
 def _checkpoint(host: Host, name: str, previous: Any) -> str:
     """Return the preset's checkpoint, or if it is missing the first installed one of its previous ones (launch.py)."""
-    if name == POCKET_CHOICE:
-        return name
+    if same(name, POCKET_CHOICE):
+        return POCKET_CHOICE
     files = host.names("checkpoints")
     own = match_file(name, files)
     older = previous if own is None and isinstance(previous, list) else []

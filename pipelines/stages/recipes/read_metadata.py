@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BadFile
+from ...names import same
 from ...picture_files import Notice, ignore
 from ...settings import MAX_SEED, NO_FILE
 from ...text.styles import Styles
@@ -268,7 +269,7 @@ def _loras(value: Any, wrong: dict[str, str]) -> tuple[Lora, ...]:
     loras = []
     for name, weight in json_schemes.loras_in(value):
         try:
-            if (file := literals.text(name)) != NO_FILE:
+            if not same(file := literals.text(name), NO_FILE):
                 loras.append(Lora(file, WEIGHT(weight)))
         except ValueError as error:
             wrong[f"lora {name!r}"] = f"LoRA {str(name)[:60]!r} with the weight {str(weight)[:20]!r} should be {error}"
