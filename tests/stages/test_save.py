@@ -330,8 +330,10 @@ def test_bad_settings(tmp_path: Path) -> None:
     ):
         with pytest.raises(BadValue, match=words):
             save_pictures(host(tmp_path), picture(), "x", **wrong)  # type: ignore[arg-type]
-    with pytest.raises(UnknownName):
-        save_pictures(host(tmp_path), picture(), "x", "PNG")
+    with pytest.raises(UnknownName, match="did you mean 'png'"):
+        save_pictures(host(tmp_path), picture(), "x", "pgn")
+    (entry,) = save_pictures(host(tmp_path), picture(), "x", " PNG", scheme="A1111")
+    assert entry["filename"].endswith(".png")
     with pytest.raises(BadValue, match="at most 16383 pixels"):
         save_pictures(host(tmp_path), np.zeros((1, 1, 16384, 3), np.float32), "x", "webp")
 
