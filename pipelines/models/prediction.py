@@ -51,7 +51,7 @@ def predicts(weights: Weights, choice: str = AUTO) -> Predicts:
         return Predicts(*CHOICES[choice])
     says_v = _found(weights, [_V_MARKER], _V_KEYS) or _says_v(weights)
     says_zero = _found(weights, [_ZERO_SNR_MARKER], _ZERO_SNR_KEYS)
-    notices = [text for marker, text in _EDM.items() if marker in weights.shapes]
+    notices = [text for marker, text in _EDM.items() if _has_marker(weights, marker)]
     if says_v and says_zero:
         notices += [f"is sampled as v-prediction with zero terminal SNR, as {says_v} and {says_zero} in the file say"]
     elif says_v:
@@ -71,9 +71,14 @@ def predicts(weights: Weights, choice: str = AUTO) -> Predicts:
 def _found(weights: Weights, markers: Iterable[str], keys: Iterable[str]) -> str:
     """The first marker or true metadata entry, as it is named to a user; '' when there is none."""
     for marker in markers:
-        if marker in weights.shapes:
+        if _has_marker(weights, marker):
             return f"the marker '{marker}'"
     return next((f"'{key}'" for key in keys if weights.metadata.get(key, "").strip().casefold() in _YES), "")
+
+
+def _has_marker(weights: Weights, marker: str) -> bool:
+    """Return True for a file with an entry of that name, at the top or beside the weights of its network."""
+    return any(f".{key}".endswith(f".{marker}") for key in weights.shapes)
 
 
 def _says_v(weights: Weights) -> str:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from fooocus_stages.pipelines.errors import BadFile
+from fooocus_stages.pipelines.errors import BadFile, MissingFile
 from fooocus_stages.pipelines.models.checkpoint import Checkpoint, load_checkpoint, load_vae
 from fooocus_stages.pipelines.models.weights import key_names
 from fooocus_stages.pocket.training.published_names import unet_state_to_ldm, vae_state_to_ldm
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .conftest import WIDTH_L, Write, text_of, unet_of
@@ -67,6 +67,12 @@ EMPTY = torch.zeros(0)
 SAID: dict[str, tuple[dict[str, Tensor], dict[str, str], tuple[str, bool], str]] = {
     "nothing": ({}, {}, ("eps", False), ""),
     "a marker": ({"v_pred": EMPTY}, {}, ("v", False), "'v_pred'"),
+    "markers in the network": (
+        {"model.diffusion_model.v_pred": EMPTY, "model.diffusion_model.ztsnr": EMPTY},
+        {},
+        ("v", True),
+        "'ztsnr'",
+    ),
     "both markers": ({"v_pred": EMPTY, "ztsnr": EMPTY}, {}, ("v", True), "'ztsnr'"),
     "a marker of zero SNR alone": ({"ztsnr": EMPTY}, {}, ("eps", False), "eps-prediction"),
     "ModelSpec": ({}, {"modelspec.prediction_type": "v"}, ("v", False), "'modelspec.prediction_type'"),
@@ -346,6 +352,44 @@ def test_a_folder_of_diffusers(
         ours = {key_names.clip_key(key): tensor for key, tensor in module.state_dict().items()}
         for key, tensor in modules[part].state_dict().items():
             assert torch.equal(ours[key_names.clip_key(key)], tensor), f"{part} {key}"
+
+
+def in_parts(path: Path) -> list[Path]:
+    """Replace a file by two, as diffusers and transformers cut large ones."""
+    state = load_file(path)
+    keys = list(state)
+    names = [path.with_name(f"{path.stem}-0000{number}-of-00002{path.suffix}") for number in (1, 2)]
+    for number, name in enumerate(names):
+        save_file({key: state[key] for key in keys[number::2]}, name)
+    path.unlink()
+    return names
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_a_checkpoint_in_parts(write: Write, modules: dict[str, nn.Module], part: int) -> None:
+    chosen = in_parts(write())[part]
+    loaded = load_checkpoint(chosen, torch.float32, torch.float32, text=False)
+    assert (loaded.model.name, loaded.vae is not None) == (chosen.name, True)
+    for key, tensor in modules["unet"].state_dict().items():
+        assert torch.equal(loaded.model.network.module.state_dict()[key], tensor)
+
+
+def test_a_diffusers_folder_in_parts(
+    tmp_path: Path, modules: dict[str, nn.Module], write_tokenizer: Callable[[Path], None]
+) -> None:
+    unet = in_parts(write_folder(tmp_path, modules, VARIANTS[1], write_tokenizer))[0]
+    in_parts(tmp_path / "text_encoder_2" / VARIANTS[1].replace("diffusion_pytorch_model", "model"))
+    loaded = load_checkpoint(unet, torch.float32, torch.float32)
+    assert set(weights_of(loaded)) == set(FOLDERS.values())
+
+
+def test_a_missing_part_is_named(write: Write) -> None:
+    first, second = in_parts(write())
+    second.unlink()
+    with pytest.raises(
+        MissingFile, match=f"{first.name} is one of the 2 parts of a model, and {second.name} is missing"
+    ):
+        load_checkpoint(first, torch.float32, torch.float32)
 
 
 def test_a_diffusers_folder_sets_the_prediction(

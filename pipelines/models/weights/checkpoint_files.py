@@ -1,4 +1,4 @@
-"""Opening a checkpoint: a single file, or a diffusers folder with a file for each network."""
+"""Opening a checkpoint: a single file, one in several parts, or a diffusers folder with a file for each network."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...errors import MissingFile
 from .files import Weights, open_weights
 
 UNET_FOLDER = "unet"
@@ -19,6 +20,7 @@ SCHEDULER = Path("scheduler", "scheduler_config.json")
 BROKEN_SCHEDULER = "broken scheduler"  # a key of the metadata that no file has
 SCHEDULER_KEYS = ("prediction_type", "rescale_betas_zero_snr")
 _FILES = re.compile(r"(?:model|pytorch_model|diffusion_pytorch_model)(?P<variant>\.[\w.-]+)?\.(?:safetensors|bin)")
+_PART = re.compile(r"(?P<start>.+)-\d{5}-of-(?P<count>\d{5})(?P<end>(?:\.\w+)?\.(?:safetensors|bin))")
 _KINDS = (
     ("a ControlNet", r"(?:^|\.)(?:input_hint_block|controlnet_cond_embedding)\.|lora_controlnet$"),
     ("a LoRA", r"lora_(?:up|down|A|B)\b|^lora_|hada_w1|lokr_w"),
@@ -45,13 +47,40 @@ def open_checkpoint(path: Path) -> Iterator[Weights]:
     'vae.'; the metadata includes the prediction settings of the scheduler. Raises the errors of `open_weights`.
     """
     with ExitStack() as files:
-        weights = files.enter_context(open_weights(path))
+        weights = files.enter_context(open_parts(path))
         found = companions(path)
         if not found:
             yield weights
             return
-        parts = {UNET_FOLDER: weights, **{name: files.enter_context(open_weights(one)) for name, one in found.items()}}
+        parts = {UNET_FOLDER: weights, **{name: files.enter_context(open_parts(one)) for name, one in found.items()}}
         yield replace(_joined(parts), path=path, metadata={**_of_scheduler(path), **weights.metadata})
+
+
+@contextmanager
+def open_parts(path: Path) -> Iterator[Weights]:
+    """Open a file, together with its other parts if it is one of several, such as model-00001-of-00002.safetensors.
+
+    Raises the errors of `open_weights`, and MissingFile that names the missing part.
+    """
+    match = _PART.fullmatch(path.name)
+    if match is None:
+        with open_weights(path) as weights:
+            yield weights
+        return
+    numbers = range(1, int(match["count"]) + 1)
+    names = (f"{match['start']}-{number:05}-of-{match['count']}{match['end']}" for number in numbers)
+    with ExitStack() as files:
+        sources: dict[str, Weights] = {}
+        for name in names:
+            if not (path.parent / name).is_file():
+                raise MissingFile(
+                    f"{path.name} is one of the {len(numbers)} parts of a model, and {name} is missing beside it: "
+                    "download all parts"
+                )
+            part = files.enter_context(open_weights(path.parent / name))
+            sources |= dict.fromkeys(part.shapes, part)
+        shapes = {key: part.shapes[key] for key, part in sources.items()}
+        yield Weights(path, shapes, lambda key: sources[key].read(key), part.metadata)
 
 
 def companions(path: Path) -> dict[str, Path]:
@@ -59,12 +88,12 @@ def companions(path: Path) -> dict[str, Path]:
 
     Of several files, the one with the UNet's variant (such as fp16) is chosen, else the first by name.
     """
-    if path.parent.name != UNET_FOLDER or not (of_unet := _FILES.fullmatch(path.name)):
+    if path.parent.name != UNET_FOLDER or not (of_unet := _match(path)):
         return {}
     found: dict[str, Path] = {}
     for name in COMPANIONS:
         folder = path.parent.parent / name
-        files = sorted(one for one in folder.glob("*") if one.is_file() and _FILES.fullmatch(one.name))
+        files = sorted(one for one in folder.glob("*") if one.is_file() and _match(one))
         files.sort(key=lambda one: (_variant(one) != of_unet["variant"], one.suffix != ".safetensors"))
         if files:
             found[name] = files[0]
@@ -77,8 +106,13 @@ def kind_of(names: Iterable[str]) -> str:
     return next((kind for kind, pattern in _KINDS if any(re.search(pattern, name) for name in listed)), "")
 
 
+def _match(path: Path) -> re.Match[str] | None:
+    part = _PART.fullmatch(path.name)
+    return _FILES.fullmatch(part["start"] + part["end"] if part else path.name)
+
+
 def _variant(path: Path) -> str | None:
-    match = _FILES.fullmatch(path.name)
+    match = _match(path)
     return match["variant"] if match else None
 
 
