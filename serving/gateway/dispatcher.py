@@ -292,6 +292,9 @@ class Dispatcher:
         for notice in result.notices:
             if all(entry["message"] != notice for entry in live.logs):
                 live.log(notice, time.time(), "WARN")
+        logged = [entry["message"] for entry in live.logs if entry["level"] == "WARN"]
+        if notices := list(dict.fromkeys([*logged, *result.notices])):
+            output = {**output, "notices": notices}
         await self._commit(live, Outcome(200, output, seconds=result.seconds.get("total")), files)
 
     def _end(self, live: Live, outcome: Outcome) -> None:

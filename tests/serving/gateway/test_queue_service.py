@@ -29,7 +29,7 @@ def test_a_request_is_accepted_run_and_answered(tmp_path: Path) -> None:
             assert [entry["message"] for entry in state["logs"]] == ["running on fake:0", "a notice"]
             assert state["metrics"]["inference_time"] == 0
             status, output, headers = await served.result(id)
-            assert (status, headers["x-fal-request-id"]) == (200, id)
+            assert (status, headers["x-fal-request-id"], output["notices"]) == (200, id, ["a notice"])
             status, image, headers = await served.call("GET", output["images"][0]["url"])
             assert status == 200
             assert image.startswith(b"\x89PNG")
