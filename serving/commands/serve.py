@@ -203,9 +203,11 @@ async def _serve(options: argparse.Namespace, settings: Settings, checker: str) 
             try:
                 site = serve_doors.site_of(runner, settings.state, options.host, options.port, options.tls_proxy)
                 await site.start()
-                host, port = runner.addresses[0][:2]
-                print(f"serving at http://{host}:{port}", flush=True)
-                logger.info("serving", extra={"address": f"http://{host}:{port}"})
+                if options.tls_port is not None:
+                    await serve_doors.https_site_of(runner, settings.state, options.host, options.tls_port).start()
+                for scheme, (host, port, *_) in zip(("http", "https"), runner.addresses, strict=False):
+                    print(f"serving at {scheme}://{host}:{port}", flush=True)
+                    logger.info("serving", extra={"address": f"{scheme}://{host}:{port}"})
                 await _signal()
             finally:
                 await runner.cleanup()

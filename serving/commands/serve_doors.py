@@ -32,6 +32,12 @@ def add_options(serve: argparse.ArgumentParser) -> None:
         help="also answer CONNECT at the same port, as a proxy for the names of the hosted services alone: unchanged "
         "programs then work with the variables that `serve ca` prints",
     )
+    serve.add_argument(
+        "--tls-port",
+        type=int,
+        metavar="PORT",
+        help="also answer HTTPS at this port, with a certificate of the authority of `serve ca`; 0 takes a free one",
+    )
 
 
 def keys_of(state: Path, lets_others_in: bool) -> KeyStore | None:
@@ -74,3 +80,15 @@ def site_of(runner: web.AppRunner, state: Path, host: str, port: int, tls_proxy:
     from ..gateway.tls import Authority, DoorSite
 
     return DoorSite(runner, Authority(state / AUTHORITY).context(HOSTS), HOSTS, host, port)
+
+
+def https_site_of(runner: web.AppRunner, state: Path, host: str, port: int) -> web.BaseSite:
+    """Return what listens for HTTPS, for the hosted names and for the address itself if it is one."""
+    from aiohttp import web
+
+    from ..gateway.addresses import HOSTS
+    from ..gateway.tls import Authority
+
+    address = "127.0.0.1" if host == "localhost" else host  # the authority may name no host but the hosted ones
+    context = Authority(state / AUTHORITY).context({*HOSTS, address})
+    return web.TCPSite(runner, host, port, ssl_context=context)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import ipaddress
 import os
 import ssl
 from collections.abc import Callable, Collection, Sequence
@@ -53,9 +54,9 @@ class Authority:
             )
 
     def context(self, hosts: Collection[str]) -> ssl.SSLContext:
-        """Return the TLS settings of a server with a new certificate for these names."""
+        """Return the TLS settings of a server with a new certificate for these names and addresses."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = [x509.DNSName(host) for host in sorted(hosts)]
+        names = [_general_name(host) for host in sorted(hosts)]
         builder = (
             _builder(_name("Fooocus Stages, served here"), self._own.subject, key.public_key(), YEAR)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
@@ -234,6 +235,13 @@ def _builder(
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + lifetime)
     )
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def _name(common: str) -> x509.Name:

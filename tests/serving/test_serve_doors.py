@@ -59,7 +59,7 @@ def test_without_keys_the_server_has_to_be_called_by_its_own_name(tmp_path: Path
 def test_the_options_are_off_by_default() -> None:
     parser = argparse.ArgumentParser()
     serve_doors.add_options(parser)
-    assert vars(parser.parse_args([])) == {"allow_origin": [], "tls_proxy": False}
+    assert vars(parser.parse_args([])) == {"allow_origin": [], "tls_port": None, "tls_proxy": False}
 
 
 @pytest.mark.parametrize("tls_proxy", [False, True])

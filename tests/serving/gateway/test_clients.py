@@ -35,6 +35,7 @@ class Server:
     """A server in a process of its own, a key for it, and a small picture."""
 
     url: str
+    https_url: str
     key: str
     state: Path
     picture: Path
@@ -55,7 +56,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     key = store.add("tests")
     store.close()
     command = [sys.executable, "-m", "fooocus_stages.serving.cli", "serve", "--models", "pocket", "--device", "cpu"]
-    command += ["--port", "0", "--state", str(state), "--safety-checker", "off", "--tls-proxy"]
+    command += ["--port", "0", "--state", str(state), "--safety-checker", "off"]
+    command += ["--tls-proxy", "--tls-port", "0"]
     with (
         (state / "log").open("w") as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as served,
@@ -64,7 +66,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         assert served.stdout is not None
         threading.Thread(target=lambda: [lines.put(line) for line in served.stdout or ()], daemon=True).start()
         try:
-            yield Server(lines.get(timeout=SECONDS).split()[-1], key, state, picture)
+            urls = [lines.get(timeout=SECONDS).split()[-1] for _ in range(2)]
+            yield Server(*urls, key, state, picture)
         finally:
             served.terminate()
             served.wait(60)
@@ -101,3 +104,11 @@ def test_python_through_the_proxy(server: Server) -> None:
     bundle = Authority(server.state / "ca").bundle
     variables = {**server.variables, "HTTPS_PROXY": server.url, "SSL_CERT_FILE": str(bundle)}
     assert "all checks passed" in ran([str(PYTHON), str(SCRIPTS / "check.py")], variables)
+
+
+@needs_python
+def test_python_by_its_own_variables_over_tls(server: Server) -> None:
+    address, bundle = server.https_url.removeprefix("https://"), Authority(server.state / "ca").bundle
+    variables = {**server.variables, "SSL_CERT_FILE": str(bundle)}
+    variables |= {"FAL_RUN_HOST": f"{address}/fal/run", "FAL_QUEUE_RUN_HOST": f"{address}/fal/queue"}
+    assert "all checks passed" in ran([str(PYTHON), str(SCRIPTS / "check.py"), "--no-uploads"], variables)
