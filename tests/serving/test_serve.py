@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from fooocus_stages.pipelines.errors import BadValue
 from fooocus_stages.serving.cli import main, parser
 from fooocus_stages.serving.commands import serve
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
 def options(*given: str) -> argparse.Namespace:
@@ -53,3 +61,23 @@ def test_only_this_machine_reaches_loopback(host: str, loopback: bool) -> None:
 def test_the_pocket_is_a_folder_of_the_workers(tmp_path: Path) -> None:
     assert (serve.worker_settings(options("--models", "pocket")).models[0] / "checkpoints").is_dir()
     assert serve.devices_of(options("--device", "cpu", "--device", "cuda:1")) == ["cpu", "cuda:1"]
+
+
+def test_the_commands_of_the_unit_and_of_the_container_are_understood() -> None:
+    unit = (DOCS / "fooocus-stages.service").read_text("utf-8")
+    (started,) = re.findall(r"^ExecStart=\S+ (.+)$", unit, re.MULTILINE)
+    container = (DOCS / "Containerfile").read_text("utf-8")
+    (command,) = re.findall(r"^CMD (\[.+\])$", container, re.MULTILINE)
+    for words in (shlex.split(started), json.loads(command)):
+        given = parser().parse_args(words)
+        assert given.act is serve.run_serve
+        assert given.state.is_absolute()
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not there")
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
+    unit = (DOCS / "fooocus-stages.service").read_text("utf-8")
+    copy = tmp_path / "fooocus-stages.service"
+    copy.write_text(re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", unit, flags=re.MULTILINE), "utf-8")
+    verified = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, check=False)
+    assert (verified.returncode, verified.stderr) == (0, "")
