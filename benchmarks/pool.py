@@ -6,21 +6,29 @@ python benchmarks/pool.py [--requests N] [--workers 1 2 4] [--seconds S] [--ray]
 from __future__ import annotations
 
 import argparse
+import io
+import itertools
 import os
+import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from fooocus_stages.pipelines.errors import UserError
+from fooocus_stages.serving.pool.frames import frame_of_event, frame_of_job, write_frame
 from fooocus_stages.serving.pool.job_runner import JobRunner, Stop
 from fooocus_stages.serving.pool.local import LocalPool
 from fooocus_stages.serving.pool.protocol import Pool
 from fooocus_stages.serving.pool.settings import WorkerSettings
-from fooocus_stages.serving.pool.types import Done, Ending, Job
+from fooocus_stages.serving.pool.types import Done, Ending, Event, Job
 from timing import machine, table
 
+RESULT = 2 * 2**20  # bytes, as of a PNG of 1024x1024 pixels
 NODES = """
 import time
+
+from fooocus_stages.nodes.comfy import current_host
 
 class Sleep:
     RETURN_TYPES = ()
@@ -35,26 +43,45 @@ class Sleep:
         time.sleep(seconds)
         return {"ui": {}}
 
-NODE_CLASS_MAPPINGS = {"Sleep": Sleep}
+class Give:
+    RETURN_TYPES = ()
+    FUNCTION = "run"
+    OUTPUT_NODE = True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"size": ("INT", {"min": 0, "max": 2**31})}}
+
+    def run(self, size):
+        name = f"{time.monotonic_ns()}.bin"
+        (current_host().folder("output") / name).write_bytes(bytes(size))
+        return {"ui": {"images": [{"filename": name, "subfolder": "", "type": "output"}]}}
+
+NODE_CLASS_MAPPINGS = {"Sleep": Sleep, "Give": Give}
 """
 
 
-def job(number: int, seconds: float) -> Job:
-    return Job(f"{number}", {"1": {"class_type": "Sleep", "inputs": {"seconds": seconds}}})
+def job(number: int, seconds: float = 0.0, size: int = 0) -> Job:
+    """A job that sleeps, or one whose result has so many bytes."""
+    node = (
+        {"class_type": "Give", "inputs": {"size": size}}
+        if size
+        else {"class_type": "Sleep", "inputs": {"seconds": seconds}}
+    )
+    return Job(f"{number}", {"1": node})
 
 
-def each_alone(pool: Pool, requests: int) -> float:
-    """Milliseconds for a request that does nothing, one after another, after one that does not count."""
-    events = pool.events()
-    start = 0.0
-    for number in range(requests + 1):
-        if number == 1:
-            start = time.perf_counter()
-        pool.submit(job(number, 0.0))
-        while not isinstance(event := next(events), Ending):
+class Alone:
+    """Runs requests that do nothing on a pool, one after another; or that give a result of so many bytes."""
+
+    def __init__(self, pool: Pool, size: int = 0) -> None:
+        self._pool, self._events, self._numbers, self._size = pool, pool.events(), itertools.count(), size
+
+    def __call__(self) -> None:
+        self._pool.submit(job(next(self._numbers), size=self._size))
+        while not isinstance(event := next(self._events), Ending):
             pass
         assert isinstance(event, Done), event
-    return (time.perf_counter() - start) / requests * 1000
 
 
 def all_at_once(pool: Pool, requests: int, seconds: float) -> float:
@@ -70,15 +97,42 @@ def all_at_once(pool: Pool, requests: int, seconds: float) -> float:
     return requests / (time.perf_counter() - start)
 
 
-def in_process(settings: WorkerSettings, requests: int) -> float:
-    """Milliseconds for the same request without a pool."""
-    with tempfile.TemporaryDirectory() as folder:
-        runner = JobRunner(settings, "cpu", Path(folder))
-        runner.run(job(0, 0.0), lambda event: None, Stop())
-        start = time.perf_counter()
-        for number in range(requests):
-            runner.run(job(number, 0.0), lambda event: None, Stop())
-        return (time.perf_counter() - start) / requests * 1000
+class InProcess:
+    """Runs the same requests without a pool; `emit` receives the events of a call."""
+
+    def __init__(self, settings: WorkerSettings, folder: Path, size: int = 0) -> None:
+        self._runner, self._size = JobRunner(settings, "cpu", folder), size
+
+    def __call__(self, emit: Callable[[Event], None] = lambda event: None) -> None:
+        emit(self._runner.run(job(0, size=self._size), emit, Stop()))
+
+
+def bytes_moved(run: InProcess) -> int:
+    """Bytes of a job that does nothing and of its events, as they go through a pipe."""
+    stream = io.BytesIO()
+    write_frame(stream, frame_of_job(job(0)))
+    run(lambda event: write_frame(stream, frame_of_event(event)))
+    return len(stream.getvalue())
+
+
+def in_turn(sides: dict[str, Callable[[], None]], requests: int) -> list[tuple[str, object]]:
+    """Milliseconds of a request on each side, in turn, after one that does not count: medians, and over the first."""
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    for number in range(requests + 1):
+        for name, act in sides.items():
+            start = time.perf_counter()
+            act()
+            if number:
+                taken[name].append((time.perf_counter() - start) * 1000)
+    medians = {name: statistics.median(times) for name, times in taken.items()}
+    first = next(iter(medians.values()))
+    return [
+        (
+            f"{name}, ms a request",
+            f"{median:6.2f} ({min(taken[name]):.2f} at least), {median - first:.2f} over the first",
+        )
+        for name, median in medians.items()
+    ]
 
 
 def main() -> None:
@@ -92,40 +146,49 @@ def main() -> None:
         pack = Path(folder) / "sleep.py"
         pack.write_text(NODES, "utf-8")
         settings = WorkerSettings(nodes=(pack,), preload=False)
-        rows: list[tuple[str, object]] = [
-            ("in process, ms a request", f"{in_process(settings, options.requests):6.2f}")
-        ]
-        start = time.perf_counter()
-        pool: Pool = LocalPool(["cpu"], settings)
-        alone = each_alone(pool, options.requests)
-        up = time.perf_counter() - start - alone * options.requests / 1000
-        pool.close()
-        rows += [("worker process, ms a request", f"{alone:6.2f}"), ("worker process, s to start", f"{up:6.2f}")]
+        sides: dict[str, Callable[[], None]] = {"in process": InProcess(settings, Path(folder))}
+        pools, rows = started(settings, options.ray)
+        sides |= {name: Alone(pool) for name, pool in pools.items()}
+        rows = in_turn(sides, options.requests) + rows
+        moved = bytes_moved(InProcess(settings, Path(folder)))
+        rows.append(("bytes of a request that does nothing", f"{moved:6.1f}"))
+        sides = {"2 MB of result, in process": InProcess(settings, Path(folder), RESULT)}
+        sides |= {f"2 MB of result, {name}": Alone(pool, RESULT) for name, pool in pools.items()}
+        rows += in_turn(sides, max(options.requests // 5, 1))
+        for pool in pools.values():
+            pool.close()
         for count in options.workers:
-            pool = LocalPool(["cpu"] * count, settings)
+            pool: Pool = LocalPool(["cpu"] * count, settings)
             rate = all_at_once(pool, 10 * count, options.seconds)
             pool.close()
             rows.append((f"{count} workers, part of the ideal rate", f"{rate * options.seconds / count:6.3f}"))
-        if options.ray:
-            rows += over_ray(settings, options.requests)
     print(machine())
     print(table(rows))
 
 
-def over_ray(settings: WorkerSettings, requests: int) -> list[tuple[str, object]]:
-    """The rows of a pool over Ray on this machine."""
-    from fooocus_stages.serving.pool.ray_pool import RayPool
+def started(settings: WorkerSettings, over_ray: bool) -> tuple[dict[str, Pool], list[tuple[str, object]]]:
+    """Start a pool of each kind with one worker; return them, and the seconds until each had run a request."""
+    makers: dict[str, Callable[[], Pool]] = {"worker process": lambda: LocalPool(["cpu"], settings)}
+    if over_ray:
+        from fooocus_stages.serving.pool.ray_pool import RayPool
 
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-    start = time.perf_counter()
-    try:
-        pool = RayPool("local", settings, workers=1)
-    except UserError as error:
-        return [("Ray", error)]
-    alone = each_alone(pool, requests)
-    up = time.perf_counter() - start - alone * requests / 1000
-    pool.close()
-    return [("Ray, ms a request", f"{alone:6.2f}"), ("Ray, s to start with a cluster", f"{up:6.2f}")]
+        os.environ.setdefault("RAY_DEDUP_LOGS", "0")
+        makers["Ray on this machine"] = lambda: RayPool("local", settings, workers=1)
+    pools: dict[str, Pool] = {}
+    rows: list[tuple[str, object]] = []
+    for name, make in makers.items():
+        start = time.perf_counter()
+        try:
+            pools[name] = make()
+        except UserError as error:
+            rows.append((name, error))
+            continue
+        pools[name].submit(job(-1, 0.0))
+        for event in pools[name].events():
+            if isinstance(event, Ending):
+                break
+        rows.append((f"{name}, s to start", f"{time.perf_counter() - start:6.2f}"))
+    return pools, rows
 
 
 if __name__ == "__main__":

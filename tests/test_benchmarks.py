@@ -31,7 +31,7 @@ ROWS = {
     "inpaint.py": 5,
     "load.py": 3,
     "lora.py": 2,
-    "pool.py": 4,
+    "pool.py": 7,
     "prompt.py": 5,
     "runner.py": 4,
     "sampling.py": 2,
