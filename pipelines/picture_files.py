@@ -63,7 +63,7 @@ def opened(path: Path, notice: Notice = ignore) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large images, and of metadata in disorder
-            with Image.open(_sound(path, notice)) as picture:
+            with Image.open(sound(path, notice)) as picture:
                 most = 2 * (Image.MAX_IMAGE_PIXELS or 2**27)
                 if picture.format in DRAWINGS:
                     raise BadFile(f"{path} is a vector drawing ({picture.format}); export it as PNG or JPEG")
@@ -125,7 +125,7 @@ def upright(image: Image.Image, notice: Notice = ignore) -> Image.Image:
     return image.copy() if turn is None else image.transpose(turn)
 
 
-def _sound(path: Path, notice: Notice) -> Path | io.BytesIO:
+def sound(path: Path, notice: Notice = ignore) -> Path | io.BytesIO:
     """The file, or for a PNG its bytes without chunks that Pillow would refuse the whole image for."""
     with path.open("rb") as file:
         if file.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
@@ -194,14 +194,18 @@ def _packed(kind: bytes, body: bytes) -> bytes | None:
 
 def _refusal(path: Path, error: Exception) -> str:
     """The sentence for a file that is no image, or of a format that can't be read here."""
+    if name := format_elsewhere(path):
+        return f"{path} is {name}, which can't be read here: convert or export it to PNG or JPEG"
+    cause = "the file is empty" if path.is_file() and not path.stat().st_size else error
+    return f"{path} cannot be read as an image ({cause}); export it as PNG or JPEG"
+
+
+def format_elsewhere(path: Path) -> str:
+    """Return a phrase for a file of a format that can't be read here, such as 'a PDF document'; '' for any other."""
     try:
         with path.open("rb") as file:
             head = file.read(64).lstrip(b"\xef\xbb\xbf \r\n")
     except OSError:
-        head = b"?"
-    if not head:
-        return f"{path} cannot be read as an image (the file is empty); export it as PNG or JPEG"
-    for offset, signature, name in FORMATS_ELSEWHERE:
-        if head[offset:].lower().startswith(signature.lower()):
-            return f"{path} is {name}, which can't be read here: convert or export it to PNG or JPEG"
-    return f"{path} cannot be read as an image ({error}); export it as PNG or JPEG"
+        return ""
+    starts = ((name, head[offset:].lower().startswith(sign.lower())) for offset, sign, name in FORMATS_ELSEWHERE)
+    return next((name for name, fits in starts if fits), "")

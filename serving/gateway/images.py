@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...pipelines.errors import BadFile
+from ...pipelines.picture_files import format_elsewhere, sound
 
 MEDIA_TYPES = {
     "PNG": ("image/png", ".png"),
@@ -36,14 +37,15 @@ def check_image(path: Path, max_pixels: int) -> ImageInfo:
     """Read a picture whole and return what it is.
 
     The size that its header gives is compared with `max_pixels` before a pixel is decoded. Raises BadFile for what is
-    no picture, has several frames, is too large, truncated or damaged. The messages name no local path.
+    no picture, has several frames, is too large, truncated or damaged; damaged metadata are passed over. The messages
+    name no local path.
     """
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of large images, which are measured here, and of metadata in disorder
-            with Image.open(path, formats=[name for name in FORMATS if name != "MPO"]) as picture:
+            with Image.open(sound(path), formats=[name for name in FORMATS if name != "MPO"]) as picture:
                 _raise_for_size(picture.width, picture.height, max_pixels)
                 if picture.format != "MPO" and getattr(picture, "is_animated", False):
                     raise BadFile("the picture has several frames: send a single one")
@@ -57,6 +59,8 @@ def check_image(path: Path, max_pixels: int) -> ImageInfo:
     except MemoryError as error:
         raise BadFile("the picture does not fit into memory: send a smaller one") from error
     except Exception as error:  # decoders raise anything for what they can't read
+        if name := format_elsewhere(path):
+            raise BadFile(f"the file can't be read as a picture, it is {name}: send it as PNG or JPEG") from error
         readable = "PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF"
         raise BadFile(f"the file can't be read as a picture: send a whole file in {readable}") from error
 

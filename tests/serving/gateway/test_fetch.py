@@ -297,6 +297,31 @@ def test_other_formats_are_not_handed_to_a_decoder(tmp_path: Path, content: byte
     refused(tmp_path, "can't be read as a picture", answer(content))
 
 
+def with_chunk(kind: bytes, body: bytes, wrong: int = 0) -> bytes:
+    plain = picture()
+    check = struct.pack(">I", zlib.crc32(kind + body) ^ wrong)
+    return plain[:33] + struct.pack(">I", len(body)) + kind + body + check + plain[33:]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        with_chunk(b"zTXt", b"note\0\0" + zlib.compress(bytes(2**22))),
+        with_chunk(b"iCCP", b"camera\0\0no zlib"),
+        with_chunk(b"iTXt", b"note\0\1\0\0\0" + zlib.compress(bytes(2**22))),
+        with_chunk(b"tEXt", b"note\0x", wrong=1),
+        with_chunk(b"eXIf", b"no tiff"),
+    ],
+    ids=["large text", "broken profile", "large international text", "wrong checksum", "broken EXIF"],
+)
+def test_damaged_metadata_do_not_cost_the_picture(tmp_path: Path, content: bytes) -> None:
+    assert fetched(tmp_path, answer(content)).path.read_bytes() == content
+
+
+def test_a_picture_of_a_phone_is_named(tmp_path: Path) -> None:
+    refused(tmp_path, "it is a HEIC image, as phones take them: send it as PNG or JPEG", answer(b"\0\0\0\x20ftypheic"))
+
+
 def data_uri(content: bytes, kind: str = "image/png") -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
