@@ -173,8 +173,8 @@ ROWS = [
     ),
     Row(
         "an unknown size",
-        SIZE + "input 'aspect_ratio' = '1024x1024' <…>'1024×1024'<…>choose from <…>",
-        ("size.aspect_ratio=1024x1024",),
+        SIZE + "input 'aspect_ratio' = '1024x1023' <…>'1024×1024'<…>choose from <…>",
+        ("size.aspect_ratio=1024x1023",),
     ),
     Row(
         "guidance inf",
