@@ -94,9 +94,10 @@ class Comfy:
         async with aiohttp.ClientSession() as http, http.ws_connect(address, max_msg_size=0) as messages:
             body = {"prompt": graph, "prompt_id": prompt_id, "client_id": client_id}
             try:
-                await asyncio.to_thread(self.ask, "/prompt", body)
+                accepted = await asyncio.to_thread(self.ask, "/prompt", body)
             except urllib.error.HTTPError as refused:
                 raise AssertionError(refused.read().decode("utf-8")) from refused
+            assert not accepted["node_errors"]  # such outputs would be left out of the run
             async for message in messages:
                 if message.type is aiohttp.WSMsgType.BINARY:
                     _record_frame(run, message.data)
