@@ -2,8 +2,8 @@
 //
 //   node page.mjs URL CHROMIUM PLAYWRIGHT_FOLDER RENDERER WORKFLOW.json...
 //
-// For each workflow: the nodes and groups, the node types that the page does not know, the API export, and the errors
-// that the page threw or logged. `available`: whether this page has the renderer.
+// For each workflow: the nodes and groups, the node types that the page does not know, the API export, the types of wires
+// that have no color, and the errors that the page threw or logged. `available`: whether this page has the renderer.
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { withPage } from "./browser.mjs";
@@ -34,5 +34,7 @@ async function openWorkflow({ data, vue }) {
   await window.app.extensionManager.command.execute("Comfy.Canvas.FitView");
   const { nodes, groups } = await window.measured(vue);
   const api = (await window.app.graphToPrompt()).output;
-  return { nodes, groups, missing, api };
+  const colors = LGraphCanvas.link_type_colors;
+  const grey = [...window.app.graph.links.values()].map((link) => link.type).filter((type) => !colors[type]);
+  return { nodes, groups, missing, api, grey };
 }

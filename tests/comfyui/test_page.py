@@ -20,6 +20,7 @@ RENDERERS = ("classic", "vue")
 TEMPLATES = {path.stem: path for path in sorted((PACK / "workflows").glob("*.json"))}
 BLUEPRINTS = {path.stem: path for path in sorted((PACK / "subgraphs").glob("*.json"))}
 MINUTES = 9
+PLAIN = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}  # values, for which the page's palettes have no color
 SLACK = 1.0  # pixels of the canvas
 
 Report = dict[str, Any]
@@ -52,6 +53,11 @@ def test_the_page_exports_our_api_workflow(opened: Report, name: str) -> None:
     ours = json.loads((PACK / "workflows/api" / f"{name}.json").read_text("utf-8"))
     exported = opened[name]["api"]
     assert exported == ours
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_wires_have_colors(opened: Report, name: str) -> None:
+    assert set(opened[name]["grey"]) <= PLAIN
 
 
 @pytest.mark.parametrize("name", [*TEMPLATES, *BLUEPRINTS])

@@ -17,6 +17,16 @@ const COLORS = {
   FOOOCUS_UPSCALER: "#8fb8ff",
 };
 
+// Types of sockets that take a type of ComfyUI as well; their wires carry both names. They have the color of the first.
+const PAIRS = [
+  "FOOOCUS_MODEL,MODEL",
+  "FOOOCUS_CLIP,CLIP",
+  "FOOOCUS_VAE,VAE",
+  "FOOOCUS_REFINER,MODEL",
+  "FOOOCUS_UPSCALER,UPSCALE_MODEL",
+  "MASK,IMAGE",
+];
+
 // Loading a palette clears the colours of types that it does not know, so they are set again with nodes and graphs.
 function setColors() {
   const links = app.canvas.constructor.link_type_colors;
@@ -25,6 +35,11 @@ function setColors() {
   for (const [type, color] of Object.entries(COLORS)) {
     links[type] = sockets[type] = color;
     document.documentElement.style.setProperty(`--color-datatype-${type}`, color);
+  }
+  for (const pair of PAIRS) {
+    const [first] = pair.split(",");
+    links[pair] = links[first];
+    sockets[pair] = sockets[first];
   }
 }
 
