@@ -92,6 +92,7 @@ ROLE_OF = {class_type: role for role, class_types in ROLES.items() for class_typ
 GROUP_COLORS = dict(zip(ROLES, ("#3f789e", "#88a", "#b58b2a", "#8a8", "#a88", "#b06634", "#8aa"), strict=True))
 GROUP_TITLE_HEIGHT, GROUP_PADDING = 50, 20
 NOTE_SIZE = [1100, 330]
+SHOW_IMAGES, IMAGE_HEIGHT = ("FooocusSaveImage", "SaveImage", "PreviewImage"), 220
 SEED_CONTROL, UPLOAD = "fixed", "image"
 FILE_KINDS = {  # the models folder of the file that a widget names
     "ckpt_name": "checkpoints",
@@ -194,7 +195,7 @@ def depths(graph: ApiGraph) -> dict[str, int]:
 
 def arranged(graph: ApiGraph, registry: Mapping[str, Any]) -> tuple[dict[str, Box], dict[str, Place]]:
     """The box and the place of every node."""
-    boxes = {i: Box(height_of(registry[node["class_type"]]), role_of(graph, i)) for i, node in graph.items()}
+    boxes = {i: Box(height_of(node["class_type"], registry), role_of(graph, i)) for i, node in graph.items()}
     return boxes, layout.arrange(boxes, wires_of(graph, registry), tuple(ROLES))
 
 
@@ -224,12 +225,15 @@ def role_of(graph: ApiGraph, node_id: str) -> str:
     return role_of(graph, next(value[0] for value in graph[node_id]["inputs"].values() if is_link(value)))
 
 
-def height_of(node: Any) -> int:
-    """The height in canvas units, without the title, that shows all of a node class in either of the page's renderers.
+def height_of(class_type: str, registry: Mapping[str, Any]) -> int:
+    """The height in canvas units, without the title, that shows all of a node class in either of the page's renderers,
+    after a run too.
 
     Measured in the Vue renderer of frontend 1.49, where rows are taller; the classic one needs less.
     """
-    return height_for(declared_inputs(node), len(node.RETURN_TYPES))
+    node = registry[class_type]
+    shown = IMAGE_HEIGHT if class_type in SHOW_IMAGES else 0
+    return height_for(declared_inputs(node), len(node.RETURN_TYPES)) + shown
 
 
 def height_for(declared: Sequence[Declared], outputs: int) -> int:
