@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "preprocessors": {"pipelines.opencv"},
     "pipelines.files": {"pipelines.errors"},
     "pipelines.picture_files": {"pipelines.errors"},
-    "pipelines.host": {"pipelines.errors", "pipelines.names", "pipelines.types"},
+    "pipelines.host": {"pipelines.errors", "pipelines.names", "pipelines.settings", "pipelines.types"},
     "pipelines.text": {"pipelines.errors", "pipelines.names"},
     "pipelines.models.weights": BASE,
     "pipelines.models.protocols": {"pipelines.types", "pipelines.functional", "pipelines.models.weights"},

@@ -3,6 +3,7 @@
 from .kept import Kept
 from .local import LocalHost, find_device
 from .model_files import POCKET, HowToGet, files_of, find_file, is_of_kind, suffixes_of
+from .pocket_files import find_or_pocket
 from .protocol import Host, Preview, Role
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "files_of",
     "find_device",
     "find_file",
+    "find_or_pocket",
     "is_of_kind",
     "suffixes_of",
 ]

@@ -17,13 +17,12 @@ from ...preprocessors import canny, face_crop, geometry
 from ...preprocessors import cpds as cpds_maths
 from ..errors import BadValue, MissingFile
 from ..files import file_state
-from ..host import Host
+from ..host import Host, find_or_pocket
 from ..models.handles import ControlHint, ControlNet, Hint
 from ..models.hints import face_detection
 from ..models.hints.controlnet import load_controlnet
 from ..settings import AUTO, DEFAULT_CONTROL
 from . import pictures
-from .load import find_or_pocket
 
 KIND = "controlnet"
 NAME = "a control image"

@@ -14,7 +14,7 @@ from ...preprocessors import geometry
 from ..errors import BadFile, BadValue, chosen
 from ..files import file_state
 from ..functional.image_attention import KeyValue
-from ..host import Host
+from ..host import Host, find_or_pocket
 from ..models.handles import Hint, ImageHint
 from ..models.hints.clip_vision import ClipVision, hidden_states, load_clip_vision, normalised
 from ..models.hints.ip_adapter import ImagePromptModel, load_adapter, load_negative
@@ -29,7 +29,6 @@ from ..settings import (
     TOGETHER,
 )
 from . import pictures
-from .load import find_or_pocket
 
 KIND, VISION_KIND = "controlnet", "clip_vision"
 ADAPTER_KINDS = (KIND, "ipadapter")

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import BadFile, BadValue, MissingFile
 from ..files import file_state
-from ..host import POCKET, Host, find_file
+from ..host import POCKET, Host, find_or_pocket
 from ..models import checkpoint as checkpoints
 from ..models.clip import encoder_name, encoder_width, final_norm
 from ..models.embeddings import embedding_of, typed
@@ -19,8 +19,7 @@ from ..models.lora.bundled import without_bundled
 from ..models.lora.family import TITLES
 from ..models.lora.refusals import named
 from ..models.weights.merging import WeightPatch
-from ..names import same
-from ..settings import AUTO, DEFAULT_CHECKPOINT, DEFAULT_VAE, NO_FILE, POCKET_CHOICE
+from ..settings import AUTO, DEFAULT_CHECKPOINT, DEFAULT_VAE, NO_FILE
 from ..types import FreeU, Lora
 
 
@@ -28,17 +27,6 @@ def find_files(host: Host, name: str, vae_name: str) -> tuple[Path, Path | None]
     """Find the checkpoint, and the separate VAE if one is named. Raises MissingFile."""
     path = find_or_pocket(host, "checkpoints", name, DEFAULT_CHECKPOINT)
     return path, None if vae_name == DEFAULT_VAE else host.find("vae", vae_name, home_of(path))
-
-
-def find_or_pocket(host: Host, kind: str, name: str, of_pocket: str = "", home: Path | None = None) -> Path:
-    """Find the file of a kind. 'pocket' is the pocket model's file `of_pocket`, 'pocket/NAME' another of its files.
-
-    The models folder `home` is searched first for any other name. Raises MissingFile.
-    """
-    choice, _, in_pocket = name.replace("\\", "/").partition("/")
-    if same(choice, POCKET_CHOICE) and (in_pocket or of_pocket):
-        return find_file(kind, in_pocket or of_pocket, [POCKET / kind])
-    return host.find(kind, name, home)
 
 
 def find_lora(host: Host, name: str, home: Path | None = None) -> Path:

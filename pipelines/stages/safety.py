@@ -10,12 +10,11 @@ from torch import Tensor
 from ..errors import chosen
 from ..files import file_state
 from ..functional.safety import blurred
-from ..host import Host
+from ..host import Host, find_or_pocket
 from ..models.safety import SafetyChecker, embeddings, load_safety_checker, pixels, scores
 from ..models.weights.soundness import require_finite
 from ..settings import BLACK_OUT, BLUR, DEFAULT_SAFETY_CHECKER, POCKET_CHECKER, SAFETY_MODES
 from . import pictures
-from .load import find_or_pocket
 
 KIND = "safety_checker"
 NAME = "an image to check"

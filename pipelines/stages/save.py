@@ -19,9 +19,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from ..errors import BadValue, chosen
 from ..files import file_hash, write_whole
-from ..host import Host
+from ..host import Host, find_or_pocket
 from ..settings import FORMATS, MAX_SEED, METADATA_SCHEMES
-from .load import find_or_pocket
 from .pictures import as_float32
 from .recipes.picture_texts import MAKER_NOTE, USER_COMMENT
 from .recipes.text_encoding import UNICODE

@@ -17,7 +17,7 @@ from ..errors import BadValue, chosen
 from ..files import file_state
 from ..functional.latents import CELL
 from ..functional.tiles import tiled_scale
-from ..host import Host
+from ..host import Host, find_or_pocket
 from ..models.handles import AnyVae, Hint, Info, Model
 from ..models.protocols import UpscaleModel
 from ..models.upscaler import Upscaler, bytes_per_cell, load_upscaler
@@ -25,7 +25,6 @@ from ..names import match_name
 from ..settings import DEFAULT_UPSCALER, FAST_UPSCALES, PERFORMANCES, SIZE_OF_SDXL, UPSCALE_FACTORS
 from ..types import Conditioning, SamplingSettings
 from . import pictures, sizes, vae
-from .load import find_or_pocket
 from .sampling import refiner, sample
 
 KIND = "upscale_models"

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from ...nodes.headless import find_picture
-from ...pipelines import stages
 from ...pipelines.errors import BadFile, BadValue, MissingFile, UserError
-from ...pipelines.host import Host
+from ...pipelines.host import Host, find_or_pocket
 from ...pipelines.settings import DEFAULT_SAFETY_CHECKER
 
 if TYPE_CHECKING:
@@ -52,10 +51,15 @@ def add_checker_option(command: argparse.ArgumentParser) -> None:
     )
 
 
+def checker_file(named: str, host: Host) -> Path:
+    """Return the path of a safety checker, without importing the libraries that run it. Raises MissingFile."""
+    return find_or_pocket(host, "safety_checker", named, DEFAULT_SAFETY_CHECKER)
+
+
 def find_checker(named: str, host: Host) -> None:
     """Find the safety checker that a request asks for. Raises MissingFile."""
     try:
-        stages.safety.find(host, named)
+        checker_file(named, host)
     except MissingFile as error:
         raise MissingFile(
             f"{error}; the request asks for the safety checker: set enable_safety_checker to false in it, or give "

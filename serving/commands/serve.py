@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ... import __version__
-from ...pipelines import stages
 from ...pipelines.errors import BadValue, MissingFile
 from ...pipelines.host import POCKET, Host
 from ...pipelines.settings import DEFAULT_SAFETY_CHECKER, NO_FILE, POCKET_CHECKER
 from ..console import Console
 from . import serve_doors, serve_keys
 from .common import OK, REGISTRY, Commands, add_command, add_host_options, host_of, worker_settings
-from .requested import OFF
+from .requested import OFF, checker_file
 
 if TYPE_CHECKING:
     from ..gateway.settings import Settings
@@ -107,7 +106,7 @@ def found_checker(named: str, host: Host, notice: Callable[[str], None]) -> str:
     if named == OFF:
         return NO_FILE
     try:
-        path = stages.safety.find(host, named)
+        path = checker_file(named, host)
     except MissingFile as error:
         raise MissingFile(f"{error}; or give --safety-checker off to serve without it") from error
     if POCKET in path.resolve().parents:

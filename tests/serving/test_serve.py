@@ -81,3 +81,19 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     copy.write_text(re.sub(r"^ExecStart=\S+", f"ExecStart={sys.executable}", unit, flags=re.MULTILINE), "utf-8")
     verified = subprocess.run(["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, check=False)
     assert (verified.returncode, verified.stderr) == (0, "")
+
+
+def test_the_server_finds_the_checker_without_the_libraries_that_run_it() -> None:
+    program = (
+        "import sys\n"
+        "from fooocus_stages.pipelines.host import POCKET, LocalHost\n"
+        "from fooocus_stages.pipelines.settings import DEFAULT_SAFETY_CHECKER\n"
+        "from fooocus_stages.serving.commands.serve import found_checker\n"
+        "told = []\n"
+        "host = LocalHost(models=[POCKET])\n"
+        "assert found_checker(DEFAULT_SAFETY_CHECKER, host, told.append) == DEFAULT_SAFETY_CHECKER\n"
+        "assert 'protects nobody' in told[0]\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

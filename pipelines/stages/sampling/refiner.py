@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import layer_norm
 
 from ...errors import BadFile, BadValue, chosen
-from ...host import Host
+from ...host import Host, find_or_pocket
 from ...models.handles import AnyVae, Model, Refiner, RefinerSwitch
 from ...models.interposer import Interposer, load_interposer
 from ...settings import DEFAULT_REFINER, PERFORMANCES
@@ -64,7 +64,7 @@ def with_refiner(
 
 def find(host: Host, name: str) -> Path:
     """Return the path of a refiner's file. Raises MissingFile."""
-    return load.find_or_pocket(host, "checkpoints", name, DEFAULT_REFINER)
+    return find_or_pocket(host, "checkpoints", name, DEFAULT_REFINER)
 
 
 def load_refiner(host: Host, name: str) -> Refiner:
