@@ -25,13 +25,12 @@ from ..batch.manifest import Counts, Manifest
 from ..console import Console
 from ..engine.declarations import Registry
 from ..engine.validate import validate
-from ..pool.protocol import Pool
-from .common import FAILED, OK, REGISTRY, Commands, add_command, add_host_options, host_of, show, worker_settings
+from .common import FAILED, OK, REGISTRY, Commands, add_command, add_host_options, host_of, show
+from .pools import add_pool_options, check_pool_options, pool_of
 from .requested import OFF, UNCHECKED, add_checker_option, find_checker
 
 LOCK = "manifest.lock"
 FETCHED = "inputs"
-ON_RAY = "--device has no effect with --ray, where every GPU of the cluster is used; leave it out"
 LINE_SECONDS = 5.0  # between two lines of progress in a pipe
 
 
@@ -49,9 +48,7 @@ def add(commands: Commands) -> None:
     )
     batch.add_argument("-o", "--output", type=Path, metavar="DIR", help="folder of the results and of the manifest")
     batch.add_argument("--status", type=Path, metavar="DIR", help="show how far the batch in a folder is, and end")
-    batch.add_argument("--workers", type=int, metavar="N", help="number of workers; default: one for each device")
-    batch.add_argument("--device", action="append", help="cpu, cuda:0 and so on; repeatable; default: all GPUs")
-    batch.add_argument("--ray", metavar="auto|ADDRESS", help="run on the nodes of the Ray cluster at this address")
+    add_pool_options(batch)
     batch.add_argument(
         "--retries", type=int, default=1, metavar="N", help="runs of a request after a worker was lost; default: 1"
     )
@@ -71,11 +68,10 @@ def run_batch(options: argparse.Namespace, console: Console) -> int:
         return show_status(options, options.status)
     if options.requests is None or options.output is None:
         raise BadValue("batch needs a file of requests and -o DIR, or --status DIR")
-    for name, least in (("workers", 1), ("retries", 0), ("time_limit", 0)):
+    check_pool_options(options)
+    for name, least in (("retries", 0), ("time_limit", 0)):
         if (value := getattr(options, name)) is not None and value < least:
             raise BadValue(f"--{name.replace('_', '-')} is {value}; give at least {least}")
-    if options.ray is not None and options.device:
-        raise BadValue(ON_RAY)
     maker = _Maker(options, console)
     requests = read_requests(options.requests, maker.check)
     with _locked(options.output), contextlib.closing(Manifest(options.output)) as manifest:
@@ -119,20 +115,6 @@ def _drive(
             drive.run()
     finally:
         progress.close()
-
-
-def pool_of(options: argparse.Namespace) -> Pool:
-    """Return the pool that the options name."""
-    settings = worker_settings(options)
-    if options.ray is not None:
-        from ..pool.ray_pool import RayPool
-
-        return RayPool(options.ray, settings, options.workers)
-    from ..pool.local import LocalPool, local_devices
-
-    devices = options.device or local_devices()
-    count = options.workers or len(devices)
-    return LocalPool([devices[number % len(devices)] for number in range(count)], settings)
 
 
 class _Maker:

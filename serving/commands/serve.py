@@ -7,8 +7,6 @@ import asyncio
 import contextlib
 import ipaddress
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,18 +17,14 @@ from ...pipelines.host import POCKET, Host
 from ...pipelines.settings import DEFAULT_SAFETY_CHECKER, NO_FILE, POCKET_CHECKER
 from ..console import Console
 from . import serve_doors, serve_keys
-from .common import OK, REGISTRY, Commands, add_command, add_host_options, host_of, worker_settings
+from .common import OK, REGISTRY, Commands, add_command, add_host_options, host_of
+from .pools import add_pool_options, check_pool_options, pool_of
 from .requested import OFF, checker_file
 
 if TYPE_CHECKING:
     from ..gateway.settings import Settings
 
 PORT = 8190
-DEVICES = (
-    "import torch\n"
-    "mps = torch.backends.mps.is_available()\n"
-    "print(*([f'cuda:{n}' for n in range(torch.cuda.device_count())] or (['mps'] if mps else ['cpu'])))\n"
-)
 HOUR = 3600.0
 
 
@@ -39,9 +33,7 @@ def add(commands: Commands) -> None:
     serve = add_command(commands, "serve", run_serve, "answer requests to the hosted endpoints on this machine")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen at; default: 127.0.0.1")
     serve.add_argument("--port", type=int, default=PORT, help=f"port; 0 takes a free one; default: {PORT}")
-    serve.add_argument(
-        "--device", action="append", help="a device with a worker of its own; repeatable; default: all that there are"
-    )
+    add_pool_options(serve)
     add_serving_options(serve, serve_keys.STATE)
     serve_doors.add_options(serve)
     add_host_options(serve)
@@ -88,6 +80,7 @@ def run_serve(options: argparse.Namespace, console: Console) -> int:
         from ..gateway.logs import log_to_stderr
     except ModuleNotFoundError as error:
         raise MissingFile(f"package {error.name} is not installed; run: pip install 'fooocus-stages[serve]'") from error
+    check_pool_options(options)
     checker = checker_of(options, console)
     settings = settings_of(options, checker != NO_FILE)
     log_to_stderr()
@@ -136,14 +129,6 @@ def settings_of(options: argparse.Namespace, checked: bool) -> Settings:
     )
 
 
-def devices_of(options: argparse.Namespace) -> list[str]:
-    """Return the named devices, else all; they are looked for in another process, which frees its memory again."""
-    if options.device:
-        return list(options.device)
-    done = subprocess.run([sys.executable, "-c", DEVICES], capture_output=True, text=True, check=False)
-    return done.stdout.split() or ["cpu"]
-
-
 def is_loopback(host: str) -> bool:
     """Return whether only this machine reaches an address."""
     try:
@@ -177,7 +162,6 @@ async def _serve(options: argparse.Namespace, settings: Settings, checker: str) 
     from ..gateway.outside import OutsideInputs
     from ..gateway.policy import Policy
     from ..gateway.store import Store
-    from ..pool.local import LocalPool
 
     policy, limits = Policy.of(options.allow_network), Limits()
     fetcher = Fetcher(policy, limits)
@@ -185,7 +169,7 @@ async def _serve(options: argparse.Namespace, settings: Settings, checker: str) 
         keys = serve_doors.keys_of(settings.state, not is_loopback(options.host) or bool(settings.public_url))
         cors = serve_doors.cors_of(options.allow_origin, keys, settings.public_url)
         store = Store(settings.state / "gateway.sqlite")
-        pool = LocalPool(devices_of(options), worker_settings(options))
+        pool = pool_of(options)
         try:
             app = application(
                 settings,

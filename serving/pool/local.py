@@ -132,12 +132,3 @@ def _keep_lines(stream: IO[bytes], last_lines: deque[str], name: str) -> None:
             text = line.decode("utf-8", "replace").rstrip()
             last_lines.append(text)
             log.debug("%s: %s", name, text)
-
-
-def local_devices() -> list[str]:
-    """Return the devices of this machine on which workers should run: all GPUs, else the CPU."""
-    import torch
-
-    if torch.cuda.is_available():
-        return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    return ["mps"] if torch.backends.mps.is_available() else ["cpu"]

@@ -10,11 +10,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fooocus_stages.pipelines.errors import BadValue
 from fooocus_stages.serving.cli import main, parser
-from fooocus_stages.serving.commands import serve
+from fooocus_stages.serving.commands import common, serve
+from fooocus_stages.serving.pool import local, ray_pool
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -59,8 +61,22 @@ def test_only_this_machine_reaches_loopback(host: str, loopback: bool) -> None:
 
 
 def test_the_pocket_is_a_folder_of_the_workers(tmp_path: Path) -> None:
-    assert (serve.worker_settings(options("--models", "pocket")).models[0] / "checkpoints").is_dir()
-    assert serve.devices_of(options("--device", "cpu", "--device", "cuda:1")) == ["cpu", "cuda:1"]
+    assert (common.worker_settings(options("--models", "pocket")).models[0] / "checkpoints").is_dir()
+
+
+def test_the_workers_run_where_the_options_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(local, "LocalPool", lambda devices, settings: made.append(devices))
+    monkeypatch.setattr(ray_pool, "RayPool", lambda address, settings, workers: made.append((address, workers)))
+    for given in (("--device", "cpu", "--device", "cuda:1", "--workers", "3"), ("--ray", "auto", "--workers", "2")):
+        serve.pool_of(options(*given))
+    assert made == [["cpu", "cuda:1", "cpu"], ("auto", 2)]
+
+
+@pytest.mark.parametrize("given", [("--workers", "0"), ("--ray", "auto", "--device", "cpu")])
+def test_workers_that_make_no_sense_are_refused(given: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", *given]) == 2
+    assert given[0] in capsys.readouterr().err
 
 
 def test_the_commands_of_the_unit_and_of_the_container_are_understood() -> None:
