@@ -6,13 +6,19 @@ import re
 from collections.abc import Iterator
 
 LONGEST = 60
+_LORA = r"(?:loras?|lyco|loha|locon)"
+_LEFT, _RIGHT, _COLON = "[<\uff1c]", "[>\uff1e]", "[:\uff1a]"
 READ_AS_WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
-        re.compile(r"<\s*(?:loras?|lyco|loha|locon)\s*:[^<>\n]*>?", re.IGNORECASE),
+        re.compile(
+            rf"{_LEFT}\s*{_LORA}\s*{_COLON}[^<>\n\uff1c\uff1e]*{_RIGHT}?"  # also in the wide signs of Asian keyboards
+            rf"|(?<![<\w\uff1c:]){_LORA}:[^\s,:<>]+:\d*\.?\d+",
+            re.IGNORECASE,
+        ),
         "a LoRA tag is <lora:NAME:WEIGHT>, in the first line of the prompt",
     ),
     (
-        re.compile(r"<\s*(?:hypernet|wildcard|embed)\s*:[^<>\n]*>", re.IGNORECASE),
+        re.compile(rf"<\s*(?!\s*{_LORA}\s*:)[a-z]+(?:\[[^\]\n]*\])?\s*:[^<>\n]*>", re.IGNORECASE),
         "only <lora:NAME:WEIGHT> is a tag here",
     ),
     (
@@ -20,6 +26,7 @@ READ_AS_WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
         "an embedding is written embedding:NAME, in lower case and after a space",
     ),
     (re.compile(r"\[\[[^\[\]\n]*,[^\[\]\n]*\]\]"), "arrays [[a,b]] belong to the first line of the prompt"),
+    (re.compile(r"\$\{[^{}\n]*\}"), "a prompt has no variables"),
     (re.compile(r"\{[^{}\n]*\|[^{}\n]*\}"), "alternatives are written as an array [[a,b]] or a wildcard __NAME__"),
     (
         re.compile(
@@ -29,8 +36,22 @@ READ_AS_WORDS: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         "a prompt can't change during the steps",
     ),
-    (re.compile(r"\bBREAK\b"), "a prompt can't be cut into parts; a further line is encoded by itself"),
+    (
+        re.compile(r"\((?:[^()\n:]*:\s*\d+,\s*\d+\s*\)|[^()\n:]*\)(?:\+{1,4}(?!\w)|\d\.\d+))"),
+        "emphasis is written (words:1.2)",
+    ),
+    (
+        re.compile(r"\b(?:BREAK|ADDCOMM|ADDBASE|ADDCOL|ADDROW)\b"),
+        "a prompt can't be cut into parts; a further line is encoded by itself",
+    ),
     (re.compile(r"(?<=[^A-Z\s])\s+AND\s+(?=[^A-Z\s])"), "prompts can't be combined with AND"),
+    (
+        re.compile(
+            r"(?<!\S)--(?:ar|aspect|v|version|niji|no|neg|style|stylize|chaos|seed|quality|iw|[cs]ref)\b[^,\n-]*"
+        ),
+        "options of other programs are inputs of nodes here",
+    ),
+    (re.compile(r"^\s*negative prompt\s*:", re.IGNORECASE), "the negative prompt is an input of its own"),
     (re.compile(r"__[\w-]+__"), "its list names itself again and again"),
 )
 

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 from fooocus_stages.pipelines.errors import BadValue, Interrupted
+from fooocus_stages.pipelines.functional.latents import SDXL, LatentFormat
 from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.models.handles import Model
 from fooocus_stages.pipelines.models.weights.merging import Network
 from fooocus_stages.pipelines.settings import SAMPLERS
 from fooocus_stages.pipelines.stages import inpaint, load
 from fooocus_stages.pipelines.stages.sampling import plan, refiner, sample
+from fooocus_stages.pipelines.stages.sampling.known_region import KnownRegion
 from fooocus_stages.pipelines.types import FreeU, Known, Lora, SamplingSettings
 from torch import Tensor
 
@@ -72,6 +74,22 @@ def test_every_sampler_keeps_what_is_known(pocket: Pocket, sampler: str) -> None
     within = 4 * LOWEST if sampler in ENDING_IN_NOISE else 1e-3
     torch.testing.assert_close(made[HELD], latent["samples"][HELD], rtol=1e-3, atol=within)
     assert (made - latent["samples"])[~HELD].abs().max() > 0.1
+
+
+def test_the_head_reads_the_networks_own_scale_under_playgrounds_scheduler(
+    pocket: Pocket, engine: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forms: list[LatentFormat] = []
+    head_output = KnownRegion.head_output
+
+    def noted(self: KnownRegion, model: Model, form: LatentFormat) -> Tensor | None:
+        forms.append(form)
+        return head_output(self, model, form)
+
+    monkeypatch.setattr(KnownRegion, "head_output", noted)
+    settings = replace(QUICK, scheduler="edm_playground_v2.5", steps=2)
+    run(pocket, {"samples": random(0), "noise_mask": MASK}, engine, settings=settings)
+    assert set(map(id, forms)) == {id(SDXL)}
 
 
 @pytest.mark.parametrize("size", [(8, 8), (64, 64), (4, 4)])
