@@ -8,6 +8,7 @@ import ipaddress
 import itertools
 import os
 import queue
+import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,8 @@ from typing import Any
 from ...pipelines.errors import BadValue, UserError
 from ...pipelines.files import file_state
 from .frames import Frame
-from .ray_worker import RayWorker, model_digests
+from .ray_leftovers import end_leftovers, record
+from .ray_worker import STORE, RayWorker, model_digests
 from .settings import WorkerSettings, versions
 from .supervisor import GRACE, Connection, Place, SupervisedPool
 
@@ -46,7 +48,10 @@ class RayPool(SupervisedPool):
         grace: float = GRACE,
         expected: Mapping[str, str] | None = None,
     ) -> None:
+        records = Path(tempfile.gettempdir()) / STORE
+        end_leftovers(records)
         self._ray = connected(address)
+        self._record = record(records) if address == "local" else None
         self._settings = settings or WorkerSettings()
         self._expected = dict(expected or versions())
         self._id = uuid.uuid4().hex
@@ -91,6 +96,8 @@ class RayPool(SupervisedPool):
         if not self._closed:
             super().close()
             self._ray.shutdown()
+            if self._record is not None:
+                self._record.unlink(missing_ok=True)
 
 
 class RayActor:

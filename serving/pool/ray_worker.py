@@ -85,7 +85,7 @@ class RayWorker:
 
 def _sweep(base: Path, keep: Path) -> None:
     """Remove the folders of pools whose drivers are long gone."""
-    for folder in base.iterdir():
+    for folder in filter(Path.is_dir, base.iterdir()):
         with contextlib.suppress(OSError):
             if folder != keep and time.time() - folder.stat().st_mtime > OLD_SECONDS:
                 shutil.rmtree(folder, ignore_errors=True)
