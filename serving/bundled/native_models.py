@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ...pipelines.settings import DEFAULT_ASPECT_RATIO, DEFAULT_CHECKPOINT
 from .building_blocks import REQUEST, BuildingBlock, add_inpaint_parts, inpaint_step_by_step
 from .graph_builder import Core, GraphBuilder, Link, Node, add_core, add_sampling, add_styles, size_inputs
 
 OFFSET_LORA = "sd_xl_offset_example-lora_1.0.safetensors"
+OURS = replace(REQUEST, performance="Speed")  # a mode without a LoRA: LoRAs are those of ComfyUI's loader
 STEPS, CFG = 30, 4.0
 WHERE = "It runs in ComfyUI, on a checkpoint of your own, which you choose in *Load Checkpoint*."
 
@@ -15,7 +18,7 @@ def sampler_on_a_native_model(build: GraphBuilder) -> None:
     """Fooocus Sampler on what Load Checkpoint loads."""
     loaded = _loaded(build)
     core = _core(build, loaded[0], loaded[1], loaded[2])
-    add_sampling(build, REQUEST, core, _empty(build), 1.0)
+    add_sampling(build, OURS, core, _empty(build), 1.0)
 
 
 def ksampler_with_the_patch(build: GraphBuilder) -> None:
@@ -56,7 +59,7 @@ def native_loras_with_styles(build: GraphBuilder) -> None:
         strength_clip=0.1,
     )
     core = _core(build, lora[0], lora[1], loaded[2])
-    add_sampling(build, REQUEST, core, _empty(build), 1.0)
+    add_sampling(build, OURS, core, _empty(build), 1.0)
 
 
 def on_the_pocket(build: GraphBuilder) -> None:
@@ -70,7 +73,7 @@ def _loaded(build: GraphBuilder) -> Node:
 
 
 def _settings(build: GraphBuilder) -> Node:
-    return build.add("FooocusPerformance", "Performance", performance=REQUEST.performance, overwrite_step=-1)
+    return build.add("FooocusPerformance", "Performance", performance=OURS.performance, overwrite_step=-1)
 
 
 def _prompt(build: GraphBuilder) -> Node:
@@ -78,13 +81,13 @@ def _prompt(build: GraphBuilder) -> Node:
     return build.add(
         "FooocusPrompt",
         "Prompt",
-        text=REQUEST.prompt,
+        text=OURS.prompt,
         negative="",
-        seed=REQUEST.seed,
+        seed=OURS.seed,
         num_images=1,
         wildcards_in_order=False,
         increment_seed=True,
-        styles=add_styles(build, REQUEST.styles),
+        styles=add_styles(build, OURS.styles),
     )
 
 
