@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...pipelines.errors import BadValue, UserError
+from ...pipelines.errors import BadValue, MissingFile, UserError
 from ...pipelines.host import POCKET
 from ...pipelines.settings import NO_FILE
 from ..engine.overrides import Graph
@@ -27,12 +28,22 @@ def checked(content: Mapping[str, Any], checker: str = NO_FILE) -> Graph:
 
     `checker`: file of the safety checker for requests that ask for it. Raises UserError.
     """
-    return _graph(_parsed(content), lambda address, kind: EXAMPLE, checker).graph
+    request = _parsed(content)
+    return _inputs(request, _fetched(request, lambda address, kind: EXAMPLE), checker).graph
 
 
-def inputs_of(content: Mapping[str, Any], fetch: Fetch, checker: str = NO_FILE) -> Inputs:
-    """Return the workflow of a request, with the files that it names by address. Raises UserError."""
-    return _graph(_parsed(content), fetch, checker)
+def inputs_of(content: Mapping[str, Any], fetch: Fetch, folder: Path, checker: str = NO_FILE) -> Inputs:
+    """Return the workflow of a request, with the files that it names by address. Raises UserError.
+
+    `folder`: that of pictures named by their file; a mask among them that paints nothing is left out.
+    """
+    from ..requests.masks import without_empty_mask
+
+    request = _parsed(content)
+    paths = _fetched(request, fetch)
+    with contextlib.suppress(MissingFile):  # a picture that only the workers have
+        request = without_empty_mask(request, lambda address: paths.get(address) or _local(address, folder))
+    return _inputs(request, paths, checker)
 
 
 def asks_for_checker(content: Mapping[str, Any]) -> bool:
@@ -60,10 +71,22 @@ def _parsed(content: Mapping[str, Any]) -> Request:
     return with_seed(parse(content["endpoint"], content.get("input", {})))
 
 
-def _graph(request: Request, fetch: Fetch, checker: str) -> Inputs:
-    from ..requests.graphs import graph_of, urls_of
+def _fetched(request: Request, fetch: Fetch) -> dict[str, Path]:
+    from ..requests.graphs import urls_of
 
-    paths = {url.value: fetch(url.value, url.kind).absolute() for url in urls_of(request)}
+    return {url.value: fetch(url.value, url.kind).absolute() for url in urls_of(request)}
+
+
+def _local(name: str, folder: Path) -> Path:
+    found = next((path for path in (folder / name, Path(name)) if path.is_file()), None)
+    if found is None:
+        raise MissingFile(f"picture {name!r} is not in {folder}; name a file that is there")
+    return found
+
+
+def _inputs(request: Request, paths: Mapping[str, Path], checker: str) -> Inputs:
+    from ..requests.graphs import graph_of
+
     names = {address: path.name for address, path in paths.items()}
     return Inputs(dict(graph_of(request, names, checker)), {path.name: path for path in paths.values()})
 

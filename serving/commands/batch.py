@@ -132,7 +132,7 @@ class _Maker:
         folder = self._options.input_dir
         if "workflow" in request.content:
             return with_files(graph_of_workflow(request.content, self._registry), folder)
-        made = endpoints.inputs_of(request.content, self._fetch, self._checker)
+        made = endpoints.inputs_of(request.content, self._fetch, folder, self._checker)
         found = with_files(made.graph, folder)
         return Inputs(found.graph, {**found.files, **made.files})
 

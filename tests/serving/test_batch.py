@@ -188,6 +188,19 @@ def test_requests_by_endpoint_run_on_the_workflow_of_their_mode(tmp_path: Path, 
     assert not path.exists(), "what was fetched is gone with the end of the batch"
 
 
+@pytest.mark.parametrize(("colour", "paints"), [("black", False), ("white", True)])
+def test_a_mask_that_paints_nothing_is_left_out(
+    tmp_path: Path, pools: list[FakePool], colour: str, paints: bool
+) -> None:
+    Image.new("RGB", (64, 64), "teal").save(tmp_path / "mine.png")
+    Image.new("RGB", (64, 64), colour).save(tmp_path / "mask.png")
+    given = {"prompt": "a cat", "inpaint_image_url": "mine.png", "mask_image_url": data(tmp_path / "mask.png")}
+    write(tmp_path / "requests.jsonl", {"id": "a", "endpoint": "fal-ai/fooocus/inpaint", "input": given})
+    assert run(tmp_path, "--input-dir", str(tmp_path)) == 0
+    classes = {node["class_type"] for node in pools[0].submitted[0].graph.values()}
+    assert ("FooocusInpaint" in classes) is paints
+
+
 def test_an_address_that_is_refused_fails_its_request_alone(tmp_path: Path, pools: list[FakePool]) -> None:
     enlarge = {"uov_image_url": "http://127.0.0.1:9/a.png", "uov_method": "Upscale (Fast 2x)"}
     write(
