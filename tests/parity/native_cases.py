@@ -15,6 +15,7 @@ import comfy.model_sampling
 import comfy.sample
 import pytest
 import torch
+from comfy.patcher_extension import WrappersMP
 from fooocus_stages.nodes.comfy.host import ComfyHost
 from fooocus_stages.nodes.comfy.native import adoption, guidance
 from fooocus_stages.pipelines.errors import BadValue
@@ -187,6 +188,13 @@ def test_guidance_of_another_node_is_named(native: Any) -> None:
     patched.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * 0)
     assert torch.equal(drawn(adopted(patched, host)), drawn(adopted(native)))
     assert [text for text in host.heard if "sampler_post_cfg_function" in text]
+
+
+def test_wrappers_of_another_node_around_sampling_are_named(native: Any) -> None:
+    wrapped, host = native.clone(), Listening()
+    wrapped.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "other", lambda execute, *given: execute(*given))
+    drawn(adopted(wrapped, host))
+    assert [text for text in host.heard if "(outer_sample)" in text]
 
 
 def test_schedules_that_only_look_like_ours_are_refused(native: Any) -> None:

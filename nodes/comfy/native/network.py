@@ -19,6 +19,7 @@ import comfy.model_patcher
 import comfy.sampler_helpers
 import comfy.samplers
 import torch
+from comfy.patcher_extension import WrappersMP, get_all_wrappers
 from torch import Tensor, nn
 
 from ....pipelines.functional.image_attention import ImagePrompts
@@ -39,6 +40,7 @@ KEY = "fooocus_stages"
 KNOWN = "fooocus_stages.known"  # the attachment with the `Known` of the latent that a sampler node gets
 GUIDANCE = {"sampler_cfg_function", "sampler_pre_cfg_function", "sampler_post_cfg_function", "denoise_mask_function"}
 """Options of a MODEL that are part of ComfyUI's guidance, by the names under which it has them."""
+AROUND_SAMPLERS = (WrappersMP.OUTER_SAMPLE, WrappersMP.SAMPLER_SAMPLE, WrappersMP.PREDICT_NOISE)
 Value = TypeVar("Value")
 
 
@@ -151,6 +153,7 @@ class NativeUNet(UNetFacts):
         options = comfy.model_patcher.create_model_options_clone(clone.model_options)
         options.setdefault("transformer_options", {})["sample_sigmas"] = run.levels.to(clone.load_device)
         comfy.sampler_helpers.prepare_model_patcher(clone, {}, options)
+        self._name_wrappers(options)
         loaded: list[Any] = []
         try:
             _, _, loaded = comfy.sampler_helpers.prepare_sampling(clone, run.shape, {}, options)
@@ -194,6 +197,14 @@ class NativeUNet(UNetFacts):
             empty = copy.deepcopy(module)
             module = with_encoder(self._layout, self.weights, empty, running.device, self.dtype)
         return area_residuals(controlnet.on_unet(control, module, name), image)
+
+    def _name_wrappers(self, options: dict[str, Any]) -> None:
+        """Show a notice for wrappers of other packs around ComfyUI's samplers, which do not run here."""
+        if found := [kind for kind in AROUND_SAMPLERS if get_all_wrappers(kind, options, is_model_options=True)]:
+            self._keeper.notice(
+                f"the MODEL has wrappers of another node around ComfyUI's sampling ({', '.join(found)}), which "
+                "Fooocus's sampler does not run: use Fooocus Model Patch and a KSampler to have them"
+            )
 
     def _open(self) -> Running:
         if self._running is None:
