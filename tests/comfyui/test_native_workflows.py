@@ -61,5 +61,5 @@ def test_a_workflow_on_a_native_model_draws(native: Comfy, name: str) -> None:
     run = native.run(graph)
     assert run.status == "success", run.error
     assert set(graph) <= {*run.executed, *run.cached}
-    (image, *_) = native.images(run)
-    assert np.asarray(image.convert("L")).std() > 1
+    spread = [np.asarray(image.convert("L")).std() for image in native.images(run)]
+    assert max(spread) > 1, spread  # a filled hole may have one colour
