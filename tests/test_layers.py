@@ -17,6 +17,7 @@ MODELS = {
     "pipelines.models.hints",
     "pipelines.models",
 }
+GATEWAY = {f"serving.gateway.{name}" for name in ("store", "records", "ports", "guard")}
 MAY_IMPORT: dict[str, set[str]] = {
     "pipelines.types": set(),
     "pipelines.names": set(),
@@ -80,9 +81,20 @@ MAY_IMPORT: dict[str, set[str]] = {
         "serving.requests",
         "serving.pool",
         "serving.gateway",
+        *GATEWAY,
     },
     "serving.comfyui": {"pipelines.errors", "pipelines.files", "serving.engine", "serving.console"},
-    "serving.gateway": {*HOST, "serving.engine", "serving.bundled", "serving.requests", "serving.pool"},
+    "serving.gateway.store": {"pipelines.errors"},
+    "serving.gateway.records": {"serving.gateway.store"},
+    "serving.gateway.ports": {"serving.pool", "serving.gateway.records"},
+    "serving.gateway.guard": {
+        "pipelines.errors",
+        "pipelines.files",
+        "pipelines.picture_files",
+        "serving.gateway.records",
+        "serving.gateway.ports",
+    },
+    "serving.gateway": {*HOST, *GATEWAY, "serving.engine", "serving.bundled", "serving.requests", "serving.pool"},
     "serving.commands": {
         *HOST,
         "pipelines.stages",
@@ -96,6 +108,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "serving.pool",
         "serving.batch",
         "serving.gateway",
+        *GATEWAY,
     },
     "serving.cli": {"pipelines.errors", "serving.engine", "serving.console", "serving.commands"},
     "pocket.training": {

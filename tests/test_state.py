@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(fooocus_stages.__file__).parent
 ROOMS = ("nodes", "pipelines", "preprocessors", "serving", "pocket")
 CONSTANT_CACHES = {
-    "serving.gateway.policy:_kinds": "the constant list of networks, parsed",
+    "serving.gateway.guard.policy:_kinds": "the constant list of networks, parsed",
     "nodes.comfy.current:_comfy_host": "the one host of a ComfyUI process, in which kept values live",
     "nodes.comfy.current:_plain_host": "the one host of a process that chooses none, in which kept values live",
     "pipelines.assets.catalogue:catalogue": "the pack's own list of files",

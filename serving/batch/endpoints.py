@@ -105,7 +105,7 @@ class Fetched:
         return self._paths[address]
 
     async def _fetch(self, address: str, kind: str) -> Path:
-        from ..gateway.fetch import Fetcher
+        from ..gateway.guard.fetch import Fetcher
 
         fetcher = Fetcher()
         try:

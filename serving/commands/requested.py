@@ -124,8 +124,8 @@ def fetched(urls: Sequence[InputUrl], folder: Path, networks: Sequence[str] = ()
 
 
 async def _fetch(urls: Sequence[InputUrl], folder: Path, networks: Sequence[str]) -> list[Path]:
-    from ..gateway.fetch import Fetcher
-    from ..gateway.policy import Policy
+    from ..gateway.guard.fetch import Fetcher
+    from ..gateway.guard.policy import Policy
 
     fetcher, paths = Fetcher(Policy.of(networks)), []
     try:

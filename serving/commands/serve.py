@@ -155,12 +155,12 @@ async def _serve(options: argparse.Namespace, settings: Settings, checker: str) 
     from aiohttp import web
 
     from ..gateway.app import application
-    from ..gateway.cors import install
-    from ..gateway.fetch import Fetcher, Limits
+    from ..gateway.guard.cors import install
+    from ..gateway.guard.fetch import Fetcher, Limits
+    from ..gateway.guard.policy import Policy
     from ..gateway.hosted import HostedEndpoints
     from ..gateway.logs import logger
     from ..gateway.outside import OutsideInputs
-    from ..gateway.policy import Policy
     from ..gateway.store import Store
 
     policy, limits = Policy.of(options.allow_network), Limits()

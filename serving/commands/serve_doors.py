@@ -12,8 +12,8 @@ from .serve_keys import AUTHORITY
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from ..gateway.cors import Cors
-    from ..gateway.keys import KeyStore
+    from ..gateway.guard.cors import Cors
+    from ..gateway.guard.keys import KeyStore
 
 
 def add_options(serve: argparse.ArgumentParser) -> None:
@@ -45,7 +45,7 @@ def keys_of(state: Path, lets_others_in: bool) -> KeyStore | None:
 
     Raises BadValue if other machines reach it and there are no keys.
     """
-    from ..gateway.keys import FILE, KeyStore
+    from ..gateway.guard.keys import FILE, KeyStore
 
     if not (state / FILE).exists():
         if lets_others_in:
@@ -65,7 +65,7 @@ def keys_of(state: Path, lets_others_in: bool) -> KeyStore | None:
 def cors_of(origins: list[str], keys: KeyStore | None, public_url: str) -> Cors:
     """Return the rule for web pages. Without keys, the server also has to be called by a name of its own."""
     from ..gateway.addresses import HOSTS
-    from ..gateway.cors import Cors
+    from ..gateway.guard.cors import Cors
 
     return Cors.of(origins, None if keys is not None or public_url else HOSTS)
 
@@ -77,7 +77,7 @@ def site_of(runner: web.AppRunner, state: Path, host: str, port: int, tls_proxy:
     if not tls_proxy:
         return web.TCPSite(runner, host, port)
     from ..gateway.addresses import HOSTS
-    from ..gateway.tls import Authority, DoorSite
+    from ..gateway.guard.tls import Authority, DoorSite
 
     return DoorSite(runner, Authority(state / AUTHORITY).context(HOSTS), HOSTS, host, port)
 
@@ -87,7 +87,7 @@ def https_site_of(runner: web.AppRunner, state: Path, host: str, port: int) -> w
     from aiohttp import web
 
     from ..gateway.addresses import HOSTS
-    from ..gateway.tls import Authority
+    from ..gateway.guard.tls import Authority
 
     address = "127.0.0.1" if host == "localhost" else host  # the authority may name no host but the hosted ones
     context = Authority(state / AUTHORITY).context({*HOSTS, address})

@@ -75,10 +75,10 @@ def _add(value: str) -> None:
 def application_of(options: Namespace, lets_others_in: bool, loop: asyncio.AbstractEventLoop) -> web.Application:
     """Return the gateway over ComfyUI's queue. Raises UserError."""
     from ..gateway.app import application
-    from ..gateway.fetch import Fetcher, Limits
+    from ..gateway.guard.fetch import Fetcher, Limits
+    from ..gateway.guard.policy import Policy
     from ..gateway.hosted import HostedEndpoints
     from ..gateway.outside import OutsideInputs
-    from ..gateway.policy import Policy
     from ..gateway.store import Store
 
     checker = found_checker(options.safety_checker, current_host(), log.warning)

@@ -14,7 +14,7 @@ from ..console import Console
 from .common import OK, add_command, show
 
 if TYPE_CHECKING:
-    from ..gateway.keys import Key, KeyStore
+    from ..gateway.guard.keys import Key, KeyStore
 
 STATE = Path("fooocus-stages-state")
 AUTHORITY = "ca"
@@ -70,7 +70,7 @@ def revoke_keys(options: argparse.Namespace, console: Console) -> int:
 def make_authority(options: argparse.Namespace, console: Console) -> int:
     """Make the certificate authority if there is none, and print the variables for its clients."""
     try:
-        from ..gateway.tls import Authority, client_variables
+        from ..gateway.guard.tls import Authority, client_variables
     except ModuleNotFoundError as error:
         raise _missing(error) from error
     authority = Authority(_state_folder(options) / AUTHORITY)
@@ -81,7 +81,7 @@ def make_authority(options: argparse.Namespace, console: Console) -> int:
 
 def _store(options: argparse.Namespace) -> KeyStore:
     try:
-        from ..gateway.keys import FILE, KeyStore
+        from ..gateway.guard.keys import FILE, KeyStore
     except ModuleNotFoundError as error:
         raise _missing(error) from error
     return KeyStore(_state_folder(options) / FILE)

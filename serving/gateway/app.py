@@ -15,6 +15,7 @@ from . import health, logs, records
 from .clock import SteadyClock
 from .dispatcher import Dispatcher
 from .gateway import GATEWAY, Gateway
+from .guard.tokens import Tokens, secret_of
 from .metrics import Metrics
 from .ports import Endpoints, Inputs, Keys
 from .routes import front, page
@@ -22,7 +23,6 @@ from .settings import Settings
 from .signing import Signer
 from .storage import Uploads
 from .store import Store, StoreError
-from .tokens import Tokens, secret_of
 from .webhooks import PAUSES, Poster, Webhooks
 
 HOUSEKEEPING = 30.0

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from .clock import SteadyClock
 from .dispatcher import Dispatcher
+from .guard.tokens import Tokens
 from .metrics import Metrics
 from .outcomes import REQUEST_ID, Problem
 from .ports import Endpoints, Keys, TooManyRequests
@@ -17,7 +18,6 @@ from .records import Outcome
 from .settings import Settings
 from .storage import Uploads
 from .store import Store
-from .tokens import Tokens
 from .webhooks import Webhooks
 
 BODY_CHUNK = 1 << 16

@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 from ...pipelines.errors import UserError
-from .fetch import Fetcher, Limits
-from .images import check_image
-from .loras import check_lora
+from .guard.fetch import Fetcher, Limits
+from .guard.images import check_image
+from .guard.loras import check_lora
 from .ports import InputUrl, Unfetchable
 from .storage import Uploads
 

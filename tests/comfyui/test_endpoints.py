@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fooocus_stages.serving.gateway.keys import FILE, KeyStore
+from fooocus_stages.serving.gateway.guard.keys import FILE, KeyStore
 from PIL import Image
 
 from .server import PACK, Comfy, comfyui, pocket_workflow

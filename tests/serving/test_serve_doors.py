@@ -14,8 +14,8 @@ import pytest
 from aiohttp import web
 from fooocus_stages.pipelines.errors import BadValue
 from fooocus_stages.serving.commands import serve_doors
-from fooocus_stages.serving.gateway.keys import FILE, KeyStore
-from fooocus_stages.serving.gateway.tls import DoorSite
+from fooocus_stages.serving.gateway.guard.keys import FILE, KeyStore
+from fooocus_stages.serving.gateway.guard.tls import DoorSite
 
 
 def test_without_keys_only_this_machine_may_call(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from fooocus_stages.serving.gateway.keys import FILE, KeyStore
-from fooocus_stages.serving.gateway.tls import Authority
+from fooocus_stages.serving.gateway.guard.keys import FILE, KeyStore
+from fooocus_stages.serving.gateway.guard.tls import Authority
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from fooocus_stages.pipelines.errors import BadValue
-from fooocus_stages.serving.gateway.cors import Cors, install
+from fooocus_stages.serving.gateway.guard.cors import Cors, install
 
 NAMED = "https://pictures.example"
 

@@ -17,8 +17,8 @@ from typing import TypeVar
 
 import pytest
 from fooocus_stages.pipelines.errors import BadFile, UserError
-from fooocus_stages.serving.gateway.fetch import Fetched, Fetcher, Limits, Unfetched
-from fooocus_stages.serving.gateway.policy import Policy, Refused
+from fooocus_stages.serving.gateway.guard.fetch import Fetched, Fetcher, Limits, Unfetched
+from fooocus_stages.serving.gateway.guard.policy import Policy, Refused
 from PIL import Image
 
 from .servers import Server, answer, redirect, serving

@@ -12,7 +12,7 @@ import pytest
 from fooocus_stages.pipelines.errors import BadFile, BadValue, UnknownName
 from fooocus_stages.serving.commands import serve_keys
 from fooocus_stages.serving.console import Console
-from fooocus_stages.serving.gateway.keys import FILE, KeyStore
+from fooocus_stages.serving.gateway.guard.keys import FILE, KeyStore
 from fooocus_stages.serving.gateway.ports import TooManyRequests
 
 

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 from fooocus_stages.pipelines.errors import BadValue
-from fooocus_stages.serving.gateway.policy import Policy, PublicResolver, Refused, checked_url
+from fooocus_stages.serving.gateway.guard.policy import Policy, PublicResolver, Refused, checked_url
 
 PUBLIC = Policy()
 NOT_PUBLIC = (

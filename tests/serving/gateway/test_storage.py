@@ -149,7 +149,7 @@ def test_names_hold_no_folders_and_no_control_characters(name: str, safe: str) -
 
 
 def test_uploaded_pictures_are_taken_from_the_disk_and_checked(tmp_path: Path) -> None:
-    from fooocus_stages.serving.gateway.fetch import Fetcher, Limits
+    from fooocus_stages.serving.gateway.guard.fetch import Fetcher, Limits
     from fooocus_stages.serving.gateway.outside import OutsideInputs
 
     async def scenario() -> None:

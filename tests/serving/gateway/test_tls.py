@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from fooocus_stages.pipelines.errors import BadFile
-from fooocus_stages.serving.gateway.tls import CERTIFICATE, KEY, Authority, DoorSite, client_variables
+from fooocus_stages.serving.gateway.guard.tls import CERTIFICATE, KEY, Authority, DoorSite, client_variables
 
 HOSTS = ("queue.fal.run", "fal.run", "rest.fal.ai", "v3.fal.media")
 Result = TypeVar("Result")

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from fooocus_stages.pipelines.errors import UserError
-from fooocus_stages.serving.gateway.fetch import Fetcher
-from fooocus_stages.serving.gateway.keys import FILE, KeyStore
+from fooocus_stages.serving.gateway.guard.fetch import Fetcher
+from fooocus_stages.serving.gateway.guard.keys import FILE, KeyStore
 from fooocus_stages.serving.gateway.ports import InputUrl, Unfetchable
 
 from .fakes import APP, Served, serving

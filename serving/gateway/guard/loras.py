@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ...pipelines.errors import BadFile
+from ....pipelines.errors import BadFile
 
 LENGTH_BYTES = 8
 MAX_HEADER = 32 * 2**20

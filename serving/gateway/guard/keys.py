@@ -13,8 +13,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...pipelines.errors import BadFile, BadValue, UnknownName
-from .ports import TooManyRequests
+from ....pipelines.errors import BadFile, BadValue, UnknownName
+from ..ports import TooManyRequests
 
 FILE = "keys.sqlite"
 PER_MINUTE = 6000  # the Python client asks for the state of a request ten times a second

@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 import aiohttp
 from yarl import URL
 
-from ...pipelines.errors import BadFile, UserError
+from ....pipelines.errors import BadFile, UserError
 from .images import check_image
 from .loras import HeaderReader, check_lora
 from .policy import Policy, PublicResolver, Refused, checked_url

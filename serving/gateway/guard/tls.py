@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ...pipelines.errors import BadFile
-from ...pipelines.files import write_file
+from ....pipelines.errors import BadFile
+from ....pipelines.files import write_file
 
 CERTIFICATE, KEY, BUNDLE, HOSTS = "ca.pem", "ca.key", "ca-bundle.pem", "hosts.pem"
 DOMAINS = ("fal.run", "fal.ai", "fal.media", "falrun.com")

@@ -6,8 +6,8 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...pipelines.errors import BadFile
-from ...pipelines.picture_files import format_elsewhere, sound
+from ....pipelines.errors import BadFile
+from ....pipelines.picture_files import format_elsewhere, sound
 
 MEDIA_TYPES = {
     "PNG": ("image/png", ".png"),

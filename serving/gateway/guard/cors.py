@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from ...pipelines.errors import BadValue
-from .records import FILES
+from ....pipelines.errors import BadValue
+from ..records import FILES
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

@@ -9,7 +9,7 @@ import os
 import secrets
 from pathlib import Path
 
-from ...pipelines.files import write_file
+from ....pipelines.files import write_file
 
 
 def secret_of(path: Path) -> bytes:

@@ -1,0 +1,1 @@
+"""Doors of the gateway: keys, tokens, origins, TLS, and what it may fetch from elsewhere."""
