@@ -32,6 +32,7 @@ NODE_SIZE = 400
 NEXT_SEED = "randomize"  # as a node that is placed by hand begins
 LOADS, SAVES = ("LoadImage", "LoadImageMask"), ("FooocusSaveImage",)
 OUTPUT_NAMES = {"images": "image", "info": "info"}
+CanvasNodes = Mapping[int, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -156,23 +157,10 @@ def _definition(
     ]
     nodes = {node["id"]: node for node in drawing.nodes}
     left, top, right, _ = extent(drawing)
-    slots: dict[str, list[dict[str, Any]]] = {"inputs": [], "outputs": []}
-    for number, socket in enumerate(sockets):
-        slot = _slot(blueprint, "inputs", socket.name, socket.kind, (left - PANEL_GAP - PANEL_SLOT, top, number))
-        for node_id, name in socket.feeds:
-            target = drawn_order(registry[inner[node_id]["class_type"]]).index(name)
-            link = _link(len(links) + 1, (INPUTS_ID, number), (int(node_id), target), socket.kind)
-            nodes[int(node_id)]["inputs"][target]["link"] = link["id"]
-            slot["linkIds"].append(link["id"])
-            links.append(link)
-        slots["inputs"].append(slot)
-    for number, (name, (node_id, output)) in enumerate(outputs.items()):
-        slot = _slot(blueprint, "outputs", name, kinds[name], (right + PANEL_GAP + PANEL_SLOT, top, number))
-        link = _link(len(links) + 1, (int(node_id), output), (OUTPUTS_ID, number), kinds[name])
-        nodes[int(node_id)]["outputs"][output]["links"].append(link["id"])
-        slot["linkIds"].append(link["id"])
-        links.append(link)
-        slots["outputs"].append(slot)
+    slots = {
+        "inputs": _input_slots(blueprint, sockets, nodes, links, registry, inner, (left - PANEL_GAP - PANEL_SLOT, top)),
+        "outputs": _output_slots(blueprint, outputs, kinds, nodes, links, (right + PANEL_GAP + PANEL_SLOT, top)),
+    }
     return {
         "id": _uuid(blueprint, ""),
         "version": 1,
@@ -196,6 +184,49 @@ def _definition(
         "links": links,
         "extra": {},
     }
+
+
+def _input_slots(
+    blueprint: Blueprint,
+    sockets: Sequence[Socket],
+    nodes: CanvasNodes,
+    links: list[dict[str, Any]],
+    registry: Mapping[str, Any],
+    inner: ApiGraph,
+    corner: tuple[int, int],
+) -> list[dict[str, Any]]:
+    """Return the slots of the input panel, and link each to the inputs that it feeds."""
+    slots = []
+    for number, socket in enumerate(sockets):
+        slot = _slot(blueprint, "inputs", socket.name, socket.kind, (*corner, number))
+        for node_id, name in socket.feeds:
+            target = drawn_order(registry[inner[node_id]["class_type"]]).index(name)
+            link = _link(len(links) + 1, (INPUTS_ID, number), (int(node_id), target), socket.kind)
+            nodes[int(node_id)]["inputs"][target]["link"] = link["id"]
+            slot["linkIds"].append(link["id"])
+            links.append(link)
+        slots.append(slot)
+    return slots
+
+
+def _output_slots(
+    blueprint: Blueprint,
+    outputs: Mapping[str, Link],
+    kinds: Mapping[str, str],
+    nodes: CanvasNodes,
+    links: list[dict[str, Any]],
+    corner: tuple[int, int],
+) -> list[dict[str, Any]]:
+    """Return the slots of the output panel, and link the outputs of the graph to them."""
+    slots = []
+    for number, (name, (node_id, output)) in enumerate(outputs.items()):
+        slot = _slot(blueprint, "outputs", name, kinds[name], (*corner, number))
+        link = _link(len(links) + 1, (int(node_id), output), (OUTPUTS_ID, number), kinds[name])
+        nodes[int(node_id)]["outputs"][output]["links"].append(link["id"])
+        slot["linkIds"].append(link["id"])
+        links.append(link)
+        slots.append(slot)
+    return slots
 
 
 def extent(drawing: Drawing) -> tuple[int, int, int, int]:
