@@ -168,9 +168,10 @@ class Dispatcher:
         except InvalidBody as error:
             self._end(live, outcomes.error(422, error.detail))
         except UserError as error:
-            self._end(live, outcomes.invalid(["body"], str(error)))
+            self._end(live, outcomes.invalid(["body"], outcomes.public(str(error))))
         except (OSError, StoreError) as error:
-            self._end(live, outcomes.error(500, f"the request could not be prepared: {error}", "internal_error"))
+            sentence = outcomes.public(f"the request could not be prepared: {error}")
+            self._end(live, outcomes.error(500, sentence, "internal_error"))
         else:
             live.prepared = True
         self.advance()
@@ -262,14 +263,15 @@ class Dispatcher:
             live.preview = (event.media_type, event.image)
             live.changed.send()
         elif isinstance(event, Log):
-            live.log(event.message, event.time, "WARN" if event.level == "warning" else "INFO")
+            live.log(outcomes.public(event.message), event.time, "WARN" if event.level == "warning" else "INFO")
         else:
             self._on_ending(live, event)
 
     def _on_ending(self, live: Live, event: Done | Failed | Lost | Cancelled) -> None:
         if isinstance(event, Done):
             live.ending = True
-            self._spawn(self._keep(live, event.result))
+            notices = tuple(map(outcomes.public, event.result.notices))
+            self._spawn(self._keep(live, replace(event.result, notices=notices)))
         elif isinstance(event, Failed):
             self._end(live, outcomes.failed(event.kind, event.reason))
         elif isinstance(event, Lost):

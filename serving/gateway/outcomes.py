@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..pool.types import FailureKind
 from .records import Outcome
 
+FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^/\s'\",;:]+/)+|(?<!\w)[A-Za-z]:[\\/](?:[^\\/\s'\",;:]+[\\/])*")
+"""The folders of a file at an absolute path, on either kind of system; addresses (https://…) have none."""
 REQUEST_ID, ERROR_TYPE, TIMEOUT_TYPE = "x-fal-request-id", "x-fal-error-type", "x-fal-request-timeout-type"
 
 
@@ -41,6 +44,11 @@ def error(
     return Outcome(status, body, error_type, {**named, **(headers or {})})
 
 
+def public(text: str) -> str:
+    """Return a message with the names of local files alone: callers are not told where they lie."""
+    return FOLDERS.sub("", text)
+
+
 def invalid(loc: Sequence[str | int], message: str, kind: str = "value_error") -> Outcome:
     """Return one validation error."""
     return error(422, [{"loc": list(loc), "msg": message, "type": kind}])
@@ -59,13 +67,13 @@ def not_started(seconds: float) -> Outcome:
 
 def lost(reason: str) -> Outcome:
     """Return the outcome of a request whose worker ended. 500, as clients repeat a 503 by themselves."""
-    return error(500, f"the worker ended before the request did: {reason}", "runner_disconnected")
+    return error(500, f"the worker ended before the request did: {public(reason)}", "runner_disconnected")
 
 
 def failed(kind: FailureKind, reason: str) -> Outcome:
     """Return the outcome of a job that failed."""
     if kind == "user":
-        return invalid(["body"], reason)
+        return invalid(["body"], public(reason))
     if kind == "timeout":
-        return error(504, reason, "request_timeout", {TIMEOUT_TYPE: "server"})
-    return error(500, reason, "runner_connection_error" if kind == "crash" else "runner_server_error")
+        return error(504, public(reason), "request_timeout", {TIMEOUT_TYPE: "server"})
+    return error(500, public(reason), "runner_connection_error" if kind == "crash" else "runner_server_error")

@@ -107,7 +107,7 @@ class FakePool:
         if word == "crash":
             return Lost(job.id, "fake:0", "signal 9")
         if word in ("user", "node", "memory", "timeout"):
-            return Failed(job.id, f"no: {word}", word)  # type: ignore[arg-type]
+            return Failed(job.id, f"no: {word} {number}", word)  # type: ignore[arg-type]
         total = int(number) if word == "steps" else 0
         for step in range(1, total + 1):
             if self._stops[job.id].wait(STEP):
