@@ -17,9 +17,9 @@ TYPED  := $(foreach room,pipelines nodes serving preprocessors pocket,-p fooocus
 demo: $(READY)
 	$(BIN)/fooocus-stages run text-to-image-extreme-speed --models pocket -o outputs
 
-# Two processes with one thread each: networks this small gain nothing from a second thread. ARGS="-n 0" for one.
+# One thread each, as networks this small gain nothing from a second one; three processes, as some tests wait. ARGS="-n 0": one.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 # Old libraries warn of what was to come: here their warnings are no errors. The pocket is only trained on the new ones.
 test-oldest: $(OLDEST)/.ready

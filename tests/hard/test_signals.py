@@ -35,7 +35,7 @@ PHASES = {  # where in the pack, and at which call
     "planning the sampler": (PACK + "pipelines.stages.sampling.denoiser", "running", 1),
     "sampling": (PACK + "pipelines.functional.guidance", "combine", 2),
     "decoding": (PACK + "pipelines.models.vae", "_decode_whole", 1),
-    "encoding the file": (PACK + "pipelines.files", "_encoded", 1),
+    "encoding the file": (PACK + "pipelines.files", "encoded", 1),
     "writing the file": ("os", "fsync", 1),
     "naming the file": (PACK + "pipelines.files", "_renamed", 1),
     "naming the second file": (PACK + "pipelines.files", "next_counter", 2),
