@@ -79,12 +79,15 @@ class TextStates:
     projected: Tensor | None
 
 
-class DenoisingNetwork(Protocol):
-    """A denoising network and what can be attached to it for a run."""
+class WeightedNetwork(Protocol):
+    """A network whose weights are in a module of ours or of ComfyUI's."""
 
     @property
     def module(self) -> nn.Module:
-        """diffusers' UNet with the names and shapes of the weights, perhaps without their values (on meta)."""
+        """The module of diffusers or transformers with the names and shapes of the weights.
+
+        Perhaps without their values (on meta).
+        """
         ...
 
     @property
@@ -96,6 +99,10 @@ class DenoisingNetwork(Protocol):
     def patcher(self) -> object | None:
         """ComfyUI's ModelPatcher of the network; None outside ComfyUI."""
         ...
+
+
+class DenoisingNetwork(WeightedNetwork, Protocol):
+    """A denoising network and what can be attached to it for a run."""
 
     @property
     def dtype(self) -> torch.dtype:
@@ -161,23 +168,8 @@ class DenoisingNetwork(Protocol):
         ...
 
 
-class TextNetwork(Protocol):
+class TextNetwork(WeightedNetwork, Protocol):
     """The network of a CLIP text encoder."""
-
-    @property
-    def module(self) -> nn.Module:
-        """transformers' text model with the names and shapes of the weights, perhaps without their values (on meta)."""
-        ...
-
-    @property
-    def weights(self) -> nn.Module:
-        """The module that holds the weights, under whatever names."""
-        ...
-
-    @property
-    def patcher(self) -> object | None:
-        """ComfyUI's ModelPatcher of the network; None outside ComfyUI."""
-        ...
 
     @property
     def token_table(self) -> nn.Module:
