@@ -109,6 +109,22 @@ def write_file(path: Path, data: bytes | memoryview) -> Path:
         temporary.unlink(missing_ok=True)
 
 
+def write_new(path: Path, data: bytes | memoryview) -> None:
+    """Write a file that does not exist, and its content to the disk; its name is left to `sync_folder`.
+
+    A file that can't be written whole is deleted. Raises OSError.
+    """
+    file = path.open("xb")
+    try:
+        with file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
 def commit_file(temporary: Path, path: Path) -> Path:
     """Rename a file whose content is on the disk, and put the new name on the disk too. Raises OSError."""
     temporary.replace(path)

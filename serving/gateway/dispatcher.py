@@ -93,21 +93,25 @@ class Dispatcher:
             await asyncio.wait(self._tasks, timeout=10.0)
         await self._inputs.close()
 
-    async def accept(
-        self, endpoint: str, body: bytes, owner: str, priority: int, options: Options, limit: int | None = None
-    ) -> Live:
-        """Store a request and queue it. `limit`: refuse if more wait already. Raises Problem or StoreError."""
+    async def accept(self, accepted: Accepted, value: Mapping[str, Any], body: bytes, limit: int | None = None) -> Live:
+        """Store a request, which has no id yet, and queue it. `value`: what its body, JSON, stands for.
+
+        `limit`: refuse if more wait already. Raises Problem or StoreError.
+        """
         waiting = len(self.queue)
         if waiting >= self.settings.max_queue or (limit is not None and waiting > limit):
             raise Problem(429, f"{waiting} requests are waiting, more than allowed; try again later", "queue_full")
-        accepted = await self._insert(Accepted("", endpoint, owner, priority, options, self.clock.now()), body)
-        self._metrics.accepted.labels(endpoint).inc()
+        accepted = await self._insert(accepted, body)
+        self._metrics.accepted.labels(accepted.endpoint).inc()
         live = self._enter(accepted)
         try:
-            self.endpoints.parse(endpoint, json.loads(body), 0)
+            request = self.endpoints.parse(accepted.endpoint, value, seed_of(accepted.id))
         except InvalidBody as error:
             self._end(live, outcomes.error(422, error.detail))
             await live.result
+        else:
+            if len(self.queue) <= PREPARED_AHEAD:  # its turn is next: it need not be read again
+                live.request = request
         self.advance()
         return live
 
@@ -155,8 +159,8 @@ class Dispatcher:
         id = live.accepted.id
         folder = self.settings.inputs / id
         try:
-            body = await self._body(id)
-            live.request = self.endpoints.parse(live.accepted.endpoint, body, seed_of(id))
+            if live.request is None:
+                live.request = self.endpoints.parse(live.accepted.endpoint, await self._body(id), seed_of(id))
             for notice in self.endpoints.notices(live.request):
                 live.log(notice, time.time(), "WARN")
             files: dict[str, Path] = {}

@@ -70,9 +70,7 @@ class HostedEndpoints:
         if local:
             sentence = "give the picture's URL or data URI, or upload it; a file of the server can't be named"
             raise InvalidBody([{"loc": ["body", *one.loc], "msg": sentence, "type": "value_error"} for one in local])
-        if request.input.seed is None:
-            request = endpoints.parse(endpoint, {**body, "seed": seed})
-        return endpoints.with_seed(request)
+        return endpoints.with_seed(request, seed)
 
     def urls(self, request: Request) -> Sequence[InputUrl]:
         return [InputUrl(one.value, one.kind, one.loc) for one in graphs.urls_of(request)]

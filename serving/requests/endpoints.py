@@ -67,9 +67,12 @@ def parse(endpoint: str, body: Any) -> Request:
     return Request(endpoint, checked, tuple(_unknown(model, given)))
 
 
-def with_seed(request: Request) -> Request:
-    """The request with a seed from 0 to MAX_SEED: its own, counted on from 0 beyond that range, or a random one."""
-    given = request.input.seed
+def with_seed(request: Request, drawn: int | None = None) -> Request:
+    """The request with a seed from 0 to MAX_SEED: its own, or `drawn`, or a random one.
+
+    Seeds beyond that range are counted on from 0.
+    """
+    given = drawn if request.input.seed is None else request.input.seed
     seed = secrets.randbelow(MAX_SEED + 1) if given is None else given % (MAX_SEED + 1)
     return replace(request, input=request.input.model_copy(update={"seed": seed}))
 

@@ -8,8 +8,7 @@ import hashlib
 import io
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -31,6 +30,10 @@ DATA_URI = re.compile(r"data:[^,]{0,256},", re.IGNORECASE)
 
 Watch = Callable[[bytes], None]
 """Sees a download chunk by chunk, and may raise to end it."""
+
+
+Keep = Callable[[Path, str], "Fetched"]
+"""Checks a file that has its content, given its path and SHA-256, and gives it its name."""
 
 
 def ignore(chunk: bytes) -> None:
@@ -75,19 +78,24 @@ class Fetcher:
     async def image(self, url: str, folder: Path) -> Fetched:
         """Fetch a picture by URL or data URI into the folder. Raises Refused, Unfetched and BadFile."""
         limits = self._limits
-        async with self._downloaded(url, folder, limits.image_bytes, limits.image_seconds) as (temporary, sha256):
-            info = await asyncio.to_thread(check_image, temporary, limits.pixels)
-            return await asyncio.to_thread(_kept, temporary, sha256, info.suffix, info.media_type)
+
+        def keep(temporary: Path, sha256: str) -> Fetched:
+            info = check_image(temporary, limits.pixels)
+            return _kept(temporary, sha256, info.suffix, info.media_type)
+
+        return await self._fetched(url, folder, limits.image_bytes, limits.image_seconds, ignore, keep)
 
     async def lora(self, url: str, folder: Path) -> Fetched:
         """Fetch a LoRA by URL or data URI into the folder. Raises Refused, Unfetched and BadFile."""
         limits, header = self._limits, HeaderReader(self._limits.lora_bytes)
-        arguments = (url, folder, limits.lora_bytes, limits.lora_seconds, header.feed)
-        async with self._downloaded(*arguments) as (temporary, sha256):
+
+        def keep(temporary: Path, sha256: str) -> Fetched:
             if header.size != temporary.stat().st_size:
                 raise BadFile("the safetensors file is truncated, or more follows its tensors: send it whole")
-            await asyncio.to_thread(check_lora, temporary)
-            return await asyncio.to_thread(_kept, temporary, sha256, ".safetensors", "application/octet-stream")
+            check_lora(temporary)
+            return _kept(temporary, sha256, ".safetensors", "application/octet-stream")
+
+        return await self._fetched(url, folder, limits.lora_bytes, limits.lora_seconds, header.feed, keep)
 
     def refusal(self, url: str) -> str:
         """Return why a URL is refused without a call, '' if it is not."""
@@ -118,17 +126,14 @@ class Fetcher:
             await self._session.close()
             self._session = None
 
-    @asynccontextmanager
-    async def _downloaded(
-        self, url: str, folder: Path, limit: int, seconds: float, watch: Watch = ignore
-    ) -> AsyncIterator[tuple[Path, str]]:
-        """A file of the folder under a temporary name, which ends with the context, and its SHA-256 in hex."""
+    async def _fetched(self, url: str, folder: Path, limit: int, seconds: float, watch: Watch, keep: Keep) -> Fetched:
+        """Write a file under a temporary name, which ends with the call, and keep it if it is sound."""
         temporary = folder / f".{secrets.token_hex(16)}.part"
         try:
             if url[:5].lower() == "data:":
-                yield temporary, await asyncio.to_thread(_write_data, url, temporary, limit, watch)
-            else:
-                yield temporary, await self._within(seconds, self._download(url, temporary, limit, watch))
+                return await asyncio.to_thread(lambda: keep(temporary, _write_data(url, temporary, limit, watch)))
+            sha256 = await self._within(seconds, self._download(url, temporary, limit, watch))
+            return await asyncio.to_thread(keep, temporary, sha256)
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -16,7 +16,7 @@ from ..dispatcher import overview
 from ..gateway import GATEWAY, Gateway, json_reply
 from ..live import Live
 from ..outcomes import Problem
-from ..results import present
+from ..results import presented
 from .queue import cancel, find, state_of
 
 FOLDER = Path(__file__).resolve().parent.parent / "page"
@@ -92,7 +92,7 @@ async def one(request: web.Request) -> web.Response:
     shown["request"] = _shortened(json.loads(await gateway.store.read(records.body_of(id)) or b"{}"))
     if found.outcome.ok:
         base = own_address(request, gateway.settings.public_url)
-        shown["output"] = await asyncio.to_thread(present, found.outcome.body, base, gateway.settings.results)
+        shown["output"] = await presented(found.outcome.body, base, gateway.settings.results)
     else:
         shown["error"] = found.outcome.body
     return json_reply(shown)

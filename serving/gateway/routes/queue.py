@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 from typing import Any
@@ -16,7 +15,7 @@ from ..live import Live
 from ..outcomes import REQUEST_ID, Problem
 from ..queue import LOW, NORMAL
 from ..records import Accepted, Finished, Options
-from ..results import present
+from ..results import presented
 from ..stream import Stream
 
 START_HEADERS = ("x-fal-request-start-timeout", "x-fal-request-timeout")
@@ -48,8 +47,8 @@ async def handle(gateway: Gateway, call: Call) -> web.StreamResponse:
 async def submit(gateway: Gateway, call: Call) -> web.Response:
     """Accept a request and return where to ask for it."""
     endpoint = endpoint_of(gateway, call.path)
-    _, body = await read_json(call.http, gateway.settings.max_body)
-    live = await accept(gateway, call, endpoint, body)
+    value, body = await read_json(call.http, gateway.settings.max_body)
+    live = await accept(gateway, call, endpoint, value, body)
     base = queue_address(call.http, gateway.settings.public_url)
     id = live.accepted.id
     state = {"status": "IN_QUEUE", "queue_position": gateway.dispatcher.queue.position(id), "request_id": id}
@@ -65,7 +64,9 @@ def endpoint_of(gateway: Gateway, path: str) -> str:
     return endpoint
 
 
-async def accept(gateway: Gateway, call: Call, endpoint: str, body: bytes, fingerprint: str = "") -> Live:
+async def accept(
+    gateway: Gateway, call: Call, endpoint: str, value: dict[str, Any], body: bytes, fingerprint: str = ""
+) -> Live:
     """Accept a request with the wishes in the headers and the query of its call. Raises Problem.
 
     `fingerprint`: a call with the same one may join the request when its caller has gone.
@@ -81,7 +82,8 @@ async def accept(gateway: Gateway, call: Call, endpoint: str, body: bytes, finge
         base=own_address(call.http, gateway.settings.public_url),
         fingerprint=fingerprint,
     )
-    return await gateway.dispatcher.accept(endpoint, body, call.owner, priority, options, limit)
+    accepted = Accepted("", endpoint, call.owner, priority, options, gateway.clock.now())
+    return await gateway.dispatcher.accept(accepted, value, body, limit)
 
 
 def _start_by(gateway: Gateway, call: Call) -> float | None:
@@ -204,7 +206,7 @@ async def finished_reply(gateway: Gateway, call: Call, found: Finished) -> web.R
         return outcome_reply(found.outcome, found.request.id)
     base = own_address(call.http, gateway.settings.public_url)
     try:
-        body = await asyncio.to_thread(present, found.outcome.body, base, gateway.settings.results)
+        body = await presented(found.outcome.body, base, gateway.settings.results)
     except OSError as error:
         raise Problem(404, "the images of this request have expired", "not_found") from error
     return json_reply(body, headers={REQUEST_ID: found.request.id})

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
 from ..addresses import Call
 from ..gateway import Gateway, read_json
 from ..outcomes import REQUEST_ID, Problem
-from ..results import present
+from ..results import presented
 from ..stream import Stream
 from .queue import accept, endpoint_of, finished_reply
 
@@ -35,9 +32,9 @@ async def handle(gateway: Gateway, call: Call) -> web.StreamResponse:
 
 async def run(gateway: Gateway, call: Call, endpoint: str) -> web.StreamResponse:
     """Run a request and return its output. Node repeats a call after 300 s: that one joins the running request."""
-    _, body = await read_json(call.http, gateway.settings.max_body)
+    value, body = await read_json(call.http, gateway.settings.max_body)
     same = fingerprint(call, endpoint, body)
-    live = gateway.dispatcher.adopt(same) or await accept(gateway, call, endpoint, body, same)
+    live = gateway.dispatcher.adopt(same) or await accept(gateway, call, endpoint, value, body, same)
     while not live.result.done():
         await asyncio.wait((live.result,), timeout=PROBE)
         if gone(call) and not live.result.done():
@@ -48,8 +45,8 @@ async def run(gateway: Gateway, call: Call, endpoint: str) -> web.StreamResponse
 
 async def stream(gateway: Gateway, call: Call, endpoint: str) -> web.StreamResponse:
     """Run a request and send its output as the one event of a stream, or an error as the reply or as an event."""
-    _, body = await read_json(call.http, gateway.settings.max_body)
-    live = await accept(gateway, call, endpoint, body)
+    value, body = await read_json(call.http, gateway.settings.max_body)
+    live = await accept(gateway, call, endpoint, value, body)
     if live.result.done() and not live.result.result().outcome.ok:
         return await finished_reply(gateway, call, live.result.result())
     async with Stream(call.http, {REQUEST_ID: live.accepted.id}) as events:
@@ -65,8 +62,8 @@ async def stream(gateway: Gateway, call: Call, endpoint: str) -> web.StreamRespo
         finished = live.result.result()
         outcome = finished.outcome
         base = live.accepted.options.base
-        output = present if outcome.ok else _as_it_is
-        await events.send(await asyncio.to_thread(output, outcome.body, base, gateway.settings.results))
+        results = gateway.settings.results
+        await events.send(await presented(outcome.body, base, results) if outcome.ok else outcome.body)
     return events.response
 
 
@@ -79,7 +76,3 @@ def fingerprint(call: Call, endpoint: str, body: bytes) -> str:
     """Return a hash of a call: two that are equal were made by the same key for the same output."""
     agent = call.http.headers.get("User-Agent", "")
     return hashlib.sha256("\0".join((call.owner, endpoint, agent, "")).encode() + body).hexdigest()
-
-
-def _as_it_is(body: Mapping[str, Any], base: str, folder: Path) -> Mapping[str, Any]:
-    return body

@@ -83,7 +83,7 @@ def test_a_result_waits_for_a_full_disk_and_is_kept(tmp_path: Path, monkeypatch:
             raise failures.pop()
         path.write_bytes(data)
 
-    monkeypatch.setattr(results, "write_file", write)
+    monkeypatch.setattr(results, "write_new", write)
     monkeypatch.setattr(dispatching, "WAIT_FOR_DISK", (0.05,))
 
     async def scenario() -> None:
