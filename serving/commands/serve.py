@@ -72,6 +72,9 @@ def add_serving_options(serve: argparse.ArgumentParser, state: Path) -> None:
         help="a network that is not public from which inputs are fetched and whose webhooks are called, such as "
         "192.168.1.0/24; repeatable",
     )
+    serve.add_argument(
+        "--log-reasons", action="store_true", help="also log why requests failed, in words that may quote a prompt"
+    )
 
 
 def run_serve(options: argparse.Namespace, console: Console) -> int:
@@ -121,6 +124,7 @@ def settings_of(options: argparse.Namespace, checked: bool) -> Settings:
         options.state.absolute(),
         url,
         checked,
+        options.log_reasons,
         max_queue=options.max_queue,
         max_upload=options.max_upload * MEBIBYTE,
         request_seconds=options.max_seconds,

@@ -35,6 +35,8 @@ from .settings import Settings
 from .store import Store, StoreError
 
 WANTED = ("seed", "nsfw")
+QUOTING = ("user", "node")
+"""Kinds of failures whose reason may quote the request, and with it the prompt."""
 PREPARED_AHEAD = 4
 MOST_ATTEMPTS = 3
 LARGE_BODY = 1 << 20
@@ -172,10 +174,10 @@ class Dispatcher:
         except InvalidBody as error:
             self._end(live, outcomes.error(422, error.detail))
         except UserError as error:
-            self._end(live, outcomes.invalid(["body"], outcomes.public(str(error))))
+            self._fail(live, "user", str(error), outcomes.failed("user", str(error)))
         except (OSError, StoreError) as error:
-            sentence = outcomes.public(f"the request could not be prepared: {error}")
-            self._end(live, outcomes.error(500, sentence, "internal_error"))
+            reason = f"the request could not be prepared: {error}"
+            self._fail(live, "disk", reason, outcomes.error(500, outcomes.public(reason), "internal_error"))
         else:
             live.prepared = True
         self.advance()
@@ -206,7 +208,7 @@ class Dispatcher:
         try:
             self.pool.submit(job)
         except UserError as error:
-            self._end(live, outcomes.failed("crash", str(error)))
+            self._fail(live, "crash", str(error), outcomes.failed("crash", str(error)))
 
     async def _count_start(self, id: str) -> None:
         with contextlib.suppress(StoreError):
@@ -277,9 +279,9 @@ class Dispatcher:
             notices = tuple(map(outcomes.public, event.result.notices))
             self._spawn(self._keep(live, replace(event.result, notices=notices)))
         elif isinstance(event, Failed):
-            self._end(live, outcomes.failed(event.kind, event.reason))
+            self._fail(live, event.kind, event.reason, outcomes.failed(event.kind, event.reason))
         elif isinstance(event, Lost):
-            self._end(live, outcomes.lost(event.reason))
+            self._fail(live, "lost", event.reason, outcomes.lost(event.reason))
         else:
             self._end(live, outcomes.cancelled())
 
@@ -302,6 +304,13 @@ class Dispatcher:
         if notices := list(dict.fromkeys([*logged, *result.notices])):
             output = {**output, "notices": notices}
         await self._commit(live, Outcome(200, output, seconds=result.seconds.get("total")), files)
+
+    def _fail(self, live: Live, kind: str, reason: str, outcome: Outcome) -> None:
+        """Commit a failure, and log where the files lie of which its caller is told the names alone."""
+        whole = self.settings.log_reasons or kind not in QUOTING
+        said = {"error": reason} if whole else {"paths": outcomes.local_paths(reason)}
+        logger.warning("failed", extra={"request": live.accepted.id, "error_type": kind, **said})
+        self._end(live, outcome)
 
     def _end(self, live: Live, outcome: Outcome) -> None:
         """Commit an outcome without files."""

@@ -15,7 +15,7 @@ from .clock import timestamp
 from .outcomes import REQUEST_ID
 from .records import FILES
 
-FIELDS = ("request", "method", "path", "status", "ms", "error_type", "error", "address", "workers")
+FIELDS = ("request", "method", "path", "status", "ms", "error_type", "error", "paths", "address", "workers")
 QUIET = ("/health", "/ready", "/metrics")
 logger = logging.getLogger("fooocus_stages.gateway")
 

@@ -9,8 +9,16 @@ from typing import Any
 from ..pool.types import FailureKind
 from .records import Outcome
 
-FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^/\s'\",;:]+/)+|(?<!\w)[A-Za-z]:[\\/](?:[^\\/\s'\",;:]+[\\/])*")
-"""The folders of a file at an absolute path, on either kind of system; addresses (https://…) have none."""
+_SUFFIX = r"\.(?:safetensors|sft|ckpt|pth?|bin|onnx|gguf|patch|png|jpe?g|webp|gif|json|txt|ya?ml|py|sqlite)\s"
+_INSIDE = r"|(?<=\w)'(?=\w)|[,;:](?![\s/\\])"  # punctuation within a name
+_POSIX = rf"(?!\s|[^/\n'\",;:]*{_SUFFIX})(?:[^/\n'\",;:]{_INSIDE})+/"
+_WINDOWS = rf"(?!\s|[^\\/\n'\",;:]*{_SUFFIX})(?:[^\\/\n'\",;:]{_INSIDE})+[\\/]+"
+FOLDERS = re.compile(rf"(?:file:/+|(?<![\w/.\]])/)(?:{_POSIX})+|(?<!\w)(?:[A-Za-z]:[\\/]+|\\\\+(?=\w))(?:{_WINDOWS})*")
+"""The folders of a file at an absolute path, on either kind of system; addresses (https://…) have none.
+
+Names of folders may have spaces. A name with the suffix of a file ends a path, so that words after it are no folders.
+"""
+PATHS = re.compile(rf"(?:{FOLDERS.pattern})[^\s'\",;:]*")
 REQUEST_ID, ERROR_TYPE, TIMEOUT_TYPE = "x-fal-request-id", "x-fal-error-type", "x-fal-request-timeout-type"
 
 
@@ -47,6 +55,11 @@ def error(
 def public(text: str) -> str:
     """Return a message with the names of local files alone: callers are not told where they lie."""
     return FOLDERS.sub("", text)
+
+
+def local_paths(text: str) -> list[str]:
+    """Return the folders that `public` leaves out of a message, each with the name that follows it."""
+    return [match[0] for match in PATHS.finditer(text)]
 
 
 def invalid(loc: Sequence[str | int], message: str, kind: str = "value_error") -> Outcome:

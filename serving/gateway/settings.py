@@ -15,13 +15,15 @@ class Settings:
 
     `state`: folder of the database, results and uploads. `public_url`: address under which callers reach the server,
     without a final slash; "" takes scheme and host from each request. `safety_checker`: False answers every request
-    unchecked, and says so in the header `x-fooocus-safety-checker`. `quick_disconnect`: how long a `run` whose caller
-    has gone is kept for the same call to be made again.
+    unchecked, and says so in the header `x-fooocus-safety-checker`. `log_reasons`: log the whole reason of a failure,
+    which may quote the request. `quick_disconnect`: how long a `run` whose caller has gone is kept for the same call to
+    be made again.
     """
 
     state: Path
     public_url: str = ""
     safety_checker: bool = True
+    log_reasons: bool = False
     max_queue: int = 10_000
     max_body: int = 128 * MEBIBYTE
     max_upload: int = 512 * MEBIBYTE
