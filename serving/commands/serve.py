@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PORT = 8190
 HOUR = 3600.0
+CONNECTION_SECONDS = 75.0
+"""How long a connection may stand without a call, or with a head that is not whole."""
 
 
 def add(commands: Commands) -> None:
@@ -185,7 +187,7 @@ async def _serve(options: argparse.Namespace, settings: Settings, checker: str) 
                 keys,
             )
             install(app, cors)
-            runner = web.AppRunner(app, access_log=None, shutdown_timeout=5.0)
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=5.0, keepalive_timeout=CONNECTION_SECONDS)
             await runner.setup()
             try:
                 site = serve_doors.site_of(runner, settings.state, options.host, options.port, options.tls_proxy)

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from .bodies import chunks
 from .clock import SteadyClock
 from .dispatcher import Dispatcher
 from .guard.tokens import Tokens
@@ -19,8 +20,6 @@ from .settings import Settings
 from .storage import Uploads
 from .store import Store
 from .webhooks import Webhooks
-
-BODY_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -72,27 +71,15 @@ def outcome_reply(outcome: Outcome, id: str = "") -> web.Response:
     return json_reply(outcome.body, outcome.status, {**named, **outcome.headers})
 
 
-async def read_body(request: web.Request, most: int) -> bytes:
-    """Return the body of a request. Raises Problem 413 for a longer one."""
-    if (request.content_length or 0) > most:
-        raise too_large(most)
-    chunks, size = [], 0
-    async for chunk in request.content.iter_chunked(BODY_CHUNK):
-        size += len(chunk)
-        if size > most:
-            raise too_large(most)
-        chunks.append(chunk)
-    return b"".join(chunks)
+async def read_json(request: web.Request, settings: Settings, most: int | None = None) -> tuple[dict[str, Any], bytes]:
+    """Return the JSON object of a body, {} for an empty one, and its bytes.
 
-
-def too_large(most: int) -> Problem:
-    """Return the problem of a body beyond the limit."""
-    return Problem(413, f"the body is larger than {most} bytes; send files by upload or by URL", "body_too_large")
-
-
-async def read_json(request: web.Request, most: int) -> tuple[dict[str, Any], bytes]:
-    """Return the JSON object of a body, {} for an empty one, and its bytes. Raises Problem."""
-    data = (await read_body(request, most)).strip() or b"{}"
+    `most`: bytes, None for `settings.max_body`. Raises Problem.
+    """
+    most = settings.max_body if most is None else most
+    sentence = f"the body is larger than {most} bytes; send files by upload or by URL"
+    too_large = Problem(413, sentence, "body_too_large")
+    data = b"".join([chunk async for chunk in chunks(request, settings, most, too_large)]).strip() or b"{}"
     try:
         value = json.loads(data, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:

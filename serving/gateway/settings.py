@@ -16,8 +16,9 @@ class Settings:
     `state`: folder of the database, results and uploads. `public_url`: address under which callers reach the server,
     without a final slash; "" takes scheme and host from each request. `safety_checker`: False answers every request
     unchecked, and says so in the header `x-fooocus-safety-checker`. `log_reasons`: log the whole reason of a failure,
-    which may quote the request. `quick_disconnect`: how long a `run` whose caller has gone is kept for the same call to
-    be made again.
+    which may quote the request. `body_seconds`, `body_pace`: the server waits so long for the body of a call, and a
+    second more for each so many bytes of it. `quick_disconnect`: how long a `run` whose caller has gone is kept for the
+    same call to be made again.
     """
 
     state: Path
@@ -30,6 +31,8 @@ class Settings:
     request_seconds: float = 600.0
     result_seconds: float = DAY
     upload_seconds: float = DAY
+    body_seconds: float = 30.0
+    body_pace: int = 1024
     quick_disconnect: float = 10.0
 
     @property

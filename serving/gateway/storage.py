@@ -138,8 +138,7 @@ class Uploads:
                 async for chunk in content:
                     size += len(chunk)
                     if size > most:
-                        sentence = f"the upload is larger than the {self._settings.max_upload} bytes allowed here"
-                        raise Problem(413, sentence, "file_too_large")
+                        raise too_large(self._settings.max_upload)
                     digest.update(chunk)
                     await asyncio.to_thread(file.write, chunk)
                 await asyncio.to_thread(_sync, file.fileno())
@@ -147,6 +146,11 @@ class Uploads:
             path.unlink(missing_ok=True)
             raise
         return size, digest.hexdigest()
+
+
+def too_large(most: int) -> Problem:
+    """Return the problem of an upload beyond so many bytes."""
+    return Problem(413, f"the upload is larger than the {most} bytes allowed here", "file_too_large")
 
 
 def safe_name(name: str) -> str:

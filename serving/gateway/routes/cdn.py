@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from ..addresses import Call, own_address
+from ..bodies import chunks
 from ..gateway import Gateway, json_reply, read_json
 from ..outcomes import Problem
 from ..records import FILES
-from ..storage import CHUNK
+from ..storage import too_large
 from .queue import lifetime_of
 
 PART = re.compile(r"(?P<token>[^/]+)(?:/(?P<name>[^/]*))?(?:/multipart/[^/]+)?/(?P<part>\d+|complete)")
@@ -49,7 +50,7 @@ async def handle_file(gateway: Gateway, request: web.Request, path: str) -> web.
         tag = await gateway.uploads.receive_part(file, number, content_of(gateway, request))
         return json_reply({"partNumber": number, "etag": tag}, headers={"ETag": f'"{tag}"'})
     if request.method == "POST" and parted is not None and parted["part"] == "complete":
-        body, _ = await read_json(request, 1 << 20)
+        body, _ = await read_json(request, gateway.settings, 1 << 20)
         parts = body.get("parts", [])
         numbers = (
             [part.get("partNumber") for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
@@ -79,8 +80,6 @@ async def send(gateway: Gateway, token: str) -> web.StreamResponse:
 
 
 def content_of(gateway: Gateway, request: web.Request) -> AsyncIterator[bytes]:
-    """Return the body in chunks. Raises Problem 413 if its stated length is over the limit."""
-    if (request.content_length or 0) > gateway.settings.max_upload:
-        sentence = f"the upload is larger than the {gateway.settings.max_upload} bytes allowed here"
-        raise Problem(413, sentence, "file_too_large")
-    return request.content.iter_chunked(CHUNK)
+    """Return the body in chunks. Raises Problem while they are read."""
+    most = gateway.settings.max_upload
+    return chunks(request, gateway.settings, most, too_large(most))

@@ -47,7 +47,7 @@ async def handle(gateway: Gateway, call: Call) -> web.StreamResponse:
 async def submit(gateway: Gateway, call: Call) -> web.Response:
     """Accept a request and return where to ask for it."""
     endpoint = endpoint_of(gateway, call.path)
-    value, body = await read_json(call.http, gateway.settings.max_body)
+    value, body = await read_json(call.http, gateway.settings)
     live = await accept(gateway, call, endpoint, value, body)
     base = queue_address(call.http, gateway.settings.public_url)
     id = live.accepted.id

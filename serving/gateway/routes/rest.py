@@ -24,7 +24,7 @@ async def handle(gateway: Gateway, call: Call) -> web.StreamResponse:
     path = call.path.rstrip("/")
     if call.http.method != "POST":
         raise Problem(405, "use POST here", headers={"Allow": "POST"})
-    body, _ = await read_json(call.http, SMALL)
+    body, _ = await read_json(call.http, gateway.settings, SMALL)
     if path in ("/storage/upload/initiate", "/storage/upload/initiate-multipart"):
         return await initiate(gateway, call, body)
     if path == "/storage/auth/token":

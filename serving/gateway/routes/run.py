@@ -32,7 +32,7 @@ async def handle(gateway: Gateway, call: Call) -> web.StreamResponse:
 
 async def run(gateway: Gateway, call: Call, endpoint: str) -> web.StreamResponse:
     """Run a request and return its output. Node repeats a call after 300 s: that one joins the running request."""
-    value, body = await read_json(call.http, gateway.settings.max_body)
+    value, body = await read_json(call.http, gateway.settings)
     same = fingerprint(call, endpoint, body)
     live = gateway.dispatcher.adopt(same) or await accept(gateway, call, endpoint, value, body, same)
     while not live.result.done():
@@ -45,7 +45,7 @@ async def run(gateway: Gateway, call: Call, endpoint: str) -> web.StreamResponse
 
 async def stream(gateway: Gateway, call: Call, endpoint: str) -> web.StreamResponse:
     """Run a request and send its output as the one event of a stream, or an error as the reply or as an event."""
-    value, body = await read_json(call.http, gateway.settings.max_body)
+    value, body = await read_json(call.http, gateway.settings)
     live = await accept(gateway, call, endpoint, value, body)
     if live.result.done() and not live.result.result().outcome.ok:
         return await finished_reply(gateway, call, live.result.result())
