@@ -139,13 +139,17 @@ class RayActor:
             self._pid = about["pid"]
             while not leaving:
                 for kind, message, blocks in self._ray.get(self._actor.frames.remote(POLL_SECONDS)):
-                    frame = Frame(kind, message, blocks)
-                    if kind == "joined" and (refusal := self._refusal(message["versions"], about)):
+                    refusal = ""
+                    if kind == "joined":
+                        refusal = self._refusal(message["versions"], about)
+                    elif kind == "refused":
+                        refusal = f"node {about['node']}: {message['reason']}"
+                    if refusal:
                         self.kill()
                         yield Frame("refused", {"reason": refusal})
                         return
                     leaving = leaving or kind == "leaving"
-                    yield frame
+                    yield Frame(kind, message, blocks)
                 while not self._lost.empty():
                     yield self._lost.get()
             self.kill()

@@ -45,7 +45,10 @@ class RayWorker:
         threading.Thread(target=self._work, args=[read, device, workers_here], daemon=True).start()
 
     def _work(self, settings: WorkerSettings, device: str | None, workers_here: int) -> None:
-        self._worker.main(settings, device, workers_here)
+        try:
+            self._worker.main(settings, device, workers_here)
+        except Exception as error:  # the actor itself would live on without a worker
+            self._frames.put(Frame("refused", {"reason": f"{type(error).__name__}: {error}"}))
 
     def about(self) -> dict[str, Any]:
         """Return the process and node of the worker, and a digest of each model file of its folders."""
