@@ -101,7 +101,7 @@ def _drive(
 ) -> None:
     progress = Progress(manifest.counts())
     try:
-        with contextlib.closing(pool_of(options)) as pool:
+        with contextlib.closing(pool_of(options, maker.checker_for(manifest.waiting()))) as pool:
             drive = Drive(
                 pool,
                 manifest,
@@ -126,6 +126,7 @@ class _Maker:
         self._checker = NO_FILE if options.safety_checker == OFF else options.safety_checker
         self._host = host_of(options, console) if options.ray is None else None
         self._fetch = endpoints.Fetched(options.output / FETCHED)
+        self._checked: set[str] = set()
 
     def inputs(self, request: Request) -> Inputs:
         """Return the graph of a request and its files, fetched where it names addresses. Raises UserError."""
@@ -160,8 +161,14 @@ class _Maker:
             return
         if self._checker == NO_FILE:
             self._console.notice(f"{request.id}: {UNCHECKED}")
-        elif self._host is not None:
+            return
+        self._checked.add(request.id)
+        if self._host is not None:
             find_checker(self._checker, self._host)
+
+    def checker_for(self, ids: Sequence[str]) -> str:
+        """Return the file of the safety checker if one of these requests, which were checked, asks for it."""
+        return NO_FILE if self._checked.isdisjoint(ids) else self._checker
 
 
 def report_of(folder: Path, manifest: Manifest) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ...nodes.headless import HEADLESS_NODES
 from ...pipelines.assets import needs
 from ...pipelines.errors import BadValue, MissingFile
 from ...pipelines.host import POCKET, LocalHost
+from ...pipelines.settings import NO_FILE
 from ..console import Console, shows_unicode
 from ..pool.settings import WorkerSettings
 
@@ -111,13 +112,17 @@ def models_of(options: argparse.Namespace) -> list[Path]:
     return [POCKET if name == "pocket" else Path(name) for name in given]
 
 
-def worker_settings(options: argparse.Namespace) -> WorkerSettings:
-    """Return the settings of worker processes that look into the folders that the options name."""
+def worker_settings(options: argparse.Namespace, checker: str = NO_FILE) -> WorkerSettings:
+    """Return the settings of worker processes that look into the folders that the options name.
+
+    `checker`: file of the safety checker that they must have.
+    """
     return WorkerSettings(
         models=tuple(models_of(options) or filter(Path.is_dir, DEFAULT_MODELS)),
         extra_model_paths=tuple(options.extra_model_paths or ()),
         styles=options.styles_dir,
         wildcards=options.wildcards_dir,
+        safety_checker=checker,
     )
 
 

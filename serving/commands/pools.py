@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ...pipelines.errors import BadValue
+from ...pipelines.settings import NO_FILE
 from .common import worker_settings
 
 if TYPE_CHECKING:
@@ -36,9 +37,12 @@ def check_pool_options(options: argparse.Namespace) -> None:
         raise BadValue(ON_RAY)
 
 
-def pool_of(options: argparse.Namespace) -> Pool:
-    """Start the workers that the options name. Raises UserError."""
-    settings = worker_settings(options)
+def pool_of(options: argparse.Namespace, checker: str = NO_FILE) -> Pool:
+    """Start the workers that the options name. Raises UserError.
+
+    `checker`: file of the safety checker, without which none joins; over Ray, only the nodes know whether they have it.
+    """
+    settings = worker_settings(options, checker)
     if options.ray is not None:
         from ..pool.ray_pool import RayPool
 

@@ -175,7 +175,7 @@ async def _serve(options: argparse.Namespace, settings: Settings, checker: str) 
         keys = serve_doors.keys_of(settings.state, not is_loopback(options.host) or bool(settings.public_url))
         cors = serve_doors.cors_of(options.allow_origin, keys, settings.public_url)
         store = Store(settings.state / "gateway.sqlite")
-        pool = pool_of(options)
+        pool = pool_of(options, checker)
         try:
             app = application(
                 settings,

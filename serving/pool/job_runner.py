@@ -14,7 +14,9 @@ from ...nodes import NODE_CLASS_MAPPINGS
 from ...nodes.comfy import use_host
 from ...nodes.headless import HEADLESS_NODES
 from ...pipelines.errors import BadValue, Interrupted, MissingFile, UserError
+from ...pipelines.host import find_or_pocket
 from ...pipelines.host.model_files import MODEL_SUFFIXES
+from ...pipelines.settings import DEFAULT_SAFETY_CHECKER, NO_FILE
 from ..engine.results import Event as NodeEvent
 from ..engine.results import NodeError, Results
 from ..engine.runner import Runner
@@ -42,8 +44,8 @@ class Stop:
 class JobRunner:
     """Runs jobs on one device. The networks that they load are kept for later jobs, within a bound.
 
-    `folder` receives a folder for each job, which is removed after it. Raises UserError for settings that can't be used
-    and BadValue for a device that is not available.
+    `folder` receives a folder for each job, which is removed after it. Raises UserError for settings that can't be
+    used, MissingFile for a safety checker that is not there, and BadValue for a device that is not available.
     """
 
     def __init__(self, settings: WorkerSettings, device: str | None, folder: Path, workers_here: int = 1) -> None:
@@ -57,8 +59,20 @@ class JobRunner:
         bound = settings.network_bytes
         self._host = WorkerHost(settings, device, memory_for_networks(workers_here) if bound is None else bound)
         self.is_broken = False
+        if settings.safety_checker != NO_FILE:
+            self._find_checker(settings.safety_checker)
         if settings.preload:
             self._preload()
+
+    def _find_checker(self, name: str) -> None:
+        """Find the safety checker now, so that no image is drawn that can't be checked. Raises MissingFile."""
+        try:
+            find_or_pocket(self._host, "safety_checker", name, DEFAULT_SAFETY_CHECKER)
+        except MissingFile as error:
+            raise MissingFile(
+                f"{error}; requests ask for the safety checker: put its file there, or give --safety-checker off to "
+                "leave all images unchecked"
+            ) from error
 
     def _preload(self) -> None:
         from ...pipelines import stages

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__
+from ...pipelines.settings import NO_FILE
 
 LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "numpy", "Pillow")
 PACK = "fooocus-stages"
@@ -23,7 +24,7 @@ class WorkerSettings:
 
     `nodes`: further node packs, as for `run --nodes`. `network_bytes`: memory of the networks kept for later graphs;
     None shares out half of the machine's memory among its workers. `preload` imports the libraries before the first
-    job.
+    job. `safety_checker`: a file without which the worker refuses to join, 'None' for none.
     """
 
     models: tuple[Path, ...] = ()
@@ -33,6 +34,7 @@ class WorkerSettings:
     nodes: tuple[Path, ...] = ()
     network_bytes: int | None = None
     preload: bool = True
+    safety_checker: str = NO_FILE
 
     def as_json(self) -> dict[str, Any]:
         """Return the settings as JSON values, with absolute paths."""

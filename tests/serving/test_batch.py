@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
-from fooocus_stages.pipelines.settings import DEFAULT_SAFETY_CHECKER
+from fooocus_stages.pipelines.settings import DEFAULT_SAFETY_CHECKER, NO_FILE
 from fooocus_stages.serving.batch.manifest import Counts
 from fooocus_stages.serving.cli import main
 from fooocus_stages.serving.commands import batch
@@ -29,7 +29,7 @@ from fooocus_stages.serving.cli import main
 from fooocus_stages.serving.commands import batch
 from fooocus_stages.serving.pool.local import LocalPool
 from fooocus_stages.serving.pool.settings import WorkerSettings
-batch.pool_of = lambda options: LocalPool(["cpu"], WorkerSettings(preload=False))
+batch.pool_of = lambda options, checker: LocalPool(["cpu"], WorkerSettings(preload=False))
 sys.exit(main(sys.argv[1:]))
 """  # the workflow copies pictures, for which no network is needed
 WORKFLOW = "text-to-image-extreme-speed"
@@ -49,8 +49,8 @@ def pools(monkeypatch: pytest.MonkeyPatch) -> list[FakePool]:
     """The fake pools on which the command runs."""
     made: list[FakePool] = []
 
-    def make(options: Any) -> FakePool:
-        made.append(FakePool())
+    def make(options: Any, checker: str) -> FakePool:
+        made.append(FakePool(checker=checker))
         return made[-1]
 
     monkeypatch.setattr(batch, "pool_of", make)
@@ -149,6 +149,7 @@ def test_requests_that_ask_for_it_are_checked(
     ]
     write(tmp_path / "requests.jsonl", *lines)
     assert run(tmp_path, "--json", *options) == 0
+    assert pools[0].checker == DEFAULT_SAFETY_CHECKER
     assert checkers_of(pools[0]) == {"flagged-a": [DEFAULT_SAFETY_CHECKER], "two-b": []}
     assert all("nsfw" in job.outputs for job in pools[0].submitted)
     assert json.loads(capsys.readouterr().out)["flagged"] == ["flagged-a.png"]
@@ -165,6 +166,22 @@ def test_a_request_is_refused_whose_safety_checker_is_missing(
     assert "line 1: " in told
     assert "gone.bin" in told
     assert pools == []
+
+
+def test_nothing_is_drawn_over_ray_where_no_worker_has_the_safety_checker(
+    tmp_path: Path, pools: list[FakePool], capsys: pytest.CaptureFixture[str]
+) -> None:
+    asks = {"id": "a", "endpoint": "fal-ai/fooocus", "input": {"prompt": "a cat"}}
+    write(tmp_path / "requests.jsonl", drawing("b"), asks)
+    options = ["--ray", "local", "--safety-checker", "gone.bin"]
+    assert run(tmp_path, *options) == 1
+    assert "gone.bin is missing" in capsys.readouterr().err
+    assert not pools[0].runs
+    assert main(["batch", "--status", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.startswith("0 of 2 requests done, 0 failed, 2 waiting")
+    write(tmp_path / "requests.jsonl", drawing("b"))
+    assert run(tmp_path, *options) == 0
+    assert pools[1].checker == NO_FILE, "no request asks for it"
 
 
 def test_requests_by_endpoint_run_on_the_workflow_of_their_mode(tmp_path: Path, pools: list[FakePool]) -> None:

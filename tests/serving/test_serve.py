@@ -25,8 +25,11 @@ def options(*given: str) -> argparse.Namespace:
     return parser().parse_args(["serve", *given])
 
 
-def test_it_does_not_start_without_the_checkers_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["serve", "--models", str(tmp_path), "--state", str(tmp_path / "state"), "--port", "0"]) == 2
+@pytest.mark.parametrize("more", [[], ["--ray", "local"]])
+def test_it_does_not_start_without_the_checkers_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    assert main(["serve", "--models", str(tmp_path), "--state", str(tmp_path / "state"), "--port", "0", *more]) == 2
     assert "--safety-checker off" in capsys.readouterr().err
     assert not (tmp_path / "state").exists()
 
@@ -61,7 +64,9 @@ def test_only_this_machine_reaches_loopback(host: str, loopback: bool) -> None:
 
 
 def test_the_pocket_is_a_folder_of_the_workers(tmp_path: Path) -> None:
-    assert (common.worker_settings(options("--models", "pocket")).models[0] / "checkpoints").is_dir()
+    settings = common.worker_settings(options("--models", "pocket"), "mine.bin")
+    assert (settings.models[0] / "checkpoints").is_dir()
+    assert settings.safety_checker == "mine.bin"
 
 
 def test_the_workers_run_where_the_options_say(monkeypatch: pytest.MonkeyPatch) -> None:

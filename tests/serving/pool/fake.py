@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from fooocus_stages.pipelines.errors import BadValue
+from fooocus_stages.pipelines.settings import DEFAULT_SAFETY_CHECKER, NO_FILE
 from fooocus_stages.serving.pool.types import (
     Cancelled,
     Done,
@@ -41,10 +42,12 @@ class FakePool:
 
     "poison": the worker is lost, always. "once": lost the first time. "bad": fails. "slow": fails at its limit. "two":
     done with two pictures. "hang": runs until it is cancelled. "crash": no worker can be started. "notice": a notice
-    before the end. "flagged": the safety checker flags the picture. `seconds`: time that each job takes.
+    before the end. "flagged": the safety checker flags the picture. `seconds`: time that each job takes. `checker`: the
+    file that the workers must have; they have the published one alone, and no worker starts without another.
     """
 
-    def __init__(self, workers: int = 2, seconds: float = 0.0) -> None:
+    def __init__(self, workers: int = 2, seconds: float = 0.0, checker: str = NO_FILE) -> None:
+        self.checker = checker
         self.submitted: list[Job] = []
         self.runs: Counter[str] = Counter()
         self.is_closed = False
@@ -64,8 +67,11 @@ class FakePool:
         with self._lock:
             if self.is_closed or job.id in self._unfinished:
                 raise BadValue(f"job {job.id!r} can't be submitted")
-            self._unfinished[job.id] = job
             self.submitted.append(job)
+            if self.checker not in (NO_FILE, DEFAULT_SAFETY_CHECKER):
+                self._events.put(Failed(job.id, f"no worker can be started: {self.checker} is missing", "crash"))
+                return
+            self._unfinished[job.id] = job
         self._jobs.put(job)
 
     def events(self) -> Iterator[Event]:

@@ -219,6 +219,7 @@ def test_two_workers_share_the_jobs() -> None:
         ("cuda:99", WorkerSettings(), "'cuda:99' is not available"),
         ("cpu", WorkerSettings(models=(Path("/nowhere"),)), "/nowhere does not exist"),
         ("cpu", WorkerSettings(nodes=(Path("/nowhere"),)), "/nowhere"),
+        ("cpu", WorkerSettings(safety_checker="gone.bin"), "gone.bin"),
     ],
 )
 def test_a_worker_that_can_not_start_fails_the_jobs(device: str, settings: WorkerSettings, part: str) -> None:

@@ -14,7 +14,8 @@ from fooocus_stages.pipelines.host import POCKET
 from fooocus_stages.serving.bundled.workflow_files import read_workflow
 from fooocus_stages.serving.pool.local import LocalPool
 from fooocus_stages.serving.pool.settings import WorkerSettings
-from fooocus_stages.serving.pool.types import Cancelled, Done, Graph, Job, Lost, Preview, Progress
+from fooocus_stages.serving.pool.types import Cancelled, Done, Failed, Graph, Job, Log, Lost, Preview, Progress
+from fooocus_stages.serving.requests.graphs import checked
 from PIL import Image
 
 from .watching import Watcher
@@ -72,6 +73,15 @@ def test_cancelling_stops_within_one_step_of_the_sampler(watcher: Watcher) -> No
     assert last.value <= step.value + 2 < step.total
     assert isinstance(watcher.run("next", drawing()), Done)
     assert watcher.pool.workers()[0].pid == before
+
+
+def test_a_missing_safety_checker_fails_the_request_before_anything_is_drawn(watcher: Watcher) -> None:
+    graph = checked(drawing(), "gone.bin")
+    failed = watcher.run("unchecked", graph)
+    assert isinstance(failed, Failed)
+    assert failed.kind == "user"
+    assert "'gone.bin'" in failed.reason
+    assert not [event for event in watcher.seen if isinstance(event, Progress | Log) and event.job == "unchecked"]
 
 
 def test_a_kill_while_sampling_loses_that_job_alone(watcher: Watcher) -> None:
