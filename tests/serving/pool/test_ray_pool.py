@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import gc
+import io
 import itertools
 import json
 import os
+import platform
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -19,6 +24,8 @@ from typing import Any
 
 import pytest
 from fooocus_stages.pipelines.errors import BadValue
+from fooocus_stages.pipelines.host import POCKET
+from fooocus_stages.serving.cli import main
 from fooocus_stages.serving.pool import ray_pool
 from fooocus_stages.serving.pool.ray_pool import RayPool, is_loopback
 from fooocus_stages.serving.pool.ray_worker import RayWorker, model_digests
@@ -44,13 +51,14 @@ except UserError as error:
 """
 BATCH = """
 import sys
+from dataclasses import replace
 from fooocus_stages.serving.cli import main
-from fooocus_stages.serving.commands import batch
-from fooocus_stages.serving.pool.ray_pool import RayPool
-from fooocus_stages.serving.pool.settings import WorkerSettings
-batch.pool_of = lambda options: RayPool(options.ray, WorkerSettings(preload=False), options.workers)
+from fooocus_stages.serving.commands import common, pools
+pools.worker_settings = lambda *given: replace(common.worker_settings(*given), preload=False)
 sys.exit(main(sys.argv[1:]))
 """  # the workflow copies pictures, for which no network is needed
+CARD = POCKET.parent / "pictures" / "test_card.png"  # which the safety checker of the pocket model flags
+ENLARGE = {"uov_method": "Upscale (Fast 2x)", "output_format": "png"}
 numbers = itertools.count()
 pytestmark = pytest.mark.filterwarnings("default")  # Ray's own
 
@@ -214,34 +222,82 @@ def test_a_wrong_token_is_refused(watcher: Watcher, cluster: Any) -> None:
 
 
 @with_ray
-def test_a_killed_driver_leaves_the_cluster_to_the_next(watcher: Watcher, cluster: Any, tmp_path: Path) -> None:
+def test_a_worker_without_the_safety_checker_is_refused(watcher: Watcher, cluster: Any) -> None:
+    watcher.pool.close()
+    failed = refused(RayPool(cluster.address, replace(SETTINGS, safety_checker="gone.bin"), workers=1))
+    assert failed.reason.startswith(f"no worker can be started: node {platform.node()}: ")
+    assert "'gone.bin'" in failed.reason
+
+
+@with_ray
+def test_a_killed_driver_leaves_the_cluster_to_the_next(
+    watcher: Watcher, cluster: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     watcher.pool.close()
     Image.new("RGB", (16, 16), "teal").save(tmp_path / "mine.png")
+    shutil.copy(CARD, tmp_path / "card.png")
     graph = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "mine.png"}},
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "copy"}},
     }
     (tmp_path / "copy.json").write_text(json.dumps(graph), "utf-8")
-    ids = [f"copy-{number:03}" for number in range(60)]
-    lines = [json.dumps({"id": id, "workflow": str(tmp_path / "copy.json")}) for id in ids]
-    (tmp_path / "requests.jsonl").write_text("\n".join(lines), "utf-8")
+    copies = [f"copy-{number:02}" for number in range(16)]
+    lines = [{"id": id, "workflow": str(tmp_path / "copy.json")} for id in copies]
+    for id, name, asks in (("checked", "mine", True), ("flagged", "card", True), ("unchecked", "card", False)):
+        given = {**ENLARGE, "uov_image_url": f"{name}.png", "enable_safety_checker": asks}
+        lines.append({"id": id, "endpoint": "fal-ai/fooocus/upscale-or-vary", "input": given})
+    (tmp_path / "requests.jsonl").write_text("\n".join(map(json.dumps, lines)), "utf-8")
     results = tmp_path / "out"
     options = [str(tmp_path / "requests.jsonl"), "-o", str(results), "--input-dir", str(tmp_path), "--json"]
-    cluster_options = ["--ray", cluster.address, "--workers", "1", "--models", str(tmp_path)]
-    command = [sys.executable, "-c", BATCH, "batch", *options, *cluster_options]
+    options += ["--ray", cluster.address, "--workers", "1", "--models", "pocket"]
+    command = [sys.executable, "-c", BATCH, "batch", *options]
     killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until(lambda: killed.poll() is not None or (results / f"{ids[2]}.png").exists())
+    until(lambda: killed.poll() is not None or (results / f"{copies[2]}.png").exists())
     killed.kill()
     killed.wait()
     kept = {path: path.stat().st_mtime_ns for path in results.glob("*.png")}
-    assert 3 <= len(kept) < len(ids)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)
-    assert (report["done"], report["files"], report["waiting"]) == (len(ids), len(ids), 0)
-    assert sorted(path.stem for path in results.glob("*.png")) == ids
+    assert 3 <= len(kept) < len(lines)
+    assert main(["batch", *options]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["done"], report["files"], report["waiting"]) == (len(lines), len(lines), 0)
+    assert sorted(path.stem for path in results.glob("*.png")) == sorted([*copies, "checked", "flagged", "unchecked"])
     made_again = [path for path, time_ns in kept.items() if path.stat().st_mtime_ns != time_ns]
     assert len(made_again) <= 1, "only a file whose row was not committed is made again"
+    assert report["flagged"] == ["flagged.png"]
+    black = [id for id in ("checked", "flagged", "unchecked") if is_black((results / f"{id}.png").read_bytes())]
+    assert black == ["flagged"]
+
+
+@with_ray
+def test_a_server_gives_its_requests_to_the_cluster(watcher: Watcher, cluster: Any, tmp_path: Path) -> None:
+    watcher.pool.close()
+    command = [sys.executable, "-m", "fooocus_stages.serving.cli", "serve", "--port", "0", "--models", "pocket"]
+    command += ["--ray", cluster.address, "--workers", "1", "--state", str(tmp_path)]
+    given = {**ENLARGE, "uov_image_url": f"data:image/png;base64,{base64.b64encode(CARD.read_bytes()).decode()}"}
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().split()[-1]
+        call = urllib.request.Request(
+            f"{url}/fal/run/fal-ai/fooocus/upscale-or-vary",
+            json.dumps(given).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with direct.open(call, timeout=PATIENCE) as reply:
+            output = json.load(reply)
+        with direct.open(f"{url}/ready") as reply:
+            (worker,) = json.load(reply)["workers"]
+        with direct.open(output["images"][0]["url"]) as reply:
+            assert is_black(reply.read())
+        server.terminate()
+    assert output["has_nsfw_concepts"] == [True]
+    assert worker["name"] == f"{platform.node()}-0"
+    assert server.returncode == 0
+
+
+def is_black(picture: bytes) -> bool:
+    with Image.open(io.BytesIO(picture)) as image:
+        return image.convert("RGB").getbbox() is None
 
 
 def until(condition: Callable[[], bool]) -> None:
