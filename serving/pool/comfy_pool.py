@@ -7,7 +7,6 @@ import contextlib
 import html
 import json
 import os
-import queue
 import shutil
 import threading
 import time
@@ -16,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, Protocol
 
-from ...pipelines.errors import BadValue, UserError
+from ...pipelines.errors import UserError
 from .job_runner import OUT_OF_MEMORY, is_model, result_file, timed_out
+from .queues import EventQueue, check_new
 from .types import (
     Cancelled,
     Done,
@@ -88,7 +88,7 @@ class ComfyPool:
         self._around, self._loop = around, loop
         self._jobs: dict[str, _Running] = {}
         self._lock = threading.Lock()
-        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._events = EventQueue()
         self._closed = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._prompts = prompts(self._receive)
@@ -97,16 +97,12 @@ class ComfyPool:
 
     def submit(self, job: Job) -> None:
         with self._lock:
-            if self._closed or job.id in self._jobs:
-                why = "the pool is closed" if self._closed else "it is submitted already"
-                raise BadValue(f"job {job.id!r} can't be submitted: {why}")
+            check_new(job, self._jobs, self._closed)
             running = self._jobs[job.id] = _Running(job)
         self._loop.call_soon_threadsafe(self._begin, running)
 
     def events(self) -> Iterator[Event]:
-        while (event := self._events.get()) is not None:
-            yield event
-        self._events.put(None)
+        return iter(self._events)
 
     def cancel(self, id: str) -> bool:
         with self._lock:
@@ -131,7 +127,7 @@ class ComfyPool:
         for id in left:
             self._prompts.cancel(id)
             self._end(id, Cancelled(id))
-        self._events.put(None)
+        self._events.close()
 
     def _begin(self, running: _Running) -> None:
         task = self._loop.create_task(self._queue(running))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
-import queue
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -16,6 +15,7 @@ from typing import Protocol
 from ...pipelines.errors import BadValue, UserError
 from .frames import Frame, event_of, frame_of_job
 from .job_runner import timed_out
+from .queues import EventQueue, check_new
 from .types import Cancelled, Done, Ending, Event, Failed, Job, Lost, Started, WorkerInfo, WorkerState
 
 log = logging.getLogger("fooocus_stages")
@@ -98,7 +98,7 @@ class SupervisedPool(ABC):
         self._waiting: list[tuple[int, int, Pending]] = []
         self._count = itertools.count()
         self._jobs: dict[str, Pending] = {}
-        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._events = EventQueue()
         self._closed = False
         self._workers = list(places)
         self._threads = [threading.Thread(target=self._keep_alive, args=[one], daemon=True) for one in self._workers]
@@ -115,18 +115,13 @@ class SupervisedPool(ABC):
 
     def submit(self, job: Job) -> None:
         with self._changed:
-            if self._closed:
-                raise BadValue(f"job {job.id!r} can't be submitted: the pool is closed")
-            if job.id in self._jobs:
-                raise BadValue(f"job {job.id!r} is submitted already; choose another id or wait until it has ended")
+            check_new(job, self._jobs, self._closed)
             pending = self._jobs[job.id] = Pending(job)
             heapq.heappush(self._waiting, (-job.priority, next(self._count), pending))
             self._dispatch()
 
     def events(self) -> Iterator[Event]:
-        while (event := self._events.get()) is not None:
-            yield event
-        self._events.put(None)  # for the other threads that wait
+        return iter(self._events)
 
     def cancel(self, id: str) -> bool:
         with self._changed:
@@ -156,7 +151,7 @@ class SupervisedPool(ABC):
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
-        self._events.put(None)
+        self._events.close()
 
     def _dispatch(self) -> None:
         """Give waiting jobs to idle workers."""

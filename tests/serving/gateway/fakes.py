@@ -15,13 +15,13 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
-from fooocus_stages.pipelines.errors import BadValue
 from fooocus_stages.serving.gateway.app import application
 from fooocus_stages.serving.gateway.gateway import GATEWAY, Gateway
 from fooocus_stages.serving.gateway.ports import InputUrl, InvalidBody, Keys, Unfetchable
 from fooocus_stages.serving.gateway.records import StoredFile
 from fooocus_stages.serving.gateway.settings import Settings
 from fooocus_stages.serving.gateway.store import Store
+from fooocus_stages.serving.pool.queues import EventQueue, check_new
 from fooocus_stages.serving.pool.types import (
     Cancelled,
     Done,
@@ -54,7 +54,7 @@ class FakePool:
 
     def __init__(self, workers: int = 1) -> None:
         self._jobs: queue.PriorityQueue[tuple[int, int, Job | None]] = queue.PriorityQueue()
-        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._events = EventQueue()
         self._stops: dict[str, threading.Event] = {}
         self.ran: list[str] = []
         self.count = workers
@@ -65,14 +65,12 @@ class FakePool:
             thread.start()
 
     def submit(self, job: Job) -> None:
-        if job.id in self._stops:
-            raise BadValue(f"job {job.id} is unfinished")
+        check_new(job, self._stops, closed=False)
         self._stops[job.id] = threading.Event()
         self._jobs.put((-job.priority, time.monotonic_ns(), job))
 
     def events(self) -> Iterator[Event]:
-        while (event := self._events.get()) is not None:
-            yield event
+        return iter(self._events)
 
     def cancel(self, id: str) -> bool:
         stop = self._stops.get(id)
@@ -91,7 +89,7 @@ class FakePool:
             self._jobs.put((1 << 30, number, None))
         for thread in self._threads:
             thread.join()
-        self._events.put(None)
+        self._events.close()
 
     def _work(self, name: str) -> None:
         while (job := self._jobs.get()[2]) is not None:

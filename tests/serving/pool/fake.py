@@ -9,8 +9,8 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 
-from fooocus_stages.pipelines.errors import BadValue
 from fooocus_stages.pipelines.settings import DEFAULT_SAFETY_CHECKER, NO_FILE
+from fooocus_stages.serving.pool.queues import EventQueue, check_new
 from fooocus_stages.serving.pool.types import (
     Cancelled,
     Done,
@@ -54,7 +54,7 @@ class FakePool:
         self._names = [f"fake-{number}" for number in range(workers)]
         self._seconds = seconds
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._events = EventQueue()
         self._unfinished: dict[str, Job] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -65,8 +65,7 @@ class FakePool:
 
     def submit(self, job: Job) -> None:
         with self._lock:
-            if self.is_closed or job.id in self._unfinished:
-                raise BadValue(f"job {job.id!r} can't be submitted")
+            check_new(job, self._unfinished, self.is_closed)
             self.submitted.append(job)
             if self.checker not in (NO_FILE, DEFAULT_SAFETY_CHECKER):
                 self._events.put(Failed(job.id, f"no worker can be started: {self.checker} is missing", "crash"))
@@ -75,9 +74,7 @@ class FakePool:
         self._jobs.put(job)
 
     def events(self) -> Iterator[Event]:
-        while (event := self._events.get()) is not None:
-            yield event
-        self._events.put(None)
+        return iter(self._events)
 
     def cancel(self, id: str) -> bool:
         with self._lock:
@@ -102,7 +99,7 @@ class FakePool:
             self._events.put(Cancelled(id))
         for _ in self._threads:
             self._jobs.put(None)
-        self._events.put(None)
+        self._events.close()
 
     def _work(self, name: str) -> None:
         while (job := self._jobs.get()) is not None:
