@@ -1,34 +1,46 @@
-"""Processes of Ray that outlive a driver which was killed: recorded while it runs, ended at the next start."""
+"""What Ray leaves of a driver which was killed: recorded while it runs, ended and removed at the next start."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
 PROCESSES = Path("/proc")  # nothing is recorded where the system has no such folder
+SESSIONS = Path("/tmp/ray")  # Ray's folder of logs and sockets, one folder for each cluster
+SESSION = "session_"
 PATTERN = "driver-*.json"
 PARENT, STARTED = 1, 19  # of the fields of a process's stat that follow its name
 
 
-def record(folder: Path) -> Path:
-    """Record the processes that this one has started, directly or not, and return the file; remove it at the end."""
+def record(folder: Path, session: str = "") -> Path:
+    """Record the processes that this one has started, directly or not, and return the file; remove it at the end.
+
+    `session`: name of Ray's folder of the cluster, if it is to be removed.
+    """
     path = folder / PATTERN.replace("*", str(os.getpid()))
     known = {pid: started_at(pid) for pid in [os.getpid(), *_descendants(os.getpid())]}
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps([[pid, started] for pid, started in known.items() if started]), "utf-8")
+    processes = [[pid, started] for pid, started in known.items() if started]
+    path.write_text(json.dumps({"processes": processes, "session": session}), "utf-8")
     return path
 
 
-def end_leftovers(folder: Path) -> list[int]:
-    """End the recorded processes whose driver is gone, and return their ids. A process with a reused id is left."""
+def end_leftovers(folder: Path, sessions: Path = SESSIONS) -> list[int]:
+    """End the recorded processes whose driver is gone, remove its folder, and return the ids of the processes.
+
+    A process with a reused id is left.
+    """
     ended = []
     for path in folder.glob(PATTERN):
         try:
-            (driver, started), *others = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError, TypeError):
+            found = json.loads(path.read_text("utf-8"))
+            (driver, started), *others = found["processes"]
+            session = found["session"]
+        except (OSError, ValueError, TypeError, KeyError):
             continue
         if started_at(driver) == started:
             continue
@@ -37,8 +49,15 @@ def end_leftovers(folder: Path) -> list[int]:
                 with contextlib.suppress(OSError):
                     os.kill(pid, signal.SIGKILL)
                     ended.append(pid)
+        remove_session(session, sessions)
         path.unlink(missing_ok=True)
     return ended
+
+
+def remove_session(name: str, sessions: Path = SESSIONS) -> None:
+    """Remove Ray's folder of a cluster that has ended; nothing else, whatever the name says."""
+    if name.startswith(SESSION) and Path(name).name == name:
+        shutil.rmtree(sessions / name, ignore_errors=True)
 
 
 def started_at(pid: int) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from ...pipelines.errors import BadValue, UserError
 from ...pipelines.files import file_state
 from .frames import Frame
-from .ray_leftovers import end_leftovers, record
+from .ray_leftovers import SESSIONS, end_leftovers, record, remove_session
 from .ray_worker import STORE, RayWorker, model_digests
 from .settings import WorkerSettings, versions
 from .supervisor import GRACE, Connection, Place, SupervisedPool
@@ -28,7 +28,7 @@ CONNECT_SECONDS = 300
 AUTHENTICATION = "RAY_AUTH_MODE"
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # without it, a driver on 127.0.0.1 waits for ever
-CURRENT_CLUSTER = Path("/tmp/ray/ray_current_cluster")  # what "auto" means, written by `ray start`
+CURRENT_CLUSTER = SESSIONS / "ray_current_cluster"  # what "auto" means, written by `ray start`
 
 
 class RayPool(SupervisedPool):
@@ -50,8 +50,9 @@ class RayPool(SupervisedPool):
     ) -> None:
         records = Path(tempfile.gettempdir()) / STORE
         end_leftovers(records)
-        self._ray = connected(address)
-        self._record = record(records) if address == "local" else None
+        self._ray, session = connected(address)
+        self._session = session if address == "local" else ""
+        self._record = record(records, session) if address == "local" else None
         self._settings = settings or WorkerSettings()
         self._expected = dict(expected or versions())
         self._id = uuid.uuid4().hex
@@ -97,6 +98,7 @@ class RayPool(SupervisedPool):
             super().close()
             self._ray.shutdown()
             if self._record is not None:
+                remove_session(self._session)
                 self._record.unlink(missing_ok=True)
 
 
@@ -197,8 +199,8 @@ class RayActor:
         return digests
 
 
-def connected(address: str) -> Any:
-    """Connect to a Ray cluster and return the module ray. Raises UserError."""
+def connected(address: str) -> tuple[Any, str]:
+    """Connect to a Ray cluster and return the module ray, and the name of the cluster's folder. Raises UserError."""
     address = found_address(address)
     for name, value in {**ENVIRONMENT, **(ON_LOOPBACK if is_loopback(address) else {})}.items():
         os.environ.setdefault(name, value)  # read when Ray is imported
@@ -211,7 +213,7 @@ def connected(address: str) -> Any:
         _demand_token(address)
     where: dict[str, Any] = {"_node_ip_address": "127.0.0.1", "include_dashboard": False} if address == "local" else {}
     try:
-        ray.init(address=address, logging_level="warning", log_to_driver=False, **where)
+        found = ray.init(address=address, logging_level="warning", log_to_driver=False, **where).address_info
     except (ConnectionError, RuntimeError, ValueError, TypeError, ray.exceptions.RayError) as error:
         raise UserError(
             f"no Ray cluster can be used at {address!r}: {_first_line(error)}; see that it runs there, and that it has "
@@ -224,7 +226,7 @@ def connected(address: str) -> Any:
     except BadValue:
         ray.shutdown()
         raise
-    return ray
+    return ray, Path(found["session_dir"]).name
 
 
 def _demand_token(where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import shutil
@@ -73,6 +74,8 @@ def serve_pipes(incoming: IO[bytes], outgoing: IO[bytes]) -> int:
         while (frame := read_frame(incoming)) is not None:
             worker.receive(frame)
         shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            folder.parent.rmdir()  # the pool's, if it was killed and this is its last worker
         os._exit(0)
 
     worker = Worker(send, folder)

@@ -248,13 +248,15 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_worker_ends_with_its_parent() -> None:
-    parent = subprocess.run([sys.executable, "-c", PARENT, str(PACK)], capture_output=True, text=True, check=False)
+def test_a_worker_ends_with_its_parent_and_leaves_no_folder(tmp_path: Path) -> None:
+    command, environment = [sys.executable, "-c", PARENT, str(PACK)], {**os.environ, "TMPDIR": str(tmp_path)}
+    parent = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     pid = int(parent.stdout)
     deadline = time.monotonic() + PATIENCE
     while is_running(pid):
         assert time.monotonic() < deadline, "the worker outlives its parent"
         time.sleep(0.05)
+    assert not list(tmp_path.iterdir())
 
 
 def is_running(pid: int) -> bool:
