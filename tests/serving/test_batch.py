@@ -281,7 +281,7 @@ def test_rates_count_this_run_alone() -> None:
     assert progress.seconds_left(counts) == 30.0 / 10 * 40
 
 
-def test_a_killed_driver_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_killed_driver_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("RGB", (16, 16), "teal").save(tmp_path / "mine.png")
     graph = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "mine.png"}},
@@ -298,8 +298,10 @@ def test_a_killed_driver_goes_on_where_it_was(tmp_path: Path) -> None:
         assert killed.poll() is None, "the batch has ended by itself"
         assert time.monotonic() < deadline, "there is no result"
         time.sleep(0.005)
+    assert main(["batch", "--status", str(tmp_path / "out")]) == 0, "while it runs"
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
+    assert " of 40 requests done, 0 failed, " in capsys.readouterr().out
     left = [id for id in ids if not (tmp_path / "out" / f"{id}.png").exists()]
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.png")}
     assert left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sqlite3
@@ -17,9 +18,14 @@ from fooocus_stages.serving.batch.drive import Drive, NoWorkers
 from fooocus_stages.serving.batch.lines import Inputs, Request
 from fooocus_stages.serving.batch.manifest import Counts, Failure, Manifest
 from fooocus_stages.serving.batch.sheet import write_sheets
+from fooocus_stages.serving.pool.local import LocalPool
+from fooocus_stages.serving.pool.settings import WorkerSettings
 from PIL import Image
 
 from ..pool.fake import FakePool, picture
+from ..pool.watching import one
+
+PACK = Path(__file__).parents[1] / "pool" / "misbehaving.py"
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +108,18 @@ def test_a_lost_worker_means_one_retry_and_an_error_none(tmp_path: Path) -> None
 def test_the_number_of_retries(tmp_path: Path, retries: int) -> None:
     _, pool = run(tmp_path, "poison-a", retries=retries)
     assert pool.runs["poison-a"] == retries + 1
+
+
+def test_a_request_that_kills_two_processes_is_failed_and_the_next_one_runs(tmp_path: Path) -> None:
+    graphs = {"poison": one("Crash"), "next": one("Work")}
+    manifest, requests = Manifest(tmp_path), requests_of(*graphs)
+    manifest.add(requests)
+    with contextlib.closing(LocalPool(["cpu"], WorkerSettings(nodes=(PACK,), preload=False))) as pool:
+        Drive(pool, manifest, requests, lambda request: Inputs(graphs[request.id], {})).run()
+    (failure,) = manifest.failures()
+    assert (failure.id, failure.kind) == ("poison", "crash")
+    assert failure.reason.startswith("2 workers were lost while running it; the last: the worker was killed by the ")
+    assert manifest.results() == [("next", [])]
 
 
 def test_lost_workers_are_counted_over_several_runs(tmp_path: Path) -> None:

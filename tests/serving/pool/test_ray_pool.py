@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 import warnings
@@ -28,7 +29,7 @@ from fooocus_stages.pipelines.host import POCKET
 from fooocus_stages.serving.cli import main
 from fooocus_stages.serving.pool import ray_pool
 from fooocus_stages.serving.pool.ray_pool import RayPool, is_loopback
-from fooocus_stages.serving.pool.ray_worker import RayWorker, model_digests
+from fooocus_stages.serving.pool.ray_worker import OLD_SECONDS, STORE, RayWorker, model_digests
 from fooocus_stages.serving.pool.settings import WorkerSettings, versions
 from fooocus_stages.serving.pool.types import Cancelled, Done, Failed, Job, Lost, Progress
 from PIL import Image
@@ -119,14 +120,23 @@ def test_a_job_runs_with_its_events(watcher: Watcher, job: str) -> None:
 @with_ray
 @pytest.mark.parametrize(("kind", "name"), [("input", "picture.png"), ("loras", "style.safetensors")])
 def test_files_travel_by_their_content(watcher: Watcher, job: str, tmp_path: Path, kind: str, name: str) -> None:
-    path = tmp_path / "anything"
-    for content in ("first", "second"):
-        path.write_text(content, "utf-8")
-        done = watcher.run(f"{job} {content}", one("Read", kind=kind, name=name), files={name: path})
-        assert done.result.ui["1"]["values"] == [content]
+    path, sent = tmp_path / "anything", set()
+    for number, content in enumerate(("first", "second", "first", "first")):
+        path.write_text(f"{content} {kind}", "utf-8")
+        done = watcher.run(f"{job} {number}", one("Read", kind=kind, name=name), files={name: path})
+        assert done.result.ui["1"]["values"] == [f"{content} {kind}"]
+        sent |= {(path, path.stat().st_mtime_ns) for path in stored(watcher) if path.read_text("utf-8").endswith(kind)}
+    assert len(sent) == 2, "each content once, whichever worker of the machine needs it"
     missing = watcher.run(job, one("Work"), files={name: tmp_path / "gone"})
     assert isinstance(missing, Failed)
     assert str(tmp_path / "gone") in missing.reason
+
+
+def stored(watcher: Watcher) -> list[Path]:
+    """The files that jobs have brought to this machine."""
+    pool = watcher.pool
+    assert isinstance(pool, RayPool)
+    return [path for path in (Path(tempfile.gettempdir()) / STORE / pool._id).iterdir() if path.is_file()]
 
 
 @with_ray
@@ -263,6 +273,8 @@ def test_a_killed_driver_leaves_the_cluster_to_the_next(
     assert sorted(path.stem for path in results.glob("*.png")) == sorted([*copies, "checked", "flagged", "unchecked"])
     made_again = [path for path, time_ns in kept.items() if path.stat().st_mtime_ns != time_ns]
     assert len(made_again) <= 1, "only a file whose row was not committed is made again"
+    with Image.open(results / "checked.png") as image:
+        assert "prompt" in image.info, "the workflow is inside"
     assert report["flagged"] == ["flagged.png"]
     black = [id for id in ("checked", "flagged", "unchecked") if is_black((results / f"{id}.png").read_bytes())]
     assert black == ["flagged"]
@@ -348,3 +360,12 @@ def test_a_node_refuses_damaged_content(tmp_path: Path, monkeypatch: pytest.Monk
     assert worker.missing(["0" * 64]) == ["0" * 64]
     with pytest.raises(ValueError, match="damaged"):
         worker.keep("0" * 64, b"content")
+
+
+def test_a_worker_removes_what_pools_of_earlier_days_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for name, age in (("old", OLD_SECONDS + 60), ("new", 60)):
+        (tmp_path / STORE / name).mkdir(parents=True)
+        os.utime(tmp_path / STORE / name, (time.time() - age,) * 2)
+    RayWorker(SETTINGS.as_json(), "cpu", "pool", 1)
+    assert {path.name for path in (tmp_path / STORE).iterdir()} == {"new", "pool"}
