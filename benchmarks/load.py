@@ -11,11 +11,9 @@ loaded networks, each in its own dtype (text encoders and VAE float32).
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
-import subprocess
-import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,7 +21,7 @@ from fooocus_stages.pipelines.host import POCKET
 from fooocus_stages.pipelines.models.checkpoint import Checkpoint, load_checkpoint
 from fooocus_stages.pipelines.settings import DEFAULT_CHECKPOINT
 from networks import SIZES, checkpoint_shapes, write_checkpoint
-from timing import Ratio, Stopwatch, in_turn, machine, table
+from timing import Ratio, Stopwatch, apart, in_turn, machine, memory, table
 
 POCKET_FILE = POCKET / "checkpoints" / DEFAULT_CHECKPOINT
 
@@ -48,13 +46,18 @@ def bytes_of(loaded: Checkpoint) -> int:
     return sum(p.numel() * p.element_size() for network in networks for p in network.module.parameters())
 
 
-def memory(kind: str) -> int:
-    """A line of this process's status in bytes: 'VmRSS' now, 'VmHWM' at its highest, 'RssFile' pages of files."""
-    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(lines[kind].split()[0]) * 1024
+@dataclass(frozen=True)
+class Found:
+    """Times over reading the file by round, seconds of a load, memory over the weights, and the weights in bytes."""
+
+    times: Ratio
+    seconds: float
+    peak: float
+    after: float
+    weights: int
 
 
-def measure(path: Path, dtype: torch.dtype, rounds: int) -> dict[str, object]:
+def measure(path: Path, dtype: torch.dtype, rounds: int) -> Found:
     """Both ratios, in a process in which nothing else has happened."""
     load(POCKET_FILE, dtype)  # what is imported at the first use
     before = memory("VmRSS")
@@ -64,39 +67,29 @@ def measure(path: Path, dtype: torch.dtype, rounds: int) -> dict[str, object]:
     del loaded
     times = in_turn(lambda: load(path, dtype), lambda: read_whole(path), rounds, Stopwatch(torch.device("cpu")))
     seconds = Stopwatch(torch.device("cpu")).seconds(lambda: load(path, dtype))
-    return {
-        "times": times.rounds,
-        "seconds": seconds,
-        "peak": peak / weights,
-        "after": held / weights,
-        "weights": weights,
-    }
+    return Found(times, seconds, peak / weights, held / weights, weights)
 
 
-def in_a_process_of_its_own(path: Path, dtype: str, rounds: int) -> dict[str, object]:
-    command = [sys.executable, __file__, "--measure", str(path), "--dtype", dtype, "--rounds", str(rounds)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
-    return found
+def write(path: Path, size: str) -> None:
+    write_checkpoint(path, checkpoint_shapes(size))
 
 
 def report(size: str, folder: Path, dtype: str, rounds: int) -> None:
     path, written = POCKET_FILE, None
     if size != "pocket":
         path = written = folder / f"benchmark-{size}.safetensors"
-        write_checkpoint(path, checkpoint_shapes(size))
+        apart(write, path, size)
     try:
-        found = in_a_process_of_its_own(path, dtype, rounds)
+        found = apart(measure, path, getattr(torch, dtype), rounds)
     finally:
         if written:
             written.unlink()
             shutil.rmtree(written.with_suffix(".tokenizer"))
-    times = Ratio(tuple(found["times"]))  # type: ignore[arg-type]
-    what = f"{size}, {float(found['weights']) / 1e9:.2f} GB as {dtype}"  # type: ignore[arg-type]
+    what = f"{size}, {found.weights / 1e9:.2f} GB as {dtype}"
     rows = [
-        (f"{what}: time over reading the file", f"{times}   {found['seconds']:.2f} s"),
-        (f"{what}: most memory over the weights", f"{found['peak']:6.3f}"),
-        (f"{what}: memory kept over the weights", f"{found['after']:6.3f}"),
+        (f"{what}: time over reading the file", f"{found.times}   {found.seconds:.2f} s"),
+        (f"{what}: most memory over the weights", f"{found.peak:6.3f}"),
+        (f"{what}: memory kept over the weights", f"{found.after:6.3f}"),
     ]
     print(table(rows), flush=True)
 
@@ -107,11 +100,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=5)
     options.add_argument("--dtype", default="float16", choices=["float16", "bfloat16", "float32"])
     options.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
-    options.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     given = options.parse_args()
-    if given.measure:
-        print(json.dumps(measure(given.measure, getattr(torch, given.dtype), given.rounds)))
-        return
     print(machine())
     for size in given.sizes:
         report(size, given.folder, given.dtype, given.rounds)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import torch
 
 Work = Callable[[], object]
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,18 @@ def in_turn(numerator: Work, denominator: Work, rounds: int, watch: Stopwatch) -
     """The time of one over that of the other, in turn, after one round that does not count."""
     pairs = [(watch.seconds(numerator), watch.seconds(denominator)) for _ in range(rounds + 1)]
     return Ratio(tuple(a / b for a, b in pairs[1:]))
+
+
+def apart(measure: Callable[..., Found], *given: object) -> Found:
+    """What a function finds in a process of its own: a copy of this one, which must have done nothing but import."""
+    with multiprocessing.get_context("fork").Pool(1) as process:
+        return process.apply(measure, given)
+
+
+def memory(kind: str) -> int:
+    """A line of this process's status in bytes: 'VmRSS' now, 'VmHWM' at its highest, 'RssFile' pages of files."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(lines[kind].split()[0]) * 1024
 
 
 def machine(device: torch.device | None = None) -> str:

@@ -9,9 +9,6 @@ take time and no memory. Memory is all that the process holds beyond what it hel
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,8 +17,7 @@ from fooocus_stages.pipelines.functional.tiles import feather, tile_slices
 from fooocus_stages.pipelines.host import POCKET, LocalHost
 from fooocus_stages.pipelines.models.upscaler import Upscaler
 from fooocus_stages.pipelines.stages import load, upscale, vae
-from load import memory
-from timing import Ratio, Stopwatch, in_turn, machine, table
+from timing import Ratio, Stopwatch, apart, in_turn, machine, memory, table
 from torch import Tensor
 
 HOST = LocalHost([POCKET], device="cpu")
@@ -62,29 +58,22 @@ def works(side: int, blocks: int) -> dict[str, Callable[[], object]]:
     }
 
 
-def measure(name: str, side: int, blocks: int) -> int:
-    """The most memory of one piece of work, in a process in which nothing else has happened."""
+def measure(name: str, side: int, blocks: int) -> float:
+    """The most memory of one piece of work in gigabytes, in a process in which nothing else has happened."""
     works(16, blocks)[name]()  # what is set up at the first use
     work = works(side, blocks)[name]
     before = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     work()
-    return memory("VmHWM") - before
-
-
-def in_a_process_of_its_own(name: str, side: int, blocks: int) -> float:
-    """Gigabytes."""
-    command = [sys.executable, __file__, "--measure", name, "--side", str(side), "--blocks", str(blocks)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return float(json.loads(done.stdout.splitlines()[-1])) / 1e9
+    return (memory("VmHWM") - before) / 1e9
 
 
 def report(side: int, blocks: int, rounds: int) -> None:
+    peaks = {name: apart(measure, name, side, blocks) for name in ("enlarge", "plain", "whole", "tiled")}
     work, watch = works(side, blocks), Stopwatch(torch.device("cpu"))
     enlarging = in_turn(work["enlarge"], work["plain"], rounds, watch)
     decoding = in_turn(work["tiled"], work["whole"], rounds, watch)
     megapixels = (4 * side) ** 2 / 1e6
-    peaks = {name: in_a_process_of_its_own(name, side, blocks) for name in work}
     size = f"{4 * side}×{4 * side}"
     rows: list[tuple[str, object]] = [
         (f"{size}: enlarging over a plain loop", enlarging),
@@ -104,11 +93,7 @@ def main() -> None:
     options.add_argument("--side", type=int, default=128)
     options.add_argument("--blocks", type=int, default=1)
     options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--measure", help=argparse.SUPPRESS)
     given = options.parse_args()
-    if given.measure:
-        print(json.dumps(measure(given.measure, given.side, given.blocks)))
-        return
     print(machine())
     report(given.side, given.blocks, given.rounds)
 
