@@ -1,17 +1,18 @@
 """The command line: what it prints where, and how it ends."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fooocus_stages import __version__
 from fooocus_stages.nodes import NODE_CLASS_MAPPINGS
+from fooocus_stages.serving.cli import main
 from PIL import Image
 
 COMMAND = [sys.executable, "-m", "fooocus_stages.serving.cli"]
@@ -21,11 +22,32 @@ COPY = {
 }
 
 
-def cli(folder: Path, *arguments: Any, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **variables}
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
-    )
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def process(folder: Path, *arguments: Any) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    command = [*COMMAND, *map(str, arguments)]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
+    """Runs the command in this process, which has imported the libraries; SIGTERM is handled as before in the end."""
+
+    def run(folder: Path, *arguments: Any, **variables: str) -> subprocess.CompletedProcess[str]:
+        monkeypatch.chdir(folder)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        try:
+            code = main([*map(str, arguments)])
+        except SystemExit as end:  # wrong usage
+            code = int(end.code or 0)
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    handler = signal.getsignal(signal.SIGTERM)
+    yield run
+    signal.signal(signal.SIGTERM, handler)
 
 
 @pytest.fixture
@@ -37,14 +59,14 @@ def folder(tmp_path: Path) -> Path:
 
 def test_version_and_help_are_quick(tmp_path: Path) -> None:
     for option, words in (("--version", f"fooocus-stages {__version__}"), ("--help", "usage: fooocus-stages")):
-        result = cli(tmp_path, option)
+        result = process(tmp_path, option)
         assert (result.returncode, result.stderr) == (0, "")
         assert result.stdout.startswith(words)
     code = "import sys; from fooocus_stages.serving import cli; assert not {'torch', 'numpy', 'PIL'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
 
 
-def test_nodes_are_listed(tmp_path: Path) -> None:
+def test_nodes_are_listed(cli: Command, tmp_path: Path) -> None:
     rows = json.loads(cli(tmp_path, "nodes", "--json").stdout)
     assert set(NODE_CLASS_MAPPINGS) | {"LoadImage"} <= {row["id"] for row in rows}
     lines = cli(tmp_path, "nodes").stdout.splitlines()
@@ -52,7 +74,7 @@ def test_nodes_are_listed(tmp_path: Path) -> None:
     assert lines[0].split("  ")[0] == rows[0]["id"]
 
 
-def test_workflows_are_listed(tmp_path: Path) -> None:
+def test_workflows_are_listed(cli: Command, tmp_path: Path) -> None:
     listed = json.loads(cli(tmp_path, "workflows", "--json").stdout)
     lines = cli(tmp_path, "workflows").stdout.splitlines()
     assert [line.split()[0] for line in lines] == [about["name"] for about in listed]
@@ -60,13 +82,13 @@ def test_workflows_are_listed(tmp_path: Path) -> None:
 
 
 def test_a_run_prints_where_the_pictures_are(folder: Path) -> None:
-    result = cli(folder, "run", "copy.json")
+    result = process(folder, "run", "copy.json")
     assert (result.returncode, result.stdout) == (0, "outputs/x_00001_.png\n")
     assert result.stderr.splitlines() == ["node 1 LoadImage", "node 2 SaveImage"]
     assert (folder / "outputs" / "x_00001_.png").is_file()
 
 
-def test_a_run_as_json(folder: Path) -> None:
+def test_a_run_as_json(cli: Command, folder: Path) -> None:
     result = cli(folder, "run", "copy.json", "-o", "here", "--set", "SaveImage.filename_prefix=y", "--json")
     report = json.loads(result.stdout)
     assert report.pop("seconds") > 0
@@ -102,27 +124,27 @@ def test_a_run_as_json(folder: Path) -> None:
         (["prompt", "a cat", "--styles-dir", "nowhere"], "folder nowhere does not exist"),
     ],
 )
-def test_what_a_user_can_mend_is_one_line(folder: Path, arguments: list[str], message: str) -> None:
+def test_what_a_user_can_mend_is_one_line(cli: Command, folder: Path, arguments: list[str], message: str) -> None:
     result = cli(folder, *arguments)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.splitlines()[-1].startswith(f"error: {message}")
     assert ("Traceback" in result.stderr) == ("--debug" in arguments)
 
 
-def test_an_error_as_json(folder: Path) -> None:
+def test_an_error_as_json(cli: Command, folder: Path) -> None:
     result = cli(folder, "run", "copy.json", "--json", "--set", "1.image=b.png")
     assert result.returncode == 2
     assert json.loads(result.stdout)["error"].startswith("node 1 (LoadImage): image 'b.png' does not exist")
 
 
-def test_a_broken_picture_fails_with_its_node(folder: Path) -> None:
+def test_a_broken_picture_fails_with_its_node(cli: Command, folder: Path) -> None:
     (folder / "a.png").write_bytes(b"no picture")
     result = cli(folder, "run", "copy.json")
     assert result.returncode == 2
     assert "error: node 1 (LoadImage): a.png cannot be read as an image" in result.stderr
 
 
-def test_a_node_of_another_pack_is_named(folder: Path) -> None:
+def test_a_node_of_another_pack_is_named(cli: Command, folder: Path) -> None:
     (folder / "w.json").write_text(json.dumps({"3": {"class_type": "UltimateSDUpscale", "inputs": {}}}))
     result = cli(folder, "run", "w.json")
     assert result.returncode == 2
@@ -130,13 +152,13 @@ def test_a_node_of_another_pack_is_named(folder: Path) -> None:
     assert "run this workflow in ComfyUI" in result.stderr
 
 
-def test_wrong_usage(tmp_path: Path) -> None:
+def test_wrong_usage(cli: Command, tmp_path: Path) -> None:
     assert cli(tmp_path).returncode == 2
     assert cli(tmp_path, "run").returncode == 2
     assert cli(tmp_path, "dance").returncode == 2
 
 
-def test_prompt_composes_without_a_model(tmp_path: Path) -> None:
+def test_prompt_composes_without_a_model(cli: Command, tmp_path: Path) -> None:
     (tmp_path / "words").mkdir()
     (tmp_path / "words" / "colour.txt").write_text("red\nblue\n")
     (tmp_path / "styles").mkdir()
@@ -166,7 +188,7 @@ def test_prompt_composes_without_a_model(tmp_path: Path) -> None:
     assert plain[:5] == ["image 1, seed 5", "  + drawing of a red cat", "  + on a mat", "  - blurred", "  - dogs"]
 
 
-def test_models_are_taken_from_the_environment(folder: Path) -> None:
+def test_models_are_taken_from_the_environment(cli: Command, folder: Path) -> None:
     result = cli(folder, "run", "copy.json", FOOOCUS_STAGES_MODELS="nowhere")
     assert result.stderr.startswith("error: folder nowhere does not exist")
 
@@ -210,7 +232,7 @@ THREE = {
 }
 
 
-def test_files_saved_before_a_failure_are_reported(folder: Path) -> None:
+def test_files_saved_before_a_failure_are_reported(cli: Command, folder: Path) -> None:
     Image.new("RGB", (5, 3)).save(folder / "a.gif", save_all=True, append_images=[Image.new("RGB", (5, 3), (9, 9, 9))])
     (folder / "w.json").write_text(json.dumps(THREE))
     paths = ["outputs/good_00001_.png", "outputs/good_00002_.png"]
@@ -223,7 +245,7 @@ def test_files_saved_before_a_failure_are_reported(folder: Path) -> None:
     assert [output["path"] for output in told["outputs"]] == ["more/good_00001_.png", "more/good_00002_.png"]
 
 
-def test_notices_are_in_the_report_of_a_run_that_ends_well_or_not(folder: Path) -> None:
+def test_notices_are_in_the_report_of_a_run_that_ends_well_or_not(cli: Command, folder: Path) -> None:
     graph = {
         "1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}},
         "2": {"class_type": "FooocusFaceCrop", "inputs": {"image": ["1", 0]}},
