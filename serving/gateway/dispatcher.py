@@ -388,7 +388,12 @@ def _first(queue: Queue, count: int) -> list[str]:
 def overview(dispatcher: Dispatcher) -> Mapping[str, Any]:
     """Return the numbers of waiting and running requests, and the workers."""
     workers = [
-        {"name": worker.name, "device": worker.device, "state": worker.state, "reason": worker.reason}
+        {
+            "name": worker.name,
+            "device": worker.device,
+            "state": worker.state,
+            "reason": outcomes.public(worker.reason),
+        }
         for worker in dispatcher.pool.workers()
     ]
     running = sum(live.state == "running" for live in dispatcher.live.values())

@@ -57,7 +57,7 @@ class FakePool:
         self._events = EventQueue()
         self._stops: dict[str, threading.Event] = {}
         self.ran: list[str] = []
-        self.count = workers
+        self.count, self.reason = workers, ""
         self.open = threading.Event()
         self.open.set()
         self._threads = [threading.Thread(target=self._work, args=(f"fake:{n}",), daemon=True) for n in range(workers)]
@@ -79,7 +79,7 @@ class FakePool:
         return stop is not None
 
     def workers(self) -> tuple[WorkerInfo, ...]:
-        return tuple(WorkerInfo(f"fake:{number}", "cpu", "idle") for number in range(self.count))
+        return tuple(WorkerInfo(f"fake:{number}", "cpu", "idle", reason=self.reason) for number in range(self.count))
 
     def close(self) -> None:
         self.open.set()

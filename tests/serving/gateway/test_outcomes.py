@@ -12,7 +12,7 @@ import pytest
 from fooocus_stages.serving.gateway import outcomes
 from fooocus_stages.serving.gateway.logs import JsonLines
 
-from .fakes import serving
+from .fakes import FakePool, serving
 
 
 @pytest.mark.parametrize(
@@ -79,3 +79,14 @@ def test_the_log_has_the_folders_that_callers_are_not_told(
     assert (line.pop("level"), line.pop("message"), line.pop("request")) == ("warning", "failed", id)
     line.pop("time")
     assert line == logged
+
+
+def test_why_a_worker_can_not_start_is_told_without_folders(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        pool = FakePool()
+        pool.reason = "folder /srv/models/loras does not exist"
+        async with serving(tmp_path, pool) as served:
+            (worker,) = (await served.call("GET", "/ready"))[1]["workers"]
+            assert worker["reason"] == "folder loras does not exist"
+
+    asyncio.run(scenario())
