@@ -23,6 +23,7 @@ Conditioning = list[list[Any]]
 """ComfyUI's CONDITIONING: pairs of tokens (B, n, D) and a dict with `pooled_output` and the keys below."""
 CONDITIONING_PROMPT = "fooocus_prompt"  # `Prompt`, on the positive side
 CONDITIONING_CLIP_SKIP = "fooocus_clip_skip"
+CONDITIONING_NORM = "fooocus_final_norm"  # `TextNorm` of the CLIP-L that read it
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,15 @@ class Prompt:
     negative_text: str = ""
     styles: tuple[str, ...] = ()
     expansion: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class TextNorm:
+    """The layer norm after a text encoder's last layer: weight and bias (D,), float32 on the CPU."""
+
+    weight: Tensor
+    bias: Tensor
+    eps: float
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from ..errors import BadFile, BadValue
 from ..text.emphasis import WeightedToken
 from ..text.tokenizer import ClipTokenizer, find_vocabulary
-from ..types import Family
+from ..types import Family, TextNorm
 from .embeddings import NewTokens, new_tokens
 from .handles import Clip, Embedding, TextEncoder
 from .protocols import Load, TextNetwork
@@ -106,7 +106,7 @@ def encode_texts(
     return torch.cat(hidden, dim=1), torch.stack(pooled).sum(dim=0)
 
 
-def final_norm(clip: Clip) -> nn.LayerNorm:
+def final_norm(clip: Clip) -> TextNorm:
     """Return the norm after the last layer of CLIP-L."""
     return clip.encoders[0].network.final_norm
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..types import Family, FreeU, Lora, Prediction, Prompt, SamplingSettings, SwapMethod
+from ..types import Family, FreeU, Lora, Prediction, Prompt, SamplingSettings, SwapMethod, TextNorm
 from .weights.control_net import ControlNet as ControlNet
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from ..text.tokenizer import ClipTokenizer
     from .protocols import DenoisingNetwork, SeededVae, TextNetwork
@@ -50,8 +50,8 @@ class Model(Handle):
 
     `zero_snr` is True for a network trained to zero terminal SNR. `home` is the models folder to search first,
     `native_size` the side in pixels that the network was trained at, `vae_name` the VAE that was chosen with it, and
-    `text_norm` the final norm of its checkpoint's CLIP-L. `inpaint` is not among `patches`, because refiners do not use
-    it.
+    `text_norm` the final norm of its checkpoint's CLIP-L, for conditioning that has none. `inpaint` is not among
+    `patches`, because refiners do not use it.
     """
 
     network: DenoisingNetwork
@@ -65,7 +65,7 @@ class Model(Handle):
     patches: tuple[WeightPatch, ...] = ()
     loras: tuple[Lora, ...] = ()
     freeu: FreeU | None = None
-    text_norm: nn.LayerNorm | None = None
+    text_norm: TextNorm | None = None
     switch: RefinerSwitch | None = None
     inpaint: InpaintEngine | None = None
 

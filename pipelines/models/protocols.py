@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..functional.image_attention import ImagePrompts
 from ..functional.model_sampling import ModelSampling
 from ..functional.regions import Area
-from ..types import FreeU
+from ..types import FreeU, TextNorm
 from .weights.control_net import ControlNet
 from .weights.merging import WeightPatch
 
@@ -177,8 +177,8 @@ class TextNetwork(WeightedNetwork, Protocol):
         ...
 
     @property
-    def final_norm(self) -> nn.LayerNorm:
-        """The norm after the last layer, with its weights."""
+    def final_norm(self) -> TextNorm:
+        """The norm after the last layer, with the patches of `running`."""
         ...
 
     def running(self, load: Load, patches: tuple[WeightPatch, ...] = ()) -> AbstractContextManager[torch.device]:

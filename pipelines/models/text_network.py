@@ -9,6 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from ..types import TextNorm
 from .protocols import Load, TextStates
 from .weights.merging import Network, WeightPatch
 from .weights.networks import TextModule
@@ -36,8 +37,10 @@ class ClipText(Network):
         return table_of(self.module)
 
     @property
-    def final_norm(self) -> nn.LayerNorm:
-        return norm_of(self.module)
+    def final_norm(self) -> TextNorm:
+        norm = norm_of(self.module)
+        weight, bias = (value.detach().to("cpu", torch.float32, copy=True) for value in (norm.weight, norm.bias))
+        return TextNorm(weight, bias, norm.eps)
 
     @contextmanager
     def running(self, load: Load, patches: tuple[WeightPatch, ...] = ()) -> Iterator[torch.device]:
@@ -52,7 +55,7 @@ class ClipText(Network):
         read, last = out.hidden_states, out.last_hidden_state
         hidden = last
         if skip < len(read):
-            hidden = self.final_norm(read[-skip]) if normed else read[-skip]
+            hidden = norm_of(self.module)(read[-skip]) if normed else read[-skip]
         pooled = last[torch.arange(len(ids), device=last.device), ends]
         projection = getattr(self.module, "text_projection", None)
         projected = None if projection is None else cast(nn.Linear, projection)(pooled).float()

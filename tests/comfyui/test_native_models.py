@@ -23,6 +23,7 @@ def test_golden_cases_through_native_models(tmp_path: Path) -> None:
         for name in (
             "native_cases.py",
             "native_text_cases.py",
+            "native_refiner_cases.py",
             "native_sampler_cases.py",
             *(f"test_{group}.py" for group in GROUPS),
         )

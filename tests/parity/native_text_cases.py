@@ -61,14 +61,18 @@ def network(width: int, pooled: bool) -> ClipText:
     return ClipText(module)
 
 
-@pytest.fixture(scope="module", params=["sdxl", "sd15"])
-def ours(request: pytest.FixtureRequest) -> Clip:
-    family: Family = request.param
+def small_clip(family: Family) -> Clip:
+    """The text encoders of a family with random weights."""
     tokenizer = ClipTokenizer(find_vocabulary())
     names = ("clip_l", "clip_g") if family == "sdxl" else ("clip_l",)
     made = [(name, network(WIDTHS[name], name == "clip_g")) for name in names]
     encoders = tuple(text_encoder(one, tokenizer, family, name == "clip_g") for name, one in made)
     return Clip(encoders, tokenizer, skip=2 if family == "sdxl" else 1)
+
+
+@pytest.fixture(scope="module", params=["sdxl", "sd15"])
+def ours(request: pytest.FixtureRequest) -> Clip:
+    return small_clip(request.param)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ from fooocus_stages.pipelines.models.handles import Model, Refiner, Vae
 from fooocus_stages.pipelines.stages import vae
 from fooocus_stages.pipelines.stages.sampling import refiner as refiners
 from fooocus_stages.pipelines.stages.sampling import sample
-from fooocus_stages.pipelines.types import SamplingSettings
+from fooocus_stages.pipelines.types import CONDITIONING_NORM, SamplingSettings, TextNorm
 from safetensors.torch import save_file
-from torch.nn import LayerNorm
 
 from . import nano, reference_inputs
 from .golden import Case, assert_relative_rms, assert_same_picture, each_case, weights
@@ -61,23 +59,28 @@ def pair(host: LocalHost, case: Case) -> tuple[Model, Vae]:
     """The nano model that hands over as the case says, and its VAE."""
     own, second = nano.sdxl(), REFINERS[case.params["refiner"]]()
     assert own.vae is not None
-    model = replace(own.model, text_norm=reference_norm())
     refiner = Refiner(second.model, second.vae if second.model.family == "sd15" else None)
     method, step = case.params["method"], case.params["switch"]
-    return refiners.with_refiner(host, model, own.vae, refiner, method=method, step=step)
+    return refiners.with_refiner(host, own.model, own.vae, refiner, method=method, step=step)
 
 
-def reference_norm() -> torch.nn.LayerNorm:
+def reference_norm() -> TextNorm:
     """CLIP-L's final norm in these cases: by formula, under a name of its own."""
-    norm = LayerNorm(768)
-    for parameter, name, mean, std in ((norm.weight, "weight", 1.0, 0.1), (norm.bias, "bias", 0.0, 0.05)):
-        parameter.data = reference_inputs.tensor(f"clip_l.final_layer_norm.{name}", [768], mean, std)
-    return norm
+    weight, bias = (
+        reference_inputs.tensor(f"clip_l.final_layer_norm.{name}", [768], mean, std)
+        for name, mean, std in (("weight", 1.0, 0.1), ("bias", 0.0, 0.05))
+    )
+    return TextNorm(weight, bias, eps=1e-5)
 
 
 def sampled(host: LocalHost, case: Case, model: Model) -> dict[str, Any]:
     sides = [
-        [[case.inputs(f"{side}_cond"), {"pooled_output": case.inputs(f"{side}_pooled")}]]
+        [
+            [
+                case.inputs(f"{side}_cond"),
+                {"pooled_output": case.inputs(f"{side}_pooled"), CONDITIONING_NORM: reference_norm()},
+            ]
+        ]
         for side in ("positive", "negative")
     ]
     params = case.params

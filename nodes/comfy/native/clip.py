@@ -21,12 +21,17 @@ from ....pipelines.models.weights.key_names import clip_key
 from ....pipelines.models.weights.merging import WeightPatch
 from ....pipelines.text.emphasis import SECTION
 from ....pipelines.text.tokenizer import ClipTokenizer, find_vocabulary
+from ....pipelines.types import TextNorm
+from .control import weight_of
 from .network import KEY, Keeper
 from .patches import Deltas, without_deltas
 from .recognise import TEXT_ENCODERS, file_of, text_family_of
 
 SKIPS = {"sdxl": 2, "sd15": 1}
 """The layer that ComfyUI reads without a CLIP Set Last Layer node, counted from the end."""
+
+FINAL_NORM = "text_model.final_layer_norm"
+CPU = torch.device("cpu")
 
 Patches = Mapping[str, tuple[WeightPatch, ...]]
 
@@ -90,10 +95,12 @@ class NativeText:
         return table
 
     @property
-    def final_norm(self) -> nn.LayerNorm:
-        weights: Any = self.weights
-        norm: nn.LayerNorm = weights.text_model.final_layer_norm
-        return norm
+    def final_norm(self) -> TextNorm:
+        layer: Any = self.weights.get_submodule(FINAL_NORM)
+        weight, bias = (
+            weight_of(self.weights, f"{FINAL_NORM}.{leaf}", CPU, torch.float32).clone() for leaf in ("weight", "bias")
+        )
+        return TextNorm(weight, bias, layer.eps)
 
     @contextmanager
     def running(self, load: Load, patches: tuple[WeightPatch, ...] = ()) -> Iterator[torch.device]:

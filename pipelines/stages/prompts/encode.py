@@ -15,7 +15,14 @@ from ...models.embeddings import SUFFIXES, embedding_names, read_embedding, type
 from ...models.handles import Clip, Embedding
 from ...models.weights.soundness import require_finite
 from ...names import slashed
-from ...types import CONDITIONING_CLIP_SKIP, CONDITIONING_PROMPT, Conditioning, Prompt, SamplingSettings
+from ...types import (
+    CONDITIONING_CLIP_SKIP,
+    CONDITIONING_NORM,
+    CONDITIONING_PROMPT,
+    Conditioning,
+    Prompt,
+    SamplingSettings,
+)
 
 EMBEDDINGS = "embeddings"
 FAMILY_OF_WIDTH = {768: "SD 1.5", 1024: "Stable Diffusion 2", 1280: "the SDXL refiner"}
@@ -25,8 +32,9 @@ SOFTER = "leave out embeddings, or lower the weights of words and LoRAs"
 def encode(host: Host, clip: Clip, prompt: Prompt, settings: SamplingSettings) -> tuple[Conditioning, Conditioning]:
     """Encode the positive and the negative texts of a prompt.
 
-    Each conditioning is [[tokens (1, 77·n, D), {"pooled_output": (1, P)}]], float32 on the CPU. With guidance 1 the
-    negative texts are unused, and the positive conditioning is returned for both. A missing embedding is left out with
+    Each conditioning is [[tokens (1, 77·n, D), {"pooled_output": (1, P)}]], float32 on the CPU, and also has the final
+    norm of CLIP-L for an SD 1.5 refiner. With guidance 1 the negative texts are unused, and the positive conditioning
+    is returned for both. A missing embedding is left out with
     a notice. Raises BadFile for a broken embedding.
     """
     guided = abs(settings.cfg - 1.0) >= 1e-4
@@ -46,10 +54,13 @@ def encode_texts(
     def load(modules: Sequence[nn.Module], memory: int) -> torch.device:
         return host.load("text", *modules, memory=memory)
 
+    first = clip.encoders[0]
+    with first.network.running(load, first.patches):
+        norm = clips.final_norm(clip)
     tokens, pooled = clips.encode_texts(clip, texts, pool_top_k, load, embeddings)
     networks = [(clip.name, encoder.network.weights) for encoder in clip.encoders]
     read = [require_finite(part.cpu(), "the encoded text", networks, SOFTER) for part in (tokens, pooled)]
-    return [[read[0], {"pooled_output": read[1]}]]
+    return [[read[0], {"pooled_output": read[1], CONDITIONING_NORM: norm}]]
 
 
 def find_embeddings(host: Host, clip: Clip, texts: Iterable[str]) -> dict[str, Embedding]:

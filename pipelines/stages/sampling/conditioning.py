@@ -18,7 +18,7 @@ from ...functional.regions import Area
 from ...host import Host
 from ...models.handles import Model
 from ...models.protocols import DenoisingNetwork
-from ...types import CONDITIONING_CLIP_SKIP, CONDITIONING_PROMPT, Conditioning, SamplingSettings
+from ...types import CONDITIONING_CLIP_SKIP, CONDITIONING_NORM, CONDITIONING_PROMPT, Conditioning, SamplingSettings
 from .entries import Entry
 
 Options = Mapping[str, Any]
@@ -28,6 +28,7 @@ RANGE = ("start_percent", "end_percent", "clip_start_percent", "clip_end_percent
 READ = {
     *SIZES, *RANGE, "pooled_output", "area", "strength", "mask", "mask_strength", "set_area_to_bounds", "default",
     "aesthetic_score", "prompt_type", "control_apply_to_uncond", CONDITIONING_PROMPT, CONDITIONING_CLIP_SKIP,
+    CONDITIONING_NORM,
 }  # fmt: skip
 REFUSED = {
     "control": ("a ControlNet", "connect Fooocus Control to the sampler's control input instead"),

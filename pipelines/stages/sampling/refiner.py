@@ -17,7 +17,7 @@ from ...host import Host, find_or_pocket
 from ...models.handles import AnyVae, Model, Refiner, RefinerSwitch
 from ...models.interposer import Interposer, load_interposer
 from ...settings import DEFAULT_REFINER, PERFORMANCES
-from ...types import SWAP_METHODS, Conditioning, SamplingSettings, SwapMethod
+from ...types import CONDITIONING_NORM, SWAP_METHODS, Conditioning, SamplingSettings, SwapMethod, TextNorm
 from .. import load
 
 EitherVae = TypeVar("EitherVae", bound=AnyVae)
@@ -42,7 +42,7 @@ def with_refiner(
     A model of ComfyUI serves as a refiner of the SDXL family; one of SD 1.5 needs its own VAE beside it.
     The refiner takes over after the fraction `at` (0…1) of the steps, or at `step` when that is above 0. It gets the
     model's LoRAs when it has the same architecture (Fooocus refresh_loras). Raises BadValue for a fraction outside
-    0…1, and for an SD 1.5 refiner when the model was loaded without its text encoders.
+    0…1.
     """
     if not 0 <= at <= 1:
         raise BadValue(f"switch_at is {at}: choose a fraction of the steps between 0 and 1")
@@ -53,11 +53,6 @@ def with_refiner(
         if refiner.family == "sd15":
             raise BadValue("the refiner is a MODEL of SD 1.5, which comes without its VAE: use Fooocus Load Refiner")
         refiner = Refiner(refiner)
-    if refiner.model.family == "sd15" and model.text_norm is None:
-        raise BadValue(
-            f"an SD 1.5 refiner needs the final norm of CLIP-L, and {model.name or 'the model'} was loaded without "
-            "text encoders: load it from a whole checkpoint"
-        )
     second = replace(refiner, model=load.with_patches_of(host, model, refiner.model, model.patches, model.loras))
     return replace(model, switch=RefinerSwitch(second, at, method, step)), replace(vae, refiner=refiner.vae)
 
@@ -133,12 +128,16 @@ def refiner_conditioning(conditioning: Conditioning, model: Model, refiner: Mode
     """Convert the model's conditioning to the refiner's (Fooocus clip_separate_inner).
 
     SDXL's own refiner takes the last channels of the tokens, those of CLIP-G. SD 1.5 takes the first ones, those of
-    CLIP-L, through its final norm, and no pooled output. Another SDXL model takes all of them. Areas, masks, ranges and
-    sizes of the entries stay.
+    CLIP-L, through its final norm, and no pooled output; the norm is that of the conditioning, or else that of the
+    model's checkpoint. Another SDXL model takes all of them. Areas, masks, ranges and sizes of the entries stay. Raises
+    BadValue when there is no norm of that width.
     """
     width = refiner.network.token_width
     if refiner.family == "sd15":
-        return [[_normed(tokens[..., :width], model), without_pooled(extra)] for tokens, extra in conditioning]
+        return [
+            [_normed(tokens[..., :width], extra.get(CONDITIONING_NORM) or model.text_norm), without_pooled(extra)]
+            for tokens, extra in conditioning
+        ]
     return [[tokens[..., -width:], extra] for tokens, extra in conditioning]
 
 
@@ -159,14 +158,17 @@ def find_interposer(host: Host, home: Path | None = None) -> Path:
     return host.find(INTERPOSER_KIND, INTERPOSER_FILE, home)
 
 
-def _normed(tokens: Tensor, model: Model) -> Tensor:
-    """Apply the final norm of the model's CLIP-L to tokens (B, n, D)."""
-    norm = model.text_norm
-    if norm is None or tokens.shape[-1] != norm.weight.numel():
-        width = "no" if norm is None else norm.weight.numel()
+def _normed(tokens: Tensor, norm: TextNorm | None) -> Tensor:
+    """Apply the final norm of CLIP-L to its tokens (B, n, D)."""
+    if norm is None:
         raise BadValue(
-            f"the refiner takes tokens {tokens.shape[-1]} wide and CLIP-L of {model.name} gives {width}: choose an SD "
-            "1.5 refiner, or a base model with CLIP-L"
+            "an SD 1.5 refiner reads the text through the final norm of CLIP-L, and the conditioning has none: encode "
+            "the prompt with Fooocus Encode Prompt"
         )
-    weight, bias = (parameter.detach().to(tokens.device, tokens.dtype) for parameter in (norm.weight, norm.bias))
+    if tokens.shape[-1] != norm.weight.numel():
+        raise BadValue(
+            f"the refiner takes tokens {tokens.shape[-1]} wide and the CLIP-L of the conditioning gives "
+            f"{norm.weight.numel()}: choose an SD 1.5 refiner, or a base model with CLIP-L"
+        )
+    weight, bias = (value.to(tokens) for value in (norm.weight, norm.bias))
     return layer_norm(tokens, weight.shape, weight, bias, norm.eps)

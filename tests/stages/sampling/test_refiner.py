@@ -277,9 +277,20 @@ def test_a_switch_outside_the_run_is_refused(pocket: Pocket, second: Model, at: 
         refiner.with_refiner(HOST, pocket.model, pocket.vae, Refiner(second), at)
 
 
-def test_an_sd15_refiner_needs_the_text_norm(pocket: Pocket, small: Refiner) -> None:
-    with pytest.raises(BadValue, match="without text encoders: load it from a whole checkpoint"):
-        refiner.with_refiner(HOST, replace(pocket.model, text_norm=None), pocket.vae, small)
+def test_an_sd15_refiner_needs_the_final_norm_of_the_conditioning_or_the_model(pocket: Pocket, small: Refiner) -> None:
+    def drawn(model: Model, *sides: Any) -> torch.Tensor:
+        model, _ = refiner.with_refiner(HOST, model, pocket.vae, small, 0.5)
+        samples: torch.Tensor = sample.sample(HOST, model, *sides, start(), QUICK, 1)["samples"]
+        return samples
+
+    bare = [
+        [[tokens, {"pooled_output": options["pooled_output"]}] for tokens, options in side]
+        for side in (pocket.positive, pocket.negative)
+    ]
+    without = replace(pocket.model, text_norm=None)
+    assert torch.equal(drawn(without, pocket.positive, pocket.negative), drawn(pocket.model, *bare))
+    with pytest.raises(BadValue, match=r"the conditioning has none: .*Fooocus Encode Prompt"):
+        drawn(without, *bare)
 
 
 def test_without_an_interposer_nothing_is_drawn(pocket: Pocket, small: Refiner, tmp_path: Path) -> None:
