@@ -105,6 +105,7 @@ class InProcess:
 
     def __call__(self, emit: Callable[[Event], None] = lambda event: None) -> None:
         emit(self._runner.run(job(0, size=self._size), emit, Stop()))
+        self._runner.clean()
 
 
 def bytes_moved(run: InProcess) -> int:

@@ -44,12 +44,13 @@ class Stop:
 class JobRunner:
     """Runs jobs on one device. The networks that they load are kept for later jobs, within a bound.
 
-    `folder` receives a folder for each job, which is removed after it. Raises UserError for settings that can't be
-    used, MissingFile for a safety checker that is not there, and BadValue for a device that is not available.
+    `folder` receives a folder for each job, which `clean` removes. Raises UserError for settings that can't be used,
+    MissingFile for a safety checker that is not there, and BadValue for a device that is not available.
     """
 
     def __init__(self, settings: WorkerSettings, device: str | None, folder: Path, workers_here: int = 1) -> None:
         self._folder = folder
+        self._used: list[Path] = []
         self._early_notices: list[str] = []
         self.classes: Mapping[str, type[Any]] = {**NODE_CLASS_MAPPINGS, **HEADLESS_NODES}
         if settings.nodes:
@@ -82,12 +83,13 @@ class JobRunner:
             getattr(stages, stage)
 
     def run(self, job: Job, emit: Callable[[Event], None], stop: Stop) -> Ending:
-        """Run a job and return its end; `emit` receives the events in between.
+        """Run a job and return its end; `emit` receives the events in between. Call `clean` once the end is reported.
 
         After a failure of the device itself `is_broken` is True, and the process should end.
         """
         try:
             folder = Path(tempfile.mkdtemp(dir=self._folder))
+            self._used.append(folder)
         except OSError as error:
             return Failed(job.id, f"no folder for the job can be made in {self._folder}: {error.strerror}", "node")
         try:
@@ -96,8 +98,11 @@ class JobRunner:
             return self._stopped(job, stop)
         except Exception as error:
             return self._failed(job, error)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+
+    def clean(self) -> None:
+        """Remove the folders of the jobs that have ended; nobody waits for that who waits for a result."""
+        while self._used:
+            shutil.rmtree(self._used.pop(), ignore_errors=True)
 
     def _stopped(self, job: Job, stop: Stop) -> Ending:
         if stop.reason == "timeout":

@@ -45,6 +45,7 @@ class Worker:
             if runner.is_broken:
                 self._send(Frame("leaving"))
             self._emit(ending)
+            runner.clean()
         return BROKEN
 
     def receive(self, frame: Frame) -> None:
