@@ -10,10 +10,19 @@ if __package__:
     from .nodes.comfy import inside_comfy
 
     def _serve_if_asked() -> None:
-        """Serve the hosted endpoints inside ComfyUI if the user has switched that on."""
+        """Serve the hosted endpoints inside ComfyUI if the user has switched that on, by a variable or in the page."""
         import os
 
-        if inside_comfy() and (value := os.environ.get("FOOOCUS_STAGES_SERVE")):
+        if not inside_comfy():
+            return
+        value = os.environ.get("FOOOCUS_STAGES_SERVE")
+        if value is None:
+            from .nodes.comfy.page_settings import page_setting
+
+            value = {"on": "1", "unchecked": "--safety-checker off"}.get(
+                str(page_setting("FooocusStages.Serve.Endpoints"))
+            )
+        if value:
             from .serving.commands.serve_inside import add_to_comfyui
 
             add_to_comfyui(value)

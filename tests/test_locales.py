@@ -39,6 +39,14 @@ def levels() -> set[str]:
     return {level for schema in SCHEMAS.values() for level in schema.category.split("/")}
 
 
+def setting_texts() -> dict[str, Any]:
+    """The English texts of the page's settings, by the keys that the page looks up in a language's settings.json."""
+    script = (LOCALES.parent / "web/js/endpoints.js").read_text(encoding="utf-8")
+    (id,) = re.findall(r'^const ID = "([\w.]+)";', script, re.MULTILINE)
+    options = {text: text for text in re.findall(r'\{ text: "([^"]+)"', script)}
+    return {id.replace(".", "_"): {"name": "…", "tooltip": "…", "options": options}}
+
+
 def flat(texts: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], str]:
     """The texts by the path of their keys."""
     if isinstance(texts, str):
@@ -67,6 +75,13 @@ def test_a_language_has_every_level_of_the_menu(language: str) -> None:
     found = read(language, "main.json")["nodeCategories"]
     assert found.keys() == levels()
     assert all(found.values())
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_language_has_every_text_of_the_settings(language: str) -> None:
+    found = flat(read(language, "settings.json"))
+    assert found.keys() == flat(setting_texts()).keys()
+    assert all(text.strip() for text in found.values())
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

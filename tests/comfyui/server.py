@@ -158,14 +158,20 @@ def _record(run: Run, kind: str, data: Any) -> None:
 
 @contextmanager
 def comfyui(
-    checkout: Path, python: str, folder: Path, *flags: str, variables: Mapping[str, str] | None = None
+    checkout: Path,
+    python: str,
+    folder: Path,
+    *flags: str,
+    variables: Mapping[str, str] | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Iterator[Comfy]:
     """Start the ComfyUI of a checkout with the pack alone and all data in `folder`, and stop it at the end.
 
+    `settings`: of its page, as a user may have set them.
     The networks of the pocket are so small that one thread is the fastest: on shared cores, several threads wait for
     each other at every operation and take many times as long.
     """
-    _fill(folder)
+    _fill(folder, settings or {})
     port = _free_port()
     command = [python, "main.py", "--cpu", "--port", str(port), "--base-directory", str(folder)]
     command += ["--disable-auto-launch", "--disable-api-nodes", "--preview-method", "auto"]
@@ -187,11 +193,11 @@ def comfyui(
             process.kill()
 
 
-def _fill(folder: Path) -> None:
+def _fill(folder: Path, settings: Mapping[str, Any]) -> None:
     for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "custom_nodes" / NAME).symlink_to(PACK)
-    (folder / "user/default/comfy.settings.json").write_text(json.dumps(PAGE_SETTINGS), "utf-8")
+    (folder / "user/default/comfy.settings.json").write_text(json.dumps({**PAGE_SETTINGS, **settings}), "utf-8")
     for picture in (PACK / "pocket/pictures").iterdir():
         shutil.copy(picture, folder / "input")
 

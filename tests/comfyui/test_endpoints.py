@@ -21,6 +21,7 @@ from .server import PACK, Comfy, comfyui, pocket_workflow
 APP = "/fal/queue/fal-ai/fooocus"
 DRAWING = {"prompt": "a red circle", "performance": "Extreme Speed", "aspect_ratio": "128x128", "styles": []}
 CLIENT = PACK / ".clients/python/bin/python"
+SETTING = "FooocusStages.Serve.Endpoints"
 SECONDS = 300
 
 
@@ -73,12 +74,24 @@ def caller(checkout: Path, python: str, tmp_path_factory: pytest.TempPathFactory
     store = KeyStore(state / FILE)
     key = store.add("tests")
     store.close()
-    with comfyui(checkout, python, folder, variables={"FOOOCUS_STAGES_SERVE": "1"}) as running:
+    with comfyui(checkout, python, folder, settings={SETTING: "on"}) as running:
         yield Caller(running, key, folder)
 
 
 def test_they_are_off_until_switched_on(comfy: Comfy) -> None:
     assert not comfy.serves("/fal/health")
+    assert comfy.ask(f"/settings/{SETTING}") is None
+
+
+def test_the_page_has_a_switch(caller: Caller, browser: tuple[str, str, str]) -> None:
+    node, *at = browser
+    command = [node, str(Path(__file__).parent / "endpoints.mjs"), caller.comfy.url, *at]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    report = json.loads(ran.stdout)
+    assert (report["before"], report["greeted"], report["stored"]) == ("on", [], "off")
+    assert report["said"] == ["Restart ComfyUI: its endpoints are off after that."]
+    assert report["errors"] == []
 
 
 def test_a_request_is_drawn_by_comfyui_and_checked(caller: Caller) -> None:
