@@ -23,10 +23,17 @@ SCRIPTS, RECIPES = Path(__file__).parent / "clients", ROOT / "docs" / "clients"
 PYTHON = CLIENTS / "python" / "bin" / "python"
 NEW, OLD = "@fal-ai/client", "@fal-ai/serverless-client"
 SECONDS = 600
+NODE = os.environ.get("NODE") or shutil.which("node") or ""
+FIRST_WITH_PROXY = (24, 0)
 
-needs_node = pytest.mark.skipif(
-    shutil.which("node") is None or not (CLIENTS / "node_modules").is_dir(), reason="no .clients/node_modules"
-)
+
+def node_version() -> tuple[int, ...]:
+    """The version of Node.js; that which the variable NODE names, if it is set."""
+    shown = subprocess.run([NODE, "--version"], capture_output=True, text=True, check=False).stdout if NODE else ""
+    return tuple(map(int, shown.strip().removeprefix("v").split("."))) if shown else ()
+
+
+needs_node = pytest.mark.skipif(not NODE or not (CLIENTS / "node_modules").is_dir(), reason="no .clients/node_modules")
 needs_python = pytest.mark.skipif(not PYTHON.exists(), reason="no .clients/python")
 
 
@@ -89,13 +96,24 @@ def test_javascript(server: Server, client: str, recipe: str) -> None:
         variables["NODE_OPTIONS"] = f"--require {RECIPES / 'preload.cjs'}"
     if recipe == "J3":
         variables["LARGE"] = "1"
-    output = ran(["node", str(SCRIPTS / "check.mjs"), client, recipe], variables)
+    output = ran([NODE, str(SCRIPTS / "check.mjs"), client, recipe], variables)
+    assert "checks passed" in output
+
+
+@needs_node
+@pytest.mark.parametrize("client", [NEW, OLD])
+def test_javascript_through_the_proxy(server: Server, client: str) -> None:
+    if node_version() < FIRST_WITH_PROXY:
+        pytest.skip("this Node.js does not read HTTPS_PROXY: 24 does")
+    trusted = {"NODE_EXTRA_CA_CERTS": str(Authority(server.state / "ca").certificate), "NODE_USE_ENV_PROXY": "1"}
+    variables = {**server.variables, **trusted, "HTTPS_PROXY": server.url, "NO_PROXY": "127.0.0.1"}
+    output = ran([NODE, str(SCRIPTS / "check.mjs"), client, "unchanged"], variables)
     assert "checks passed" in output
 
 
 @needs_python
 def test_python_with_sitecustomize_and_the_documents_examples(server: Server) -> None:
-    variables = {**server.variables, "PYTHONPATH": str(RECIPES), "EXAMPLES": "1"}
+    variables = {**server.variables, "PYTHONPATH": str(RECIPES), "EXAMPLES": "1", "LARGE": "1"}
     assert "all checks passed" in ran([str(PYTHON), str(SCRIPTS / "check.py")], variables)
 
 

@@ -20,6 +20,7 @@ const RECIPES = {
   J1: (key) => ({ credentials: key, proxyUrl: { url: `${BASE}/fal/proxy`, when: "always" } }),
   J3: (key) => ({ credentials: key, fetch: (url, options) => fetch(local(String(url)), options) }),
   J4: (key) => ({ credentials: key }),
+  unchanged: (key) => ({ credentials: key }),
 };
 const use = (key) => fal.config(RECIPES[recipe](key));
 const APP = "fal-ai/fooocus";

@@ -29,6 +29,10 @@ def main(uploads: bool) -> None:
     assert seen[-1].logs
     with DIRECT.open(output["images"][0]["url"]) as reply:
         assert reply.headers["Content-Type"] == "image/png"
+    if os.environ.get("LARGE"):
+        large = bytes(101 * 1024 * 1024)  # sent in parts
+        with DIRECT.open(client.upload(large, "application/octet-stream")) as reply:
+            assert len(reply.read()) == len(large)
     assert len(client.run(f"{APP}/upscale-or-vary", enlarge)["images"]) == 1
     handle = client.submit(f"{APP}/upscale-or-vary", enlarge)
     assert len(handle.get()["images"]) == 1
