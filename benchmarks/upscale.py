@@ -45,23 +45,32 @@ def plain_loop(upscaler: Upscaler, image: Tensor) -> Tensor:
     return (total / weights).clamp(0, 1).movedim(1, -1)
 
 
-def works(side: int, blocks: int) -> dict[str, Callable[[], object]]:
-    """The measured work by name; decoding makes an image of the same size as enlarging."""
+def enlarging(side: int, blocks: int) -> dict[str, Callable[[], object]]:
+    """Both ways to enlarge a picture."""
     upscaler, image = network(blocks), torch.rand(1, side, side, 3)
-    autoencoder = load.checkpoint(HOST, "pocket")[2]
-    latent = {"samples": torch.randn(1, 4, side // 2, side // 2)}
     return {
         "enlarge": lambda: upscale.enlarge(HOST, upscaler, image),
         "plain": lambda: plain_loop(upscaler, image),
+    }
+
+
+def decoding(side: int, blocks: int) -> dict[str, Callable[[], object]]:
+    """Both ways to decode an image of the same size as the enlarged one."""
+    autoencoder = load.checkpoint(HOST, "pocket")[2]
+    latent = {"samples": torch.randn(1, 4, side // 2, side // 2)}
+    return {
         "whole": lambda: vae.decode(HOST, autoencoder, latent),
         "tiled": lambda: vae.decode(HOST, autoencoder, latent, tiled=True),
     }
 
 
+WORKS = {"enlarge": enlarging, "plain": enlarging, "whole": decoding, "tiled": decoding}
+
+
 def measure(name: str, side: int, blocks: int) -> float:
     """The most memory of one piece of work in gigabytes, in a process in which nothing else has happened."""
-    works(16, blocks)[name]()  # what is set up at the first use
-    work = works(side, blocks)[name]
+    WORKS[name](16, blocks)[name]()  # what is set up at the first use
+    work = WORKS[name](side, blocks)[name]
     before = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")
     work()
@@ -69,20 +78,21 @@ def measure(name: str, side: int, blocks: int) -> float:
 
 
 def report(side: int, blocks: int, rounds: int) -> None:
-    peaks = {name: apart(measure, name, side, blocks) for name in ("enlarge", "plain", "whole", "tiled")}
-    work, watch = works(side, blocks), Stopwatch(torch.device("cpu"))
-    enlarging = in_turn(work["enlarge"], work["plain"], rounds, watch)
-    decoding = in_turn(work["tiled"], work["whole"], rounds, watch)
+    peaks = {name: apart(measure, name, side, blocks) for name in WORKS}
+    watch = Stopwatch(torch.device("cpu"))
+    work = enlarging(side, blocks) | decoding(side, blocks)
+    over_plain = in_turn(work["enlarge"], work["plain"], rounds, watch)
+    over_whole = in_turn(work["tiled"], work["whole"], rounds, watch)
     megapixels = (4 * side) ** 2 / 1e6
     size = f"{4 * side}×{4 * side}"
     rows: list[tuple[str, object]] = [
-        (f"{size}: enlarging over a plain loop", enlarging),
+        (f"{size}: enlarging over a plain loop", over_plain),
         (
             f"{size}: enlarging, {blocks} of 23 blocks",
             f"{megapixels / watch.seconds(work['enlarge']):.2f} megapixels/s",
         ),
         (f"{size}: memory of enlarging, of a plain loop", f"{peaks['enlarge']:.2f} GB, {peaks['plain']:.2f} GB"),
-        (f"{size}: tiled decoding over whole", decoding),
+        (f"{size}: tiled decoding over whole", over_whole),
         (f"{size}: memory of tiled decoding over whole", Ratio((peaks["tiled"] / max(peaks["whole"], 1e-9),))),
     ]
     print(table(rows))
