@@ -40,6 +40,7 @@ PAGE_SETTINGS = {
 
 FILE_INPUTS = (
     "ckpt_name", "refiner_name", "upscaler_name", "control_name", "adapter_name", "clip_vision_name", "negative_name",
+    "checker_name",
 )  # fmt: skip
 
 
