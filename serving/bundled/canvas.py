@@ -212,7 +212,12 @@ def wires_of(graph: ApiGraph, registry: Mapping[str, Any]) -> list[Wire]:
 
 def drawn_order(node: Any) -> list[str]:
     """The names of a node's inputs from top to bottom: sockets, then widgets."""
-    return [name for name, _ in sorted(declared_inputs(node), key=lambda declared: is_widget(declared[1]))]
+    return in_drawn_order(declared_inputs(node))
+
+
+def in_drawn_order(declared: Sequence[Declared]) -> list[str]:
+    """The names of inputs from top to bottom."""
+    return [name for name, _ in sorted(declared, key=lambda one: is_widget(one[1]))]
 
 
 def role_of(graph: ApiGraph, node_id: str) -> str:
@@ -275,8 +280,9 @@ def _canvas_node(
     """Return a node in the canvas format, and append the links to its inputs to `links`."""
     class_type, given = graph[node_id]["class_type"], graph[node_id]["inputs"]
     node = registry[class_type]
-    slots = drawn_order(node)
-    for name, _ in declared_inputs(node):
+    declared = declared_inputs(node)
+    slots = in_drawn_order(declared)
+    for name, _ in declared:
         if is_link(given.get(name)):
             source, slot = given[name]
             kind = registry[graph[source]["class_type"]].RETURN_TYPES[slot]
@@ -291,37 +297,41 @@ def _canvas_node(
         "flags": {},
         "order": order,
         "mode": 0,
-        "inputs": [_canvas_input(node, name) for name in slots],
+        "inputs": _canvas_inputs(node, declared),
         "outputs": [{"name": n, "type": t, "links": []} for n, t in zip(names, node.RETURN_TYPES, strict=True)],
         "title": graph[node_id].get("_meta", {}).get("title", class_type),
         "properties": {"Node name for S&R": class_type, **_origin(class_type, version)},
-        "widgets_values": _widget_values(node, given),
+        "widgets_values": _widget_values(declared, given),
     }
 
 
-def _canvas_input(node: Any, name: str) -> dict[str, Any]:
-    """Return an input of a node class in the canvas format, without its link."""
-    declared = dict(declared_inputs(node))[name]
+def _canvas_inputs(node: Any, declared: Sequence[Declared]) -> list[dict[str, Any]]:
+    """Return the inputs of a node class in the canvas format from top to bottom, without their links."""
+    by_name, optional = dict(declared), node.INPUT_TYPES().get("optional", {})
+    return [_canvas_input(name, by_name[name], name in optional) for name in in_drawn_order(declared)]
+
+
+def _canvas_input(name: str, declared: tuple[Any, dict[str, Any]], is_optional: bool) -> dict[str, Any]:
     kind = "COMBO" if isinstance(declared[0], list) else declared[0]
     socket: dict[str, Any] = {"name": name, "type": kind, "link": None}
-    if name in node.INPUT_TYPES().get("optional", {}):
+    if is_optional:
         socket["shape"] = 7
     if is_widget(declared):
         socket["widget"] = {"name": name}
     return socket
 
 
-def _widget_values(node: Any, given: Mapping[str, Any]) -> list[Any]:
-    """Return the values of a node's widgets in the page's order; linked and unset inputs have their defaults."""
+def _widget_values(inputs: Sequence[Declared], given: Mapping[str, Any]) -> list[Any]:
+    """Return the values of the widgets in the page's order; linked and unset inputs have their defaults."""
     values: list[Any] = []
-    for name, declared in declared_inputs(node):
+    for name, declared in inputs:
         if not is_widget(declared):
             continue
         is_set = name in given and not is_link(given[name])
         values.append(given[name] if is_set else SHOWN_WHEN_LINKED.get(name) or declared[1]["default"])
         if has_seed_control(name, declared):
             values.append(SEED_CONTROL)
-    if any(declared[1].get("image_upload") for _, declared in declared_inputs(node)):
+    if any(declared[1].get("image_upload") for _, declared in inputs):
         values.append(UPLOAD)  # the page's upload button comes after all other widgets
     return values
 

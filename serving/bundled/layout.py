@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain, combinations, product
 
 COLUMN_WIDTH, NODE_WIDTH = 400, 300
@@ -158,17 +158,14 @@ def cost_of(places: Mapping[str, Place], boxes: Mapping[str, Box], wires: Sequen
 
 def behind(wire: Wire, places: Mapping[str, Place], boxes: Mapping[str, Box]) -> list[str]:
     """The nodes that a wire runs behind."""
-    start, end = ends(wire, places)
-    high, low = sorted((start[1], end[1]))
-    between = [
+    (x0, y0), (x3, y3) = ends(wire, places)
+    high, low = sorted((y0, y3))
+    return [
         node
         for node, (x, y) in places.items()
-        if start[0] < x + NODE_WIDTH and x < end[0] and y - TITLE_HEIGHT < low and high < y + boxes[node].height
+        if x0 < x + NODE_WIDTH and x < x3 and y - TITLE_HEIGHT < low and high < y + boxes[node].height
+        if crosses((x3 - x0, y3 - y0), (x - x0, y - y0), boxes[node].height)
     ]
-    if not between:
-        return []
-    points = curve(start, end)
-    return [node for node in between if any(inside(point, places[node], boxes[node].height) for point in points)]
 
 
 def ends(wire: Wire, places: Mapping[str, Place]) -> tuple[Place, Place]:
@@ -180,19 +177,22 @@ def ends(wire: Wire, places: Mapping[str, Place]) -> tuple[Place, Place]:
     )
 
 
-def curve(start: Place, end: Place) -> list[tuple[float, float]]:
-    """Points of the cubic Bézier curve that the page draws: a quarter of the distance straight on at both ends."""
-    (x0, y0), (x3, y3) = start, end
-    reach = ((x3 - x0) ** 2 + (y3 - y0) ** 2) ** 0.5 / 4
+@lru_cache(2**16)
+def crosses(end: Place, place: Place, height: int) -> bool:
+    """True if the wire from 0, 0 to `end` comes behind the node, or its title, at `place`."""
+    left, top = place
+    return any(left < x < left + NODE_WIDTH and top - TITLE_HEIGHT < y < top + height for x, y in curve(end))
+
+
+@lru_cache(2**12)
+def curve(end: Place) -> tuple[tuple[float, float], ...]:
+    """Points of the cubic Bézier curve that the page draws from 0, 0: a quarter of the distance straight on at both
+    ends."""
+    x3, y3 = end
+    reach = (x3**2 + y3**2) ** 0.5 / 4
     points = []
     for step in range(1, SAMPLES):
         t = step / SAMPLES
-        a, b, c, d = (1 - t) ** 3, 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t**2, t**3
-        points.append((a * x0 + b * (x0 + reach) + c * (x3 - reach) + d * x3, (a + b) * y0 + (c + d) * y3))
-    return points
-
-
-def inside(point: tuple[float, float], place: Place, height: int) -> bool:
-    """True for a point in a node, its title included."""
-    (x, y), (left, top) = point, place
-    return left < x < left + NODE_WIDTH and top - TITLE_HEIGHT < y < top + height
+        b, c, d = 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t**2, t**3
+        points.append((b * reach + c * (x3 - reach) + d * x3, (c + d) * y3))
+    return tuple(points)
