@@ -28,7 +28,7 @@ test-oldest: $(OLDEST)/.ready
 # COMFYUI_PYTHON: the Python with ComfyUI's and the pack's requirements. Its tests also want pytest and websocket-client.
 test-comfyui: $(READY) $(BROWSER)/.ready
 	test -f "$(COMFYUI_DIR)/main.py" || { echo "make test-comfyui needs COMFYUI_DIR=<a ComfyUI checkout>"; exit 2; }
-	COMFYUI_DIR="$(COMFYUI_DIR)" COMFYUI_PYTHON="$(COMFYUI_PYTHON)" $(BIN)/pytest tests/comfyui -v --durations=10 $(ARGS)
+	COMFYUI_DIR="$(COMFYUI_DIR)" COMFYUI_PYTHON="$(COMFYUI_PYTHON)" $(BIN)/pytest tests/comfyui -v -n 2 --dist loadfile --no-loadscope-reorder --durations=10 $(ARGS)
 
 clients: $(CLIENTS)/.ready
 
