@@ -79,7 +79,7 @@ class FooocusLoadUpscaler(Node):
                 Combo(upscaler_files, DEFAULT_UPSCALER),
                 "File of the upscale model. 'pocket' is the small one that comes with the pack.",
             ),
-            skip_missing("return no upscaler, which inpainting can do without"),
+            skip_missing("return no upscaler (inpainting can do without one)"),
         ),
         outputs=(Output("upscaler", sockets.UPSCALER, "The upscale model."),),
     )
