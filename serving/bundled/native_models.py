@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...pipelines.settings import DEFAULT_ASPECT_RATIO, DEFAULT_CHECKPOINT
-from .building_blocks import REQUEST, BuildingBlock, add_inpaint_parts, inpaint_step_by_step
-from .graph_builder import Core, GraphBuilder, Link, Node, add_core, add_sampling, add_styles, size_inputs
+from .building_blocks import REQUEST, BuildingBlock, add_inpaint_parts, inpaint_step_by_step, start_here
+from .graph_builder import Core, GraphBuilder, Link, Node, add_sampling, add_styles, size_inputs
 
 OFFSET_LORA = "sd_xl_offset_example-lora_1.0.safetensors"
 OURS = replace(REQUEST, performance="Speed")  # a mode without a LoRA: LoRAs are those of ComfyUI's loader
@@ -60,12 +60,6 @@ def native_loras_with_styles(build: GraphBuilder) -> None:
     )
     core = _core(build, lora[0], lora[1], loaded[2])
     add_sampling(build, OURS, core, _empty(build), 1.0)
-
-
-def on_the_pocket(build: GraphBuilder) -> None:
-    """Text to image with the same request on Fooocus Load Checkpoint."""
-    core = add_core(build, REQUEST)
-    add_sampling(build, REQUEST, core, _empty(build), 1.0)
 
 
 def _loaded(build: GraphBuilder) -> Node:
@@ -128,7 +122,7 @@ NATIVE_WORKFLOWS = (
         "Samples the MODEL of ComfyUI's Load Checkpoint with Fooocus's sampler: sharpness, adaptive CFG and ADM "
         f"scaling on whatever you have attached to the model. {WHERE}",
         sampler_on_a_native_model,
-        draws=on_the_pocket,
+        draws=start_here,
     ),
     BuildingBlock(
         "native-model-ksampler",
@@ -136,7 +130,7 @@ NATIVE_WORKFLOWS = (
         "Gives ComfyUI's KSampler Fooocus's sharpness, adaptive CFG and ADM scaling. Change them with a Fooocus "
         f"Sampling Settings node before *Performance*. {WHERE}",
         ksampler_with_the_patch,
-        draws=on_the_pocket,
+        draws=start_here,
     ),
     BuildingBlock(
         "native-loras-fooocus-styles",
@@ -144,7 +138,7 @@ NATIVE_WORKFLOWS = (
         "Writes the prompt with Fooocus's styles and encodes it with ComfyUI's CLIP, after LoRAs of ComfyUI's own "
         f"loader. {WHERE}",
         native_loras_with_styles,
-        draws=on_the_pocket,
+        draws=start_here,
     ),
     BuildingBlock(
         "native-inpaint-fooocus-engine",

@@ -74,6 +74,7 @@ def write_thumbnails(folder: Path) -> Iterator[Path]:
             for workflow in BUNDLED:
                 path = folder / f"{workflow.name}.jpg"
                 drawn = thumbnail(
+                    workflow.graph,
                     workflow.drawn,
                     workflow.title,
                     find_picture,

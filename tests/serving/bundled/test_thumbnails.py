@@ -22,13 +22,35 @@ def colors(picture: bytes) -> tuple[Image.Image, tuple[int, int]]:
 
 def test_inputs_left_results_right() -> None:
     red, blue = Image.new("RGB", (64, 64), "red"), Image.new("RGB", (64, 64), "blue")
-    sheet, size = colors(thumbnails.composed([red], [blue], "title"))
+    sheet, size = colors(thumbnails.composed(*thumbnails.side_by_side([red], [blue]), "title"))
     assert size == thumbnails.SIZE
     left, right = sheet.getpixel((120, 130)), sheet.getpixel((390, 130))
     assert isinstance(left, tuple)
     assert left[0] > 200 > 60 > left[2]
     assert isinstance(right, tuple)
     assert right[2] > 200 > 60 > right[0]
+
+
+def test_one_image_on_each_side_has_the_scale_of_the_other() -> None:
+    small, large = Image.new("RGB", (64, 64), "red"), Image.new("RGB", (128, 128), "blue")
+    before, after = thumbnails.side_by_side([small], [large])
+    red, blue = (
+        image.getchannel(band).point(lambda v: v > 200 and 255).getbbox()
+        for image, band in ((before, "R"), (after, "B"))
+    )
+    assert red is not None
+    assert blue is not None
+    assert (red[2] - red[0]) * 2 == blue[2] - blue[0]
+
+
+def test_the_words_of_a_workflow_tell_it_from_the_others() -> None:
+    words = {name: thumbnails.words_of(graph) for name, graph in GRAPHS.items() if name.startswith("text-to-image")}
+    assert words["text-to-image-extreme-speed"] == [
+        '"a large red circle on a yellow background"',
+        "Extreme Speed",
+        "+ Fooocus V2, Fooocus Enhance, Fooocus Sharp",
+    ]
+    assert len(set(map(tuple, words.values()))) == len(words)
 
 
 def test_prepared_images_get_a_preview_of_their_own() -> None:
