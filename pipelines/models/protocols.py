@@ -67,6 +67,40 @@ class Run:
 
 
 @dataclass(frozen=True, eq=False)
+class Part:
+    """A condition in an area of the latents, and the residuals there.
+
+    `weights` (1 or B, 1, h, w, or a single number) are those in the area; None is weight 1 in the whole latent.
+    """
+
+    condition: Condition
+    area: Area
+    weights: Tensor | None = None
+    residuals: Residuals | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """One evaluation of the sides of guidance: latents `x` (B, 4, h, w) at noise level `sigma`, guidance scale `cfg`.
+
+    `parts` returns the conditions of each side. `images` and `inpaint` are those of `DenoisingNetwork.denoised`, for
+    all sides and the whole latent.
+    """
+
+    x: Tensor
+    sigma: float
+    sampling: ModelSampling
+    cfg: float
+    parts: Callable[[], list[list[Part]]]
+    images: ImagePrompts | None = None
+    inpaint: Tensor | None = None
+
+
+Combine = Callable[[Sequence[Tensor]], Tensor]
+"""Guidance: the predictions of the positive and, unless the scale is 1, the negative side, to the guided one."""
+
+
+@dataclass(frozen=True, eq=False)
 class TextStates:
     """What a text encoder makes of sections of tokens, in float32.
 
@@ -157,6 +191,18 @@ class DenoisingNetwork(WeightedNetwork, Protocol):
 
         `x` (B, 4, h, w) are latents at noise level sigma. `images` has the rows of all conditions. `inpaint` (B or 1,
         C, h, w) is the output of the inpaint head. Call it while `running` is open.
+        """
+        ...
+
+    @property
+    def reads_negative(self) -> bool:
+        """True when `guided` needs the prediction of the negative side at guidance scale 1 too."""
+        ...
+
+    def guided(self, predictions: Sequence[Tensor], combine: Combine, evaluation: Evaluation) -> Tensor:
+        """Combine the predictions of the sides, and apply what others have attached around guidance.
+
+        Call it while `running` is open.
         """
         ...
 

@@ -17,7 +17,7 @@ from ..functional.latents import batchable, tiled_tokens
 from ..functional.model_sampling import ModelSampling
 from ..types import FreeU
 from .hints import attention, controlnet, inpaint_patch
-from .protocols import AreaResiduals, Condition, Load, NetworkInputs, Residuals, Run
+from .protocols import AreaResiduals, Combine, Condition, Evaluation, Load, NetworkInputs, Residuals, Run
 from .weights.control_net import ControlNet
 from .weights.merging import Network, WeightPatch
 
@@ -200,6 +200,14 @@ class UNet(Network, UNetFacts):
         scaled, timestep = sampling.scaled_input(x, sigma), sampling.timestep(sigma)
         outputs = self.predict(scaled, timestep, conditions, residuals, images, inpaint)
         return [sampling.denoised(x, output, sigma) for output in outputs]
+
+    @property
+    def reads_negative(self) -> bool:
+        return False
+
+    def guided(self, predictions: Sequence[Tensor], combine: Combine, evaluation: Evaluation) -> Tensor:
+        """Combine the predictions of the sides."""
+        return combine(predictions)
 
     @torch.no_grad()
     def controlled_by(self, control: ControlNet, image: Tensor, name: str) -> AreaResiduals:

@@ -69,13 +69,21 @@ def clip_with_weights_of(clip: Clip) -> Any:
     return native
 
 
-def model_patcher(state: dict[str, torch.Tensor], heads: int | tuple[int, ...]) -> Any:
-    """Return a MODEL of ComfyUI with the UNet of a checkpoint; `heads` as diffusers configures them."""
+def model_patcher(
+    state: dict[str, torch.Tensor], heads: int | tuple[int, ...], dtype: torch.dtype = torch.float32
+) -> Any:
+    """Return a MODEL of ComfyUI with the UNet of a checkpoint, as its loaders make it with weights of that dtype.
+
+    `heads` as diffusers configures them. It computes in float32.
+    """
     import comfy.model_base
     import comfy.model_detection
     import comfy.model_patcher
     import comfy.supported_models as kinds
+    import comfy.utils
 
+    if f"{PREFIX}scaled_fp8" in state and hasattr(comfy.utils, "convert_old_quants"):
+        state, _ = comfy.utils.convert_old_quants(state, PREFIX)
     found = comfy.model_detection.detect_unet_config(state, PREFIX)
     adm = found.get("adm_in_channels")
     kind = kinds.SD15 if adm is None else kinds.SDXLRefiner if adm == 2560 else kinds.SDXL
@@ -83,7 +91,11 @@ def model_patcher(state: dict[str, torch.Tensor], heads: int | tuple[int, ...]) 
     config.unet_config |= (
         {"num_heads": heads, "num_head_channels": -1} if isinstance(heads, int) else kind.unet_extra_config
     )
-    config.set_inference_dtype(torch.float32, None)
+    if quantized := getattr(comfy.utils, "detect_layer_quantization", lambda *_: None)(state, PREFIX):
+        config.quant_config = quantized
+    if (marker := state.pop(f"{PREFIX}scaled_fp8", None)) is not None:
+        config.scaled_fp8 = marker.dtype
+    config.set_inference_dtype(dtype, None if dtype == torch.float32 else torch.float32)
     model = {
         kinds.SD15: comfy.model_base.BaseModel,
         kinds.SDXL: comfy.model_base.SDXL,

@@ -185,16 +185,16 @@ def test_a_model_patched_for_a_ksampler_is_plain_in_our_sampler(native: Any) -> 
 
 def test_guidance_of_another_node_is_named(native: Any) -> None:
     patched, host = native.clone(), Listening()
-    patched.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * 0)
+    patched.set_model_sampler_cfg_function(lambda args: args["cond"] * 0)
     assert torch.equal(drawn(adopted(patched, host)), drawn(adopted(native)))
-    assert [text for text in host.heard if "sampler_post_cfg_function" in text]
+    assert [text for text in host.heard if "sampler_cfg_function" in text]
 
 
 def test_wrappers_of_another_node_around_sampling_are_named(native: Any) -> None:
     wrapped, host = native.clone(), Listening()
     wrapped.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "other", lambda execute, *given: execute(*given))
     drawn(adopted(wrapped, host))
-    assert [text for text in host.heard if "(outer_sample)" in text]
+    assert [text for text in host.heard if "outer_sample" in text]
 
 
 def test_schedules_that_only_look_like_ours_are_refused(native: Any) -> None:

@@ -29,12 +29,15 @@ METHODS: tuple[SwapMethod, ...] = ("joint", "separate", "vae")
 EMPTY: Latent = {"samples": torch.zeros(1, 4, 16, 16)}
 
 
-def drawn(model: Model, latent: Latent) -> Tensor:
-    result: Tensor = sample.sample(HOST, model, *sides(), latent, SETTINGS, SEED)["samples"]
+def drawn(model: Model, latent: Latent, positive: Any = None) -> Tensor:
+    one, other = sides()
+    result: Tensor = sample.sample(HOST, model, positive or one, other, latent, SETTINGS, SEED)["samples"]
     return result
 
 
-def by_comfyui(patcher: Any, latent: Latent, sampler: str = "dpmpp_2m", positive: Any = None) -> Tensor:
+def by_comfyui(
+    patcher: Any, latent: Latent, sampler: str = "dpmpp_2m", positive: Any = None, cfg: float = 4.0
+) -> Tensor:
     """What ComfyUI's KSampler makes of a latent."""
     noise = comfy.sample.prepare_noise(latent["samples"], SEED)
     one, other = sides()
@@ -42,7 +45,7 @@ def by_comfyui(patcher: Any, latent: Latent, sampler: str = "dpmpp_2m", positive
         patcher,
         noise,
         SETTINGS.steps,
-        4.0,
+        cfg,
         sampler,
         "karras",
         positive or one,
@@ -102,6 +105,44 @@ def test_a_native_refiner(pocket: Any, native: Any, method: SwapMethod) -> None:
     assert_same(by_comfyui(guidance.patched(handed_on(packs), SETTINGS), EMPTY), drawn(ours, EMPTY))
 
 
+def test_an_inpaint_engine_sees_its_part_of_an_area(pocket: Any, native: Any) -> None:
+    latent, (tokens, options) = masked(known=True), sides()[0][0]
+    positive = [[tokens, options], [tokens * 0.5, {**options, "area": (8, 10, 4, 6), "strength": 0.7}]]
+    ours = drawn(inpaint.with_engine(HOST, pocket[0], "v2.6", 0.6), latent, positive)
+    handed = handed_on(inpaint.with_engine(HOST, adopted(native), "v2.6", 0.6))
+    assert_same(by_comfyui(guidance.patched(handed, SETTINGS, latent), latent, positive=positive), ours)
+
+
+@pytest.mark.parametrize("cfg", [1.0, 4.0])
+def test_a_sampler_that_reads_the_sides_of_guidance_does_so_from_the_refiner(
+    pocket: Any, native: Any, cfg: float
+) -> None:
+    """With the same weights the refiner changes nothing."""
+    refined, _ = refiner.with_refiner(HOST, adopted(native), pocket[2], pocket[0], 0.5)
+    patched = [guidance.patched(model, SETTINGS) for model in (handed_on(refined), native)]
+    ours, theirs = (by_comfyui(model, EMPTY, "euler_cfg_pp", cfg=cfg) for model in patched)
+    assert_same(ours, theirs)
+
+
+def test_what_other_nodes_attach_after_ours_stays_when_the_engine_is_switched_off(native: Any) -> None:
+    key = "diffusion_model.middle_block.1.proj_in.weight"
+
+    def changed(model: Any) -> Any:
+        clone = model.clone()
+        assert clone.add_patches({key: ("diff", (torch.full_like(clone.model_state_dict()[key], 0.02),))}, 0.5)
+        clone.set_model_sampler_post_cfg_function(lambda args: args["denoised"] * 0.98)
+        return clone
+
+    def engine(model: Any) -> Any:
+        return handed_on(inpaint.with_engine(HOST, adopted(model), "v2.6", 0.3))
+
+    latent = masked(known=False)
+    after, before = changed(engine(native)), engine(changed(native))
+    assert_same(by_comfyui(after, latent), by_comfyui(before, latent))
+    with pytest.raises(AssertionError):
+        assert_same(by_comfyui(after, latent), by_comfyui(engine(native), latent))
+
+
 def test_a_run_leaves_the_model_as_it_was(native: Any) -> None:
     before = by_comfyui(native, EMPTY)
     options = str(native.model_options)
@@ -124,12 +165,6 @@ def test_what_the_wrapper_cannot_apply_is_refused(pocket: Any, native: Any) -> N
     engine = handed_on(inpaint.with_engine(HOST, adopted(native), "v2.6"))
     with pytest.raises(BadValue, match="no mask"):
         by_comfyui(engine, EMPTY)
-    with pytest.raises(BadValue, match="cfg_pp"):
-        by_comfyui(engine, masked(known=False), "euler_cfg_pp")
-    tokens, options = sides()[0][0]
-    area = [[tokens, {**options, "area": (8, 8, 0, 0)}]]
-    with pytest.raises(BadValue, match="areas"):
-        by_comfyui(engine, masked(known=False), positive=area)
     model, _, vae = pocket
     small = Refiner(replace(model, family="sd15"), vae)
     with pytest.raises(BadValue, match=r"SD 1\.5 refiner"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import comfy.model_patcher
@@ -14,7 +15,7 @@ from ....pipelines.host import Host
 from ....pipelines.models.handles import Clip, HostVae, Model
 from ....pipelines.models.weights.merging import WeightPatch
 from .clip import clip_of, native_of, native_text
-from .guidance import Guidance, guidance_of, patched
+from .guidance import NAMES, Guidance, guidance_of, patched
 from .handover import Handover
 from .network import KEY, KNOWN, Keeper, NativeUNet
 from .patches import FreeUPatch
@@ -67,14 +68,19 @@ def handed_on(value: object, host: ModelHost) -> object:
 
 def model_of(patcher: Any, host: ModelHost) -> Model:
     """Return our handle of a MODEL. Raises BadValue for a network that Fooocus's stages cannot use."""
-    family = family_of(patcher)
+    network, family = network_of(patcher, host), family_of(patcher)
     prediction, zero_snr = prediction_of(patcher.get_model_object("model_sampling"))
     attachment: Attachment | None = patcher.get_attachment(KEY)
-    included = attachment.included if attachment else ()
-    network = NativeUNet(without_parts(patcher), family, host, included, guidance_of(patcher))
     if attachment:
         return replace(attachment.model, network=network, prediction=prediction, zero_snr=zero_snr)
     return Model(network, family, prediction, zero_snr, file_of(patcher), native_size=SIDES.get(family, SIDE))
+
+
+def network_of(patcher: Any, host: ModelHost, takes_over: bool = False) -> NativeUNet:
+    """Return the network of a MODEL, with what other nodes have attached to it. Raises BadValue as `model_of` does."""
+    attachment: Attachment | None = patcher.get_attachment(KEY)
+    included = attachment.included if attachment else ()
+    return NativeUNet(without_parts(patcher), family_of(patcher), host, included, guidance_of(patcher), takes_over)
 
 
 def patcher_of(model: Model, network: NativeUNet, host: ModelHost) -> Any:
@@ -92,7 +98,9 @@ def patcher_of(model: Model, network: NativeUNet, host: ModelHost) -> Any:
     if model.switch is not None and model.switch.refiner.vae is not None:
         clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, refuse)
     elif model.switch is not None or model.inpaint is not None:
-        clone.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, Handover(host, model))
+        clone.add_wrapper_with_key(
+            WrappersMP.SAMPLER_SAMPLE, KEY, Handover(host, model, partial(network_of, host=host, takes_over=True))
+        )
     return clone
 
 
@@ -111,6 +119,7 @@ def without_parts(patcher: Any) -> Any:
     clone.remove_attachments(KNOWN)
     for kind in (WrappersMP.OUTER_SAMPLE, WrappersMP.SAMPLER_SAMPLE, WrappersMP.CALC_COND_BATCH):
         clone.remove_wrappers_with_key(kind, KEY)
+    clone.remove_wrappers_with_key(WrappersMP.SAMPLER_SAMPLE, NAMES)
     if isinstance(clone.model_options.get("sampler_cfg_function"), Guidance):
         del clone.model_options["sampler_cfg_function"]
     patches = clone.model_options["transformer_options"].get("patches", {})

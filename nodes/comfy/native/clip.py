@@ -97,9 +97,7 @@ class NativeText:
     @property
     def final_norm(self) -> TextNorm:
         layer: Any = self.weights.get_submodule(FINAL_NORM)
-        weight, bias = (
-            weight_of(self.weights, f"{FINAL_NORM}.{leaf}", CPU, torch.float32).clone() for leaf in ("weight", "bias")
-        )
+        weight, bias = (weight_of({"": layer}, leaf, CPU, torch.float32).clone() for leaf in ("weight", "bias"))
         return TextNorm(weight, bias, layer.eps)
 
     @contextmanager

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import comfy.model_management
 import comfy.ops
@@ -24,18 +25,18 @@ class NativeControl:
     """Residuals in the form of ComfyUI's ControlNets, for the batch that it put together from the conditions."""
 
     residuals: Residuals
-    conditions: Sequence[Condition]
+    conditions: Mapping[UUID, Condition]
     sampling: ModelSampling
     dtype: torch.dtype
 
     def get_control(self, x: Tensor, sigma: Tensor, cond: dict[str, Any], *_: object) -> dict[str, list[Tensor]]:
         """Return what is added to each skip connection, and to the middle block."""
-        sides = cond["transformer_options"]["cond_or_uncond"]
-        *down, middle = self.residuals(self._inputs(x, float(sigma.flatten()[0]), cond, sides))
+        *down, middle = self.residuals(self._inputs(x, float(sigma.flatten()[0]), cond))
         return {"input": [], "middle": [middle], "output": down}
 
-    def _inputs(self, x: Tensor, sigma: float, cond: dict[str, Any], sides: Sequence[int]) -> NetworkInputs:
-        chosen, batch = [self.conditions[side] for side in sides], len(x) // len(sides)
+    def _inputs(self, x: Tensor, sigma: float, cond: dict[str, Any]) -> NetworkInputs:
+        chosen = [self.conditions[one] for one in cond["transformer_options"]["uuids"]]
+        batch = len(x) // len(chosen)
         rows = self.sampling.scaled_input(x, sigma).to(self.dtype)
         timesteps = torch.full((len(x),), self.sampling.timestep(sigma), dtype=torch.float32, device=x.device)
         tokens = cond["c_crossattn"].to(rows)
@@ -47,9 +48,9 @@ class NativeControl:
 
 
 def with_encoder(
-    layout: Layout, unet: nn.Module, empty: nn.Module, device: torch.device, dtype: torch.dtype
+    layout: Layout, unet: Mapping[str, nn.Module], empty: nn.Module, device: torch.device, dtype: torch.dtype
 ) -> nn.Module:
-    """Put the weights of ComfyUI's UNet that a control-LoRA shares into an empty UNet of the same layout.
+    """Put the weights of ComfyUI's UNet, given by its modules, that a control-LoRA shares into an empty UNet.
 
     They have the patches that the UNet has now. A weight that is on the device in that dtype is not copied.
     """
@@ -61,10 +62,10 @@ def with_encoder(
     return empty
 
 
-def weight_of(unet: nn.Module, key: str, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Return a weight as the layer uses it: patched, dequantized and on the device."""
+def weight_of(modules: Mapping[str, nn.Module], key: str, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return a weight as the layer, one of the modules by name, uses it: patched, dequantized and on the device."""
     path, _, leaf = key.rpartition(".")
-    layer: Any = unet.get_submodule(path)
+    layer: Any = modules[path]
     if hasattr(layer, "comfy_cast_weights"):
         weight, bias = comfy.ops.cast_bias_weight(layer, dtype=dtype, device=device, bias_dtype=dtype)
         value: Tensor = weight if leaf == "weight" else bias

@@ -20,6 +20,7 @@ from .network import KEY, KNOWN
 from .recognise import dtype_of, family_of
 
 EMBEDDED = 6 * 256  # channels of the six size ids behind the pooled text
+NAMES = "fooocus_stages.sides"  # the key of the wrapper that marks the negative conditions
 NEGATIVE = 1  # the place of the negative side in ComfyUI's lists
 
 Conds = Sequence["list[dict[str, Any]] | None"]
@@ -39,6 +40,8 @@ def patched(patcher: Any, settings: SamplingSettings, latent: Latent | None = No
     if family == "sdxl":
         clone.remove_wrappers_with_key(WrappersMP.CALC_COND_BATCH, KEY)
         clone.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, TimedSizes(settings))
+        clone.remove_wrappers_with_key(WrappersMP.SAMPLER_SAMPLE, NAMES)
+        clone.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, NAMES, with_named_sides)
     return clone
 
 
@@ -51,6 +54,16 @@ def guidance_of(patcher: Any) -> SamplingSettings | None:
 def timestep_of(model: Any, sigma: Tensor) -> float:
     """Return the timestep of a noise level, the same for all rows."""
     return float(model.model_sampling.timestep(sigma.flatten()[:1])[0])
+
+
+def with_named_sides(execute: Callable[..., Any], guider: Any, *given: Any, **named: Any) -> Any:
+    """Wrap a sampler of ComfyUI, to mark the negative conditions of the run.
+
+    Functions of other nodes around the guidance also let the network predict for them alone.
+    """
+    if negative := guider.conds.get("negative"):
+        guider.conds["negative"] = [{"prompt_type": "negative", **cond} for cond in negative]
+    return execute(guider, *given, **named)
 
 
 @dataclass(frozen=True)

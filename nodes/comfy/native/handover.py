@@ -21,9 +21,11 @@ from ....pipelines.functional.latents import LatentFormat
 from ....pipelines.functional.stepping import Denoise
 from ....pipelines.host import Host
 from ....pipelines.models.handles import Model
+from ....pipelines.models.protocols import DenoisingNetwork
 from ....pipelines.settings import MAX_SEED
 from ....pipelines.stages.sampling import conditioning, denoiser, known_region, refiner, sample
 from ....pipelines.types import LATENT_KNOWN, LATENT_MASK, Conditioning, Known, SamplingSettings
+from .cfg_functions import AFTER, areas_of
 from .guidance import Guidance
 from .network import KNOWN
 from .patches import with_head
@@ -32,16 +34,19 @@ Callback = Callable[[int, Tensor, Tensor, int], None]
 INNER = {"cross_attn", "model_conds", "uuid"}  # options by which ComfyUI's guiders keep track of an entry
 SHOWN, SHOWN_MASK = "concat_latent_image", "concat_mask"  # of InpaintModelConditioning
 ENDS = {"control", "control_apply_to_uncond"}  # options that end where the refiner takes over
-POST = "sampler_post_cfg_function"
 SCHEDULER = "karras"  # any whose noise levels are the model's own: the levels of the run are the sampler node's
 
 
 @dataclass(frozen=True, eq=False)
 class Handover:
-    """Wraps a sampler of ComfyUI (WrappersMP.SAMPLER_SAMPLE): the model's inpaint engine, then its refiner."""
+    """Wraps a sampler of ComfyUI (WrappersMP.SAMPLER_SAMPLE): the model's inpaint engine, then its refiner.
+
+    `network_of` returns the network of the MODEL that is sampled, which has what nodes behind ours have attached.
+    """
 
     host: Host
     model: Model
+    network_of: Callable[[Any], DenoisingNetwork]
 
     def __call__(
         self,
@@ -65,7 +70,8 @@ class Handover:
     ) -> sample.Job:
         """Describe the run as one of our sampler's."""
         settings = settings_of(guider, len(sigmas) - 1)
-        model = refiner.in_effect(self.model, settings)
+        own = replace(self.model, network=self.network_of(guider.model_patcher))
+        model = refiner.in_effect(own, settings)
         positive, negative = (self._side(guider, name) for name in ("positive", "negative"))
         form = denoiser.latent_format(model, settings)
         raw = form.raw(scaled.float())
@@ -96,7 +102,7 @@ class Handover:
 
 
 class StandIn:
-    """Takes the place of a guider in a sampler: predicts with it, or with `refined` once that is set.
+    """Takes the place of a guider in a sampler: predicts with it, or with the network of a second job after `refine`.
 
     `around` wraps all predictions of a run.
     """
@@ -105,7 +111,9 @@ class StandIn:
         self._guider = guider
         self._predict = around(self._evaluate)
         self._given: dict[str, Any] = {}
-        self.refined: Denoise | None = None
+        self._second: tuple[sample.Job, torch.device] | None = None
+        self._refined: Denoise | None = None
+        self._sides: Sequence[Tensor] = ()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._guider, name)
@@ -113,20 +121,45 @@ class StandIn:
     def __call__(
         self, x: Tensor, sigma: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
     ) -> Tensor:
-        options = model_options or {}
-        if len(options.get(POST, ())) > len(self._guider.model_options.get(POST, ())):
-            raise BadValue(
-                "this sampler reads the parts of the guidance, which a refiner or inpaint engine of Fooocus does not "
-                "give: choose a sampler without cfg_pp"
-            )
-        self._given = {"model_options": options, "seed": seed}
+        self._given = {"model_options": model_options or {}, "seed": seed}
         return self._predict(x, float(sigma.flatten()[0]))
 
+    def refine(self, job: sample.Job, device: torch.device) -> None:
+        """Predict with the network of a job, which is running on the device, from the next evaluation on."""
+        self._second = job, device
+
     def _evaluate(self, x: Tensor, sigma: float) -> Tensor:
-        if self.refined is not None:
-            return self.refined(x, sigma)
+        if self._second is not None:
+            return self._by_refiner(*self._second, x, sigma)
         denoised: Tensor = self._guider(x, x.new_full((len(x),), sigma), **self._given)
         return denoised
+
+    def _by_refiner(self, job: sample.Job, device: torch.device, x: Tensor, sigma: float) -> Tensor:
+        """Predict with the second network, and show its parts to the functions of samplers such as euler_cfg_pp."""
+        options = self._given["model_options"]
+        of_sampler = options.get(AFTER, ())[len(self._guider.model_options.get(AFTER, ())) :]
+        if self._refined is None:
+            self._refined = sample.denoiser_of(job, device, self._see if of_sampler else None)
+        denoised = self._refined(x, sigma)
+        for function in of_sampler:
+            denoised = function(
+                {
+                    "denoised": denoised,
+                    "cond": self._guider.conds.get("positive"),
+                    "uncond": self._guider.conds.get("negative"),
+                    "cond_denoised": self._sides[0],
+                    "uncond_denoised": self._sides[1],
+                    "cond_scale": job.settings.cfg,
+                    "input": x,
+                    "sigma": x.new_full((len(x),), sigma),
+                    "model": self._guider.inner_model,
+                    "model_options": options,
+                }
+            )
+        return denoised
+
+    def _see(self, sides: Sequence[Tensor]) -> None:
+        self._sides = sides
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +207,7 @@ def joint(
         def report(i: int, denoised: Tensor, x: Tensor, total: int) -> None:
             callback(i, denoised, x, total)
             if i == at:
-                guider.refined = sample.denoiser_of(second, running.enter_context(second.running()))
+                guider.refine(second, running.enter_context(second.running()))
 
         return run.sampled(guider, extra_args, levels, report, noise, image)
 
@@ -189,7 +222,7 @@ def separate(
     second = replace(run.job.for_refiner(), levels=schedules.cut(run.job.levels, start=at))
     guider = run.stand_in(second, device)
     with second.running() as on:
-        guider.refined = sample.denoiser_of(second, on)
+        guider.refine(second, on)
         rest, report = schedules.cut(levels, start=at), shifted(callback, at, total)
         return run.sampled(guider, extra_args, rest, report, torch.zeros_like(noise), halfway)
 
@@ -213,7 +246,7 @@ def through_latents(
     second = replace(run.job.for_refiner(), levels=rest.cpu(), seeds=seeds)
     guider = run.stand_in(second, device)
     with second.running() as on:
-        guider.refined = sample.denoiser_of(second, on)
+        guider.refine(second, on)
         fresh = sample.run_noise(second, device)
         start = recorder[0].recentred(fresh, fresh).start
         return run.sampled(guider, extra_args, rest, shifted(callback, at, total), start, clean)
@@ -258,7 +291,8 @@ def options_with_head(run: Run, extra_args: Mapping[str, Any]) -> dict[str, Any]
     if output is None:
         return dict(extra_args)
     options = extra_args["model_options"]
-    transformer = with_head(options["transformer_options"], output)
+    areas = areas_of(run.guider.conds.values())
+    transformer = with_head(options["transformer_options"], output, areas)
     return {**extra_args, "model_options": {**options, "transformer_options": transformer}}
 
 

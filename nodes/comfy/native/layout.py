@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +15,8 @@ from ....pipelines.models.weights import key_names
 from ....pipelines.models.weights.configs import unet_config
 from ....pipelines.types import Family
 
-PREFIX = "diffusion_model."  # of the UNet in ComfyUI's model
+UNET = "diffusion_model"  # in ComfyUI's model
+PREFIX = f"{UNET}."
 TO_K = ".attn2.to_k.weight"
 
 
@@ -37,6 +39,30 @@ class Layout:
         side, number, *rest = self.native[name].split(".")
         index = int(rest[rest.index("transformer_blocks") + 1]) if "transformer_blocks" in rest else int(rest[1])
         return ("middle", 0, index) if side == "middle_block" else (side.removesuffix("_blocks"), int(number), index)
+
+
+def own_modules(patcher: Any) -> dict[str, nn.Module]:
+    """Return the modules of a MODEL's UNet by name: those that object patches of other nodes replace at the moment too.
+
+    Modules that such patches have put in are not among them.
+    """
+    backup = {name: one for name, one in patcher.object_patches_backup.items() if isinstance(one, nn.Module)}
+    unet: nn.Module = backup.get(UNET, patcher.model.diffusion_model)
+    replaced = {name.removeprefix(PREFIX): one for name, one in backup.items() if name.startswith(PREFIX)}
+    roots = tuple(f"{name}." for name in replaced)
+    found = {name: one for name, one in unet.named_modules() if not f"{name}.".startswith(roots)}
+    for root, module in replaced.items():
+        found |= {f"{root}.{name}".removesuffix("."): one for name, one in module.named_modules()}
+    return found
+
+
+def shapes_of(modules: Mapping[str, nn.Module]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Return the names and shapes of the parameters of modules by name."""
+    return tuple(
+        (f"{name}.{leaf}".removeprefix("."), tuple(weight.shape))
+        for name, module in modules.items()
+        for leaf, weight in module.named_parameters(recurse=False)
+    )
 
 
 def layout_of(parameters: Iterable[tuple[str, tuple[int, ...]]], family: Family, dtype: torch.dtype) -> Layout:

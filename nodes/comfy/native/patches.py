@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import comfy.weight_adapter
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from ....pipelines.errors import BadValue
 from ....pipelines.functional import freeu as freeu_maths
 from ....pipelines.functional.image_attention import ImagePrompts, LayerImages, image_attention
+from ....pipelines.functional.regions import Area
 from ....pipelines.models.weights.deltas import Delta
 from ....pipelines.models.weights.merging import WeightPatch
 from ....pipelines.types import FreeU
@@ -74,48 +76,59 @@ class FreeUPatch:
 
 @dataclass(frozen=True, eq=False)
 class HeadPatch:
-    """The output (1 or B, C, h, w) of the inpaint head, added after the UNet's first convolution."""
+    """The output (1 or B, C, h, w) of the inpaint head, added after the UNet's first convolution.
+
+    `areas` are those of the conditions that are for a part of the latents.
+    """
 
     output: Tensor
+    areas: Mapping[UUID, Area]
 
     def __call__(self, hidden: Tensor, options: Options) -> Tensor:
         if options["block"] != ("input", 0):
             return hidden
-        if hidden.shape[-2:] != self.output.shape[-2:]:
+        crops = [self.areas[one].crop(self.output) if one in self.areas else self.output for one in options["uuids"]]
+        if hidden.shape[-2:] != crops[0].shape[-2:]:
             raise BadValue(
-                f"the inpaint engine is for the whole latent of {tuple(self.output.shape[-2:])} and the sampler draws "
-                f"an area of {tuple(hidden.shape[-2:])}: remove areas from the conditioning, or use Fooocus Sampler"
+                f"the inpaint engine is for a latent of {tuple(crops[0].shape[-2:])} and another node draws a part of "
+                f"{tuple(hidden.shape[-2:])}: remove that node, or use Fooocus Sampler"
             )
-        return hidden + self.output.to(hidden).repeat(len(hidden) // len(self.output), 1, 1, 1)
+        rows = len(hidden) // len(crops)
+        return hidden + torch.cat([crop.expand(rows, -1, -1, -1) for crop in crops]).to(hidden)
 
 
-def with_head(options: Mapping[str, Any], output: Tensor) -> dict[str, Any]:
-    """Return transformer options with the output (1 or B, C, h, w) of the inpaint head added."""
+def with_head(options: Mapping[str, Any], output: Tensor, areas: Mapping[UUID, Area]) -> dict[str, Any]:
+    """Return transformer options with the output (1 or B, C, h, w) of the inpaint head added; see `HeadPatch`."""
     patches = dict(options.get("patches", {}))
-    patches["input_block_patch"] = [*patches.get("input_block_patch", []), HeadPatch(output)]
+    patches["input_block_patch"] = [*patches.get("input_block_patch", []), HeadPatch(output, areas)]
     return {**options, "patches": patches}
 
 
 @dataclass(frozen=True, eq=False)
 class ImageAttention:
-    """Cross-attention to the text and to image prompts; `rows` picks those of the sides in the batch."""
+    """Cross-attention to the text and to image prompts; `rows` picks those of the conditions in the batch."""
 
-    rows: Callable[[tuple[int, ...]], ImagePrompts]
+    rows: Callable[[tuple[UUID, ...]], ImagePrompts]
     layer: int
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
-        images: LayerImages = self.rows(tuple(options["cond_or_uncond"])).layers[self.layer]
+        images: LayerImages = self.rows(tuple(options["uuids"])).layers[self.layer]
         return image_attention(query, key, value, images, options["n_heads"])
 
 
-def attention_patches(layout: Layout, images: ImagePrompts) -> dict[tuple[str, int, int], ImageAttention]:
-    """Return the replacement of each cross-attention, by its place in ComfyUI's patches."""
-    rows: dict[tuple[int, ...], ImagePrompts] = {}
+def attention_patches(
+    layout: Layout, images: ImagePrompts, sides: Mapping[UUID, int]
+) -> dict[tuple[str, int, int], ImageAttention]:
+    """Return the replacement of each cross-attention, by its place in ComfyUI's patches.
 
-    def chosen(sides: tuple[int, ...]) -> ImagePrompts:
-        if sides not in rows:
-            rows[sides] = images.of_sides(sides)
-        return rows[sides]
+    `sides` gives the rows of `images` that each condition reads; conditions of other nodes read the first.
+    """
+    rows: dict[tuple[UUID, ...], ImagePrompts] = {}
+
+    def chosen(conditions: tuple[UUID, ...]) -> ImagePrompts:
+        if conditions not in rows:
+            rows[conditions] = images.of_sides([sides.get(one, 0) for one in conditions])
+        return rows[conditions]
 
     return {layout.attention_place(name): ImageAttention(chosen, i) for i, name in enumerate(cross_attentions(layout))}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -14,12 +14,14 @@ from ...functional.regions import Area
 from ...functional.stepping import Callback, Denoise
 from ...host import Host
 from ...models.handles import Hint, Model
-from ...models.protocols import Run
+from ...models.protocols import Evaluation, Part, Run
 from ...models.weights.merging import WeightPatch
 from ...types import Conditioning, SamplingSettings
 from . import control_hints, image_hints, preview
 from .conditioning import Reader
-from .entries import Entry, estimates, matched
+from .entries import Entry, acting_at, are_plain, estimates, matched
+
+Seen = Callable[[Sequence[Tensor]], None]
 
 
 def running(
@@ -73,19 +75,21 @@ def guided(
     device: torch.device,
     hints: Sequence[Hint] = (),
     inpaint: Tensor | None = None,
+    seen: Seen | None = None,
 ) -> Denoise:
     """Return `denoise(x, sigma)`: the network on both sides with their timed sizes, then Fooocus's guidance.
 
-    Guidance scale 1 runs the positive side only. An entry with an area is predicted on its crop of x, and sees the
-    same crop of the control images and of `inpaint` (1 or B, C, h, w), the output of the inpaint head. Call it while
-    `running` is open: control-LoRAs share the network's patched weights. Raises BadValue for conditioning or hints
-    that do not fit the model.
+    Guidance scale 1 runs the positive side only, unless functions of other nodes read both, or `seen`, which gets the
+    predictions at each evaluation. An entry with an area is predicted on its crop of x, and sees the same crop of the
+    control images and of `inpaint` (1 or B, C, h, w), the output of the inpaint head. Call it while `running` is open:
+    control-LoRAs share the network's patched weights. Raises BadValue for conditioning or hints that do not fit the
+    model.
     """
     network, sampling = model.network, model_sampling(model, settings)
     dtype = network.dtype
     reader = Reader(network, sampling, model, settings, shape, device)
     sides = [reader.entries(positive, "positive")]
-    if not guidance.without_negative(settings.cfg):
+    if seen or needs_negative(model, settings):
         sides = matched([*sides, reader.entries(negative, "negative")])
     controls = control_hints.attach(network, model.name, hints, sampling, shape)
     prompts_at = image_hints.prompts_by_progress(network, model.name, hints, len(sides), shape[0], device)
@@ -108,13 +112,30 @@ def guided(
                 None if inpaint is None else area.crop(inpaint),
             )
 
-        predictions = estimates(sides, x, sigma, evaluate)
-        unconditional = predictions[1] if len(predictions) > 1 else None
-        return guidance.combine(
-            x, predictions[0], unconditional, settings.cfg, settings.sharpness, settings.adaptive_cfg, p
-        )
+        def part(entry: Entry, weights: Tensor | None) -> Part:
+            residuals = control_hints.residuals_at(sigma, controls, entry.area)
+            return Part(entry.at(t, settings.adm_end), entry.area, weights, residuals)
+
+        def parts() -> list[list[Part]]:
+            if are_plain(sides):
+                return [[part(side[0], None)] for side in sides]
+            return [[part(*acting) for acting in acting_at(side, x, sigma)] for side in sides]
+
+        def combine(predictions: Sequence[Tensor]) -> Tensor:
+            if seen:
+                seen(predictions)
+            positive, negative = predictions[0], predictions[1] if len(predictions) > 1 else None
+            return guidance.combine(x, positive, negative, settings.cfg, settings.sharpness, settings.adaptive_cfg, p)
+
+        evaluation = Evaluation(x, sigma, sampling, settings.cfg, parts, images, inpaint)
+        return network.guided(estimates(sides, x, sigma, evaluate), combine, evaluation)
 
     return denoise
+
+
+def needs_negative(model: Model, settings: SamplingSettings) -> bool:
+    """True unless the guidance scale is 1 and nothing else reads the negative side."""
+    return model.network.reads_negative or not guidance.without_negative(settings.cfg)
 
 
 def step_callback(host: Host, model: Model, first: int = 0, total: int = 0) -> Callback:

@@ -82,7 +82,7 @@ def estimates(sides: Sequence[Sequence[Entry]], x: Tensor, sigma: float, evaluat
 
     The network sees the area of an entry alone. Where no entry of a side applies, its prediction is 0.
     """
-    if all(len(side) == 1 and side[0].is_plain for side in sides):
+    if are_plain(sides):
         return evaluate(x, sides[0][0].area, [(i, side[0]) for i, side in enumerate(sides)])
     acting = [acting_at(side, x, sigma) for side in sides]
     all_acting = [(i, entry) for i, side in enumerate(acting) for entry, _ in side]
@@ -92,6 +92,11 @@ def estimates(sides: Sequence[Sequence[Entry]], x: Tensor, sigma: float, evaluat
         parts = [(entry.area, weight, predictions.pop(0)) for entry, weight in side]
         blended.append(regions.blended(x, parts))
     return blended
+
+
+def are_plain(sides: Sequence[Sequence[Entry]]) -> bool:
+    """True when each side has one entry, which applies in the whole latent and at every step."""
+    return all(len(side) == 1 and side[0].is_plain for side in sides)
 
 
 def acting_at(side: Sequence[Entry], x: Tensor, sigma: float) -> list[tuple[Entry, Tensor]]:

@@ -65,7 +65,7 @@ def sample(
     model = refiners.in_effect(model, settings)
     levels = plan.schedule(model, settings, denoise) if sigmas is None else checked_sigmas(sigmas)
     conditioning.check_options(host, positive, "positive")
-    if not guidance.without_negative(settings.cfg):
+    if denoiser.needs_negative(model, settings):
         conditioning.check_options(host, negative, "negative")
     route = refiners.route(model, settings, denoise)
     last = last_model(model, route)
@@ -231,11 +231,11 @@ class NoiseRecorder:
         return RunNoise(start, before.steps if isinstance(before.steps, noise.BrownianNoise) else fresh.steps)
 
 
-def denoiser_of(job: Job, device: torch.device) -> Denoise:
-    """Return the guided denoiser of the job's model."""
+def denoiser_of(job: Job, device: torch.device, seen: denoiser.Seen | None = None) -> Denoise:
+    """Return the guided denoiser of the job's model; `seen` gets the predictions of both sides at each evaluation."""
     sides = job.positive, job.negative
     inpaint = job.known.head_output(job.model, denoiser.own_latent_format(job.model)) if job.known else None
-    return denoiser.guided(job.host, job.model, *sides, job.settings, job.raw.shape, device, job.control, inpaint)
+    return denoiser.guided(job.host, job.model, *sides, job.settings, job.raw.shape, device, job.control, inpaint, seen)
 
 
 def run_sampler(job: Job, denoise: Denoise, random: RunNoise, callback: Callback) -> Tensor:
