@@ -88,6 +88,12 @@ class FooocusRefinerSwitch(Node):
                 optional=True,
                 advanced=True,
             ),
+            Input(
+                "refiner_vae",
+                sockets.ANY_VAE,
+                "VAE of an SD 1.5 refiner that ComfyUI has loaded. A refiner of Fooocus Load Refiner has its own.",
+                optional=True,
+            ),
         ),
         outputs=(
             Output("model", sockets.ANY_MODEL, "The model with its refiner."),
@@ -103,7 +109,8 @@ class FooocusRefinerSwitch(Node):
         refiner_switch: float,
         refiner_swap: SwapMethod,
         refiner_step: int = -1,
+        refiner_vae: AnyVae | None = None,
     ) -> tuple[Model, AnyVae]:
         return stages.refiner.with_refiner(
-            current_host(), model, vae, refiner, refiner_switch, refiner_swap, refiner_step
+            current_host(), model, vae, refiner, refiner_switch, refiner_swap, refiner_step, refiner_vae
         )

@@ -132,7 +132,7 @@ class Vae(Handle):
     network: Network
     name: str = ""
     family: Family = "sdxl"
-    refiner: Vae | None = None
+    refiner: AnyVae | None = None
 
     @property
     def patcher(self) -> object | None:
@@ -142,12 +142,15 @@ class Vae(Handle):
 
 @dataclass(frozen=True)
 class HostVae(Handle):
-    """An autoencoder of the program around us, ComfyUI's VAE; `refiner` as in `Vae`."""
+    """An autoencoder of the program around us, ComfyUI's VAE; `refiner` as in `Vae`.
+
+    It does not tell its family: one that is not a refiner's counts as SDXL's.
+    """
 
     network: SeededVae
     name: str = ""
     family: Family = "sdxl"
-    refiner: Vae | None = None
+    refiner: AnyVae | None = None
 
 
 AnyVae = Vae | HostVae
@@ -158,7 +161,7 @@ class Refiner:
     """A second model for the last steps, with its VAE if its latents are not SDXL's."""
 
     model: Model
-    vae: Vae | None = None
+    vae: AnyVae | None = None
 
     @property
     def patcher(self) -> object | None:

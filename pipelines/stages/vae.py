@@ -67,7 +67,8 @@ def encode(
     pixels = pictures.rgb(image, "an image to encode")
     if isinstance(vae, HostVae):
         network = vae.network
-        return {"samples": encoded_natively(host, network, pixels, True) if tiled else network.encode(pixels, seed)}
+        samples = encoded_natively(host, network, pixels, True) if tiled else network.encode(pixels, seed)
+        return {"samples": samples} | ({LATENT_FAMILY: vae.family} if vae.family == "sd15" else {})
     if not isinstance(vae, Vae):
         if seed:
             host.notice("ComfyUI's VAE encodes the mean of its latent distribution, so the seed has no effect")

@@ -14,7 +14,7 @@ from torch.nn.functional import layer_norm
 
 from ...errors import BadFile, BadValue, chosen
 from ...host import Host, find_or_pocket
-from ...models.handles import AnyVae, Model, Refiner, RefinerSwitch
+from ...models.handles import AnyVae, Model, Refiner, RefinerSwitch, Vae
 from ...models.interposer import Interposer, load_interposer
 from ...settings import DEFAULT_REFINER, PERFORMANCES
 from ...types import CONDITIONING_NORM, SWAP_METHODS, Conditioning, SamplingSettings, SwapMethod, TextNorm
@@ -36,25 +36,40 @@ def with_refiner(
     at: float = 0.5,
     method: SwapMethod = "joint",
     step: int = -1,
+    refiner_vae: AnyVae | None = None,
 ) -> tuple[Model, EitherVae]:
     """Return the model with a refiner, and the VAE for its latents; both as they are for None.
 
-    A model of ComfyUI serves as a refiner of the SDXL family; one of SD 1.5 needs its own VAE beside it.
     The refiner takes over after the fraction `at` (0…1) of the steps, or at `step` when that is above 0. It gets the
-    model's LoRAs when it has the same architecture (Fooocus refresh_loras). Raises BadValue for a fraction outside
-    0…1.
+    model's LoRAs when it has the same architecture (Fooocus refresh_loras). `refiner_vae` is that of an SD 1.5 refiner
+    without one, as a model of ComfyUI is. Raises BadValue for a fraction outside 0…1, and for an SD 1.5 refiner without
+    a VAE or with SDXL's.
     """
     if not 0 <= at <= 1:
         raise BadValue(f"switch_at is {at}: choose a fraction of the steps between 0 and 1")
     method = cast(SwapMethod, chosen("swap method", method, SWAP_METHODS))
     if refiner is None:
         return model, vae
-    if isinstance(refiner, Model):
-        if refiner.family == "sd15":
-            raise BadValue("the refiner is a MODEL of SD 1.5, which comes without its VAE: use Fooocus Load Refiner")
-        refiner = Refiner(refiner)
+    refiner = refiner if isinstance(refiner, Refiner) else Refiner(refiner)
+    refiner = with_vae(host, refiner, refiner_vae)
     second = replace(refiner, model=load.with_patches_of(host, model, refiner.model, model.patches, model.loras))
     return replace(model, switch=RefinerSwitch(second, at, method, step)), replace(vae, refiner=refiner.vae)
+
+
+def with_vae(host: Host, refiner: Refiner, vae: AnyVae | None) -> Refiner:
+    """Return an SD 1.5 refiner with that VAE in place of its own; others as they are, with a notice."""
+    if refiner.model.family != "sd15":
+        if vae is not None:
+            host.notice(f"the refiner {refiner.model.name} has the latents of SDXL, so refiner_vae is not used")
+        return refiner
+    if isinstance(vae, Vae) and vae.family != "sd15":
+        raise BadValue("refiner_vae is a VAE of SDXL, and the refiner is of SD 1.5: connect the refiner's own")
+    if vae is None and refiner.vae is None:
+        raise BadValue(
+            "the refiner is a MODEL of SD 1.5, which comes without its VAE: connect that to refiner_vae, or use "
+            "Fooocus Load Refiner"
+        )
+    return refiner if vae is None else replace(refiner, vae=replace(vae, family="sd15"))
 
 
 def find(host: Host, name: str) -> Path:
