@@ -18,7 +18,7 @@ from fooocus_stages.pipelines.errors import BadGraph
 from fooocus_stages.pipelines.host import LocalHost
 from fooocus_stages.pocket.training.draw import judge
 from fooocus_stages.serving.bundled import building_blocks, catalogue, help_pages, native_models, write_workflows
-from fooocus_stages.serving.bundled.canvas import declared_inputs, has_seed_control, is_widget
+from fooocus_stages.serving.bundled.node_inputs import declared_inputs, has_seed_control, is_widget
 from fooocus_stages.serving.engine.declarations import Registry
 from fooocus_stages.serving.engine.graph import is_link
 from fooocus_stages.serving.engine.runner import Runner

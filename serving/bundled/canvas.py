@@ -6,15 +6,16 @@ The canvas format is that of schema version 0.4: links [id, from, slot, to, slot
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...pipelines.settings import DEFAULT_CHECKPOINT, INPAINT_HEAD, INPAINT_PATCHES, MAX_LORAS, PERFORMANCES
 from ..engine.graph import is_link
 from . import layout
 from .graph_builder import ApiGraph
 from .layout import Box, Place, Wire
+from .model_files import DownloadOf, model_files
+from .node_inputs import canvas_inputs, declared_inputs, drawn_order, height_for, in_drawn_order, widget_values
 
 SAVING = "Sampling and saving"
 ROLES: dict[str, tuple[str, ...]] = {  # the groups on the canvas, and the nodes in each
@@ -93,26 +94,6 @@ GROUP_COLORS = dict(zip(ROLES, ("#3f789e", "#88a", "#b58b2a", "#8a8", "#a88", "#
 GROUP_TITLE_HEIGHT, GROUP_PADDING = 50, 20
 NOTE_SIZE = [1100, 330]
 SHOW_IMAGES, IMAGE_HEIGHT = ("FooocusSaveImage", "SaveImage", "PreviewImage"), 220
-SEED_CONTROL, UPLOAD = "fixed", "image"
-FILE_KINDS = {  # the models folder of the file that a widget names
-    "ckpt_name": "checkpoints",
-    "refiner_name": "checkpoints",
-    "vae_name": "vae",
-    "lora_name": "loras",
-    **{f"lora_{slot + 1}": "loras" for slot in range(MAX_LORAS)},
-    "upscaler_name": "upscale_models",
-    "control_name": "controlnet",
-    "adapter_name": "controlnet",
-    "clip_vision_name": "clip_vision",
-    "negative_name": "controlnet",
-    "checker_name": "safety_checker",
-}
-SHOWN_WHEN_LINKED = {"ckpt_name": DEFAULT_CHECKPOINT}  # instead of a default that depends on the installed files
-DownloadOf = Callable[[str, str], Mapping[str, str] | None]
-"""(kind, name) of a file -> name, url and directory of its download; None for a file that is not known."""
-Declared = tuple[str, tuple[Any, dict[str, Any]]]
-"""An input of a node class: its name, and its type and options."""
-WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN")
 
 
 def to_canvas(
@@ -210,16 +191,6 @@ def wires_of(graph: ApiGraph, registry: Mapping[str, Any]) -> list[Wire]:
     ]
 
 
-def drawn_order(node: Any) -> list[str]:
-    """The names of a node's inputs from top to bottom: sockets, then widgets."""
-    return in_drawn_order(declared_inputs(node))
-
-
-def in_drawn_order(declared: Sequence[Declared]) -> list[str]:
-    """The names of inputs from top to bottom."""
-    return [name for name, _ in sorted(declared, key=lambda one: is_widget(one[1]))]
-
-
 def role_of(graph: ApiGraph, node_id: str) -> str:
     """The group of a node; one of ComfyUI's own nodes is in the group of the node after it, or before it."""
     if (known := ROLE_OF.get(graph[node_id]["class_type"])) is not None:
@@ -239,33 +210,6 @@ def height_of(class_type: str, registry: Mapping[str, Any]) -> int:
     node = registry[class_type]
     shown = IMAGE_HEIGHT if class_type in SHOW_IMAGES else 0
     return height_for(declared_inputs(node), len(node.RETURN_TYPES)) + shown
-
-
-def height_for(declared: Sequence[Declared], outputs: int) -> int:
-    """The height that shows these inputs and this number of outputs."""
-    sockets = max(sum(not is_widget(d) for _, d in declared), outputs)
-    height = 20 * sockets + 38
-    for _, (_, options) in (d for d in declared if is_widget(d[1])):
-        height += 28 + (244 if options.get("image_upload") else 154 if options.get("multiline") else 0)
-    return height
-
-
-def declared_inputs(node: Any) -> list[Declared]:
-    """(name, (type, options)) of a node class, required before optional."""
-    types = node.INPUT_TYPES()
-    declared = {**types.get("required", {}), **types.get("optional", {})}
-    return [(name, (kind, *options) if options else (kind, {})) for name, (kind, *options) in declared.items()]
-
-
-def is_widget(declared: tuple[Any, dict[str, Any]]) -> bool:
-    """True for an input that has a widget on the canvas."""
-    kind, options = declared
-    return (isinstance(kind, list) or kind in WIDGET_TYPES) and not options.get("forceInput")
-
-
-def has_seed_control(name: str, declared: tuple[Any, dict[str, Any]]) -> bool:
-    """True if the page adds a control-after-generate value after an input's own value."""
-    return declared[0] == "INT" and (name in ("seed", "noise_seed") or bool(declared[1].get("control_after_generate")))
 
 
 def _canvas_node(
@@ -297,56 +241,12 @@ def _canvas_node(
         "flags": {},
         "order": order,
         "mode": 0,
-        "inputs": _canvas_inputs(node, declared),
+        "inputs": canvas_inputs(node, declared),
         "outputs": [{"name": n, "type": t, "links": []} for n, t in zip(names, node.RETURN_TYPES, strict=True)],
         "title": graph[node_id].get("_meta", {}).get("title", class_type),
         "properties": {"Node name for S&R": class_type, **_origin(class_type, version)},
-        "widgets_values": _widget_values(declared, given),
+        "widgets_values": widget_values(declared, given),
     }
-
-
-def _canvas_inputs(node: Any, declared: Sequence[Declared]) -> list[dict[str, Any]]:
-    """Return the inputs of a node class in the canvas format from top to bottom, without their links."""
-    by_name, optional = dict(declared), node.INPUT_TYPES().get("optional", {})
-    return [_canvas_input(name, by_name[name], name in optional) for name in in_drawn_order(declared)]
-
-
-def _canvas_input(name: str, declared: tuple[Any, dict[str, Any]], is_optional: bool) -> dict[str, Any]:
-    kind = "COMBO" if isinstance(declared[0], list) else declared[0]
-    socket: dict[str, Any] = {"name": name, "type": kind, "link": None}
-    if is_optional:
-        socket["shape"] = 7
-    if is_widget(declared):
-        socket["widget"] = {"name": name}
-    return socket
-
-
-def _widget_values(inputs: Sequence[Declared], given: Mapping[str, Any]) -> list[Any]:
-    """Return the values of the widgets in the page's order; linked and unset inputs have their defaults."""
-    values: list[Any] = []
-    for name, declared in inputs:
-        if not is_widget(declared):
-            continue
-        is_set = name in given and not is_link(given[name])
-        values.append(given[name] if is_set else SHOWN_WHEN_LINKED.get(name) or declared[1]["default"])
-        if has_seed_control(name, declared):
-            values.append(SEED_CONTROL)
-    if any(declared[1].get("image_upload") for _, declared in inputs):
-        values.append(UPLOAD)  # the page's upload button comes after all other widgets
-    return values
-
-
-def model_files(node: Mapping[str, Any], download_link: DownloadOf) -> list[dict[str, str]]:
-    """The known files that a node names or needs, each once, for the page's list of missing models."""
-    shown = {name: SHOWN_WHEN_LINKED.get(name) if is_link(v) else v for name, v in node["inputs"].items()}
-    given = {name: value for name, value in shown.items() if isinstance(value, str)}
-    named = [(kind, given[widget]) for widget, kind in FILE_KINDS.items() if widget in given]
-    if (mode := PERFORMANCES.get(given.get("performance", ""))) is not None and mode.lora:
-        named.append(("loras", mode.lora))
-    if patch := INPAINT_PATCHES.get(given.get("engine", "")):
-        named += [("inpaint", INPAINT_HEAD), ("inpaint", patch)]
-    found = [download_link(*file) for file in dict.fromkeys(named)]
-    return [dict(download) for download in found if download is not None]
 
 
 def _origin(class_type: str, version: str) -> dict[str, str]:

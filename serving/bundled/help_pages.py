@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...pipelines.files import replace_whole
-from .canvas import declared_inputs
+from .node_inputs import declared_inputs
 
 MENU = "Fooocus/"
 LARGEST_SHOWN = 10**6  # a seed's limit would only widen the column

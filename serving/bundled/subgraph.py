@@ -13,18 +13,10 @@ from typing import Any
 
 from ..engine.graph import is_link
 from .blueprints import CATEGORY, Blueprint
-from .canvas import (
-    SEED_CONTROL,
-    Declared,
-    DownloadOf,
-    Drawing,
-    declared_inputs,
-    draw,
-    drawn_order,
-    height_for,
-    is_widget,
-)
+from .canvas import Drawing, draw
 from .graph_builder import ApiGraph, Link
+from .model_files import DownloadOf
+from .node_inputs import SEED_CONTROL, Declared, declared_inputs, drawn_order, height_for, is_widget
 
 INPUTS_ID, OUTPUTS_ID = -10, -20  # of the panels of a subgraph, the same on every canvas
 PANEL_WIDTH, PANEL_GAP, PANEL_HEAD, PANEL_SLOT = 180, 80, 40, 20

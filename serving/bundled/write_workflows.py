@@ -10,10 +10,12 @@ from typing import Any
 from ...pipelines.files import replace_whole
 from .blueprints import BLUEPRINTS
 from .building_blocks import BUILDING_BLOCKS, BuildingBlock
-from .canvas import DownloadOf, declared_inputs, is_widget, to_canvas
+from .canvas import to_canvas
 from .catalogue import TEMPLATES, Template
 from .graph_builder import ApiGraph
+from .model_files import DownloadOf
 from .native_models import NATIVE_WORKFLOWS
+from .node_inputs import declared_inputs, is_widget
 from .subgraph import to_blueprint
 
 BUNDLED: tuple[Template | BuildingBlock, ...] = (*TEMPLATES, *BUILDING_BLOCKS, *NATIVE_WORKFLOWS)

@@ -15,7 +15,7 @@ from fooocus_stages.nodes.headless import HEADLESS_NODES
 from fooocus_stages.pipelines.assets.catalogue import download_link
 from fooocus_stages.serving.bundled import write_workflows
 from fooocus_stages.serving.bundled.blueprints import BLUEPRINTS, Blueprint
-from fooocus_stages.serving.bundled.canvas import declared_inputs, has_seed_control, is_widget
+from fooocus_stages.serving.bundled.node_inputs import declared_inputs, has_seed_control, is_widget
 from fooocus_stages.serving.bundled.subgraph import INPUTS_ID, OUTPUTS_ID
 
 ROOT = Path(fooocus_stages.__file__).parent
