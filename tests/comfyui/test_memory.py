@@ -80,6 +80,64 @@ answer({"whole": whole, "halved": halved, "again": again, "copies_of_whole": cop
     assert found["most"] <= found["largest"] // 2
 
 
+def test_a_native_model_loads_in_part_where_memory_is_short_and_draws_the_same(tmp_path: Path) -> None:
+    """With LoRAs of ComfyUI's loader and of ours, which are applied to the layers that are not loaded as they run."""
+    code = """
+from comfy.patcher_extension import WrappersMP
+
+asyncio.run(nodes.load_custom_node(str(pack / "tests" / "comfyui" / "native_pack")))
+model, clip, vae = nodes.NODE_CLASS_MAPPINGS["TestNativeCheckpoint"]().run()
+model.load_device, model.model.memory_usage_factor = card, 0.0
+lora = comfy.utils.load_torch_file(str(pack / "pocket/models/loras/sdxl_lcm_lora.safetensors"))
+model, _ = comfy.sd.load_lora_for_models(model, None, lora, 0.5, 0.0)
+seen = []
+
+def watch(execute, *given, **named):
+    seen.append((model.model.model_loaded_weight_memory, model.model.lowvram_patch_counter))
+    return execute(*given, **named)
+
+model.add_wrapper_with_key(WrappersMP.DIFFUSION_MODEL, "watch", watch)
+
+class Given:
+    FUNCTION = "run"
+
+    def run(self):
+        return model, clip, vae
+
+nodes.NODE_CLASS_MAPPINGS["Given"] = Given
+graph = workflow("native-model-fooocus-sampler", aspect_ratio="custom", width=128, height=128, overwrite_step=2)
+sampler = next(node for node in graph.values() if node["class_type"] == "FooocusSampler")
+graph["1"] = {"class_type": "Given", "inputs": {}}
+graph["lora"] = {"class_type": "FooocusLora", "inputs": {"lora_name": "pocket/sdxl_lightning_4step_lora.safetensors",
+                                                         "weight": 0.5}}
+graph["changed"] = {"class_type": "FooocusApplyLoras", "inputs": {"model": ["1", 0], "clip": ["1", 1],
+                                                                  "loras": ["lora", 0]}}
+
+def sampled():
+    done, last = results(graph, "FooocusSampler")
+    return done[last][0]["samples"], seen[-1]
+
+plain, _ = sampled()
+sampler["inputs"]["model"] = ["changed", 0]
+whole, fully = sampled()
+management.unload_all_models()
+room = model.model_size() // 2
+halved, partly = sampled()
+room = 10**12
+again, _ = sampled()
+answer({"size": model.model_size(), "fully": fully, "partly": partly, "whole": digest(again) == digest(whole),
+        "difference": float((halved - whole).norm() / whole.norm()),
+        "effect": float((plain - whole).norm() / whole.norm())})
+"""
+    found = run_inside(tmp_path, SMALL_CARD + code)
+    print(found)
+    assert found["fully"] == [found["size"], 0]
+    assert 0 < found["partly"][0] <= found["size"] // 2
+    assert found["partly"][1] > 10
+    assert found["whole"]
+    assert found["difference"] < 1e-4 < found["effect"]
+
+
 def test_a_network_of_sdxl_size_stays_within_a_card_of_4_gb(tmp_path: Path) -> None:
     """Weights and activations without values, on the device `meta`: the sizes are real, and the test is small."""
     code = """
