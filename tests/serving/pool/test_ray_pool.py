@@ -38,7 +38,11 @@ from .watching import PATIENCE, Watcher, one, pid_of
 
 PACK = Path(__file__).with_name("misbehaving.py")
 SETTINGS = WorkerSettings(nodes=(PACK,), preload=False)
-NODE = {"num_cpus": 2, "node_ip_address": "127.0.0.1", "include_dashboard": False, "object_store_memory": 80 * 2**20}
+NODE = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "include_dashboard": False, "object_store_memory": 80 * 2**20}
+SPARING = {  # a dead node is noticed after 5 checks that fail at once, and no worker is started that nobody wants
+    "RAY_health_check_period_ms": "300",
+    "RAY_prestart_worker_first_driver": "0",
+}
 ATTEMPTS = 5
 TOKEN = "0123456789abcdef" * 4
 CONNECT = """
@@ -72,7 +76,7 @@ def cluster() -> Iterator[Any]:
     """A head and a second node, both on loopback, with token authentication."""
     patch = pytest.MonkeyPatch()
     authentication = {ray_pool.AUTHENTICATION: "token", "RAY_AUTH_TOKEN": TOKEN}
-    for name, value in {**ray_pool.ENVIRONMENT, **ray_pool.ON_LOOPBACK, **authentication}.items():
+    for name, value in {**ray_pool.ENVIRONMENT, **ray_pool.ON_LOOPBACK, **authentication, **SPARING}.items():
         patch.setenv(name, value)
     from ray.cluster_utils import Cluster
 
@@ -224,7 +228,7 @@ def refused(pool: RayPool) -> Failed:
 def test_a_wrong_token_is_refused(watcher: Watcher, cluster: Any) -> None:
     watcher.pool.close()
     command = [sys.executable, "-c", CONNECT, cluster.address]
-    environment = {**os.environ, "RAY_AUTH_TOKEN": TOKEN[::-1]}
+    environment = {**os.environ, "RAY_AUTH_TOKEN": TOKEN[::-1], "RAY_NUM_REDIS_GET_RETRIES": "2"}  # 20, one a second
     found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert found.returncode == 0, found.stderr
     assert found.stdout.startswith("UserError")
