@@ -1,4 +1,7 @@
-"""Shared fixtures: a host on the pocket model that writes to the test's folder, and writers of small model files."""
+"""Shared fixtures: a host on the pocket model that writes to the test's folder, and writers of small model files.
+
+Libraries that take seconds are imported where they are used, as pytest reads this file in every process that it starts.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,11 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 from fooocus_stages.nodes.comfy import use_host
 from fooocus_stages.pipelines.host import POCKET, LocalHost
-from fooocus_stages.pipelines.models.hints.ip_adapter import ImageAdapter
-from fooocus_stages.pipelines.models.weights import key_names
 from fooocus_stages.pipelines.settings import (
     DEFAULT_CLIP_VISION,
     DEFAULT_IMAGE_PROMPT,
@@ -21,12 +22,11 @@ from fooocus_stages.pipelines.settings import (
     INPAINT_HEAD,
     INPAINT_PATCHES,
 )
-from fooocus_stages.pipelines.text.tokenizer import BYTE_SYMBOLS, END, START
-from fooocus_stages.pocket.training.published_names import adapter_state_published
 from hypothesis import settings
-from safetensors.torch import save_file
-from torch import Tensor, nn
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
 settings.register_profile("house", deadline=None, derandomize=True)  # no test is timed, none fails by chance
 settings.load_profile("house")
@@ -77,6 +77,8 @@ def write_tokenizer() -> Callable[[Path], None]:
 
 
 def _write_tokenizer(folder: Path) -> None:
+    from fooocus_stages.pipelines.text.tokenizer import BYTE_SYMBOLS, END, START
+
     merges = (("r", "e"), ("re", "d</w>"), ("c", "a"), ("ca", "t</w>"))
     folder.mkdir(exist_ok=True)
     symbols = list(BYTE_SYMBOLS.values())
@@ -93,6 +95,9 @@ def control_lora_of() -> Callable[[nn.Module], dict[str, Tensor]]:
 
 
 def _control_lora_of(unet: nn.Module, rank: int = 3) -> dict[str, Tensor]:
+    import torch
+    from fooocus_stages.pipelines.models.weights import key_names
+
     draw = torch.Generator().manual_seed(1)
     state = unet.state_dict()
     shared = {
@@ -126,6 +131,12 @@ def write_image_prompt() -> Callable[[Path, Sequence[int]], None]:
 
 
 def _write_image_prompt(models: Path, widths: Sequence[int]) -> None:
+    import torch
+    from fooocus_stages.pipelines.models.hints.ip_adapter import ImageAdapter
+    from fooocus_stages.pocket.training.published_names import adapter_state_published
+    from safetensors.torch import save_file
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
     torch.manual_seed(6)
     sizes = {"embed": 64, "width": 128, "queries": 4, "depth": 1, "inner": 128, "hidden": 256, "out": 32}
     config = CLIPVisionConfig(
@@ -149,6 +160,9 @@ def write_inpaint_engine() -> Callable[[Path, nn.Module], None]:
 
 
 def _write_inpaint_engine(models: Path, unet: nn.Module) -> None:
+    import torch
+    from fooocus_stages.pipelines.models.weights import key_names
+
     draw = torch.Generator().manual_seed(8)
     weights = {new: unet.state_dict()[old] for old, new in key_names.unet_to_ldm(unet.state_dict()).items()}
     chosen = ("input_blocks.1.0.in_layers.2.weight", "out.2.weight")
@@ -161,6 +175,8 @@ def _write_inpaint_engine(models: Path, unet: nn.Module) -> None:
 
 def _quantised(shape: torch.Size, draw: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Return random changes as bytes, with the values of 0 and 255."""
+    import torch
+
     return torch.randint(0, 256, shape, generator=draw, dtype=torch.uint8), torch.tensor(-0.1), torch.tensor(0.1)
 
 
