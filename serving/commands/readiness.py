@@ -162,7 +162,7 @@ def _find_vocabulary(host: Host, inputs: Mapping[str, Any], home: Path | None) -
     if isinstance(name := inputs.get("ckpt_name"), str):
         path = stages.load.find_files(host, name, DEFAULT_VAE)[0]
         if path.is_file():
-            needs.vocabulary(path)
+            host.keep(("vocabulary", path), lambda: needs.vocabulary(path))  # reading it takes 0.1 s
 
 
 def _find_loras(host: Host, inputs: Mapping[str, Any], home: Path | None) -> None:
