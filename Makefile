@@ -18,8 +18,9 @@ demo: $(READY)
 	$(BIN)/fooocus-stages run text-to-image-extreme-speed --models pocket -o outputs
 
 # One thread each, as networks this small gain nothing from a second one; three processes, as some tests wait. ARGS="-n 0": one.
+# Python may keep what it compiles, as tests start many processes.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 # Old libraries warn of what was to come: here their warnings are no errors. The pocket is only trained on the new ones.
 test-oldest: $(OLDEST)/.ready
