@@ -1,4 +1,5 @@
-"""What a pool costs: a request that does nothing in process, in a worker process and over Ray; start-up; scaling.
+"""What a pool costs: a request that does nothing in process, in a worker process and over Ray; start-up; scaling; and
+what the driver of a batch does for each result.
 
 python benchmarks/pool.py [--requests N] [--workers 1 2 4] [--seconds S] [--ray]
 """
@@ -10,18 +11,21 @@ import io
 import itertools
 import os
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from fooocus_stages.pipelines.errors import UserError
-from fooocus_stages.serving.pool.frames import frame_of_event, frame_of_job, write_frame
+from fooocus_stages.serving.batch.lines import Request
+from fooocus_stages.serving.batch.manifest import Manifest
+from fooocus_stages.serving.pool.frames import event_of, frame_of_event, frame_of_job, read_frame, write_frame
 from fooocus_stages.serving.pool.job_runner import JobRunner, Stop
 from fooocus_stages.serving.pool.local import LocalPool
 from fooocus_stages.serving.pool.protocol import Pool
 from fooocus_stages.serving.pool.settings import WorkerSettings
-from fooocus_stages.serving.pool.types import Done, Ending, Event, Job
+from fooocus_stages.serving.pool.types import Done, Ending, Event, Job, JobResult, ResultFile
 from timing import machine, table
 
 RESULT = 2 * 2**20  # bytes, as of a PNG of 1024x1024 pixels
@@ -116,21 +120,55 @@ def bytes_moved(run: InProcess) -> int:
     return len(stream.getvalue())
 
 
+def driver(folder: Path, results: int) -> list[tuple[str, object]]:
+    """Milliseconds that the driver takes for a result of 2 MB: from the pipe to an event, and committed to the disk."""
+    result = JobResult((ResultFile("a.png", "image/png", os.urandom(RESULT), 1024, 1024, "1"),))
+    manifest, frames = Manifest(folder), folder.with_suffix(".frames")
+    manifest.add([Request(f"{number}", number, "", {}) for number in range(results + 1)])
+    with frames.open("wb") as file:
+        for number in range(results + 1):
+            write_frame(file, frame_of_event(Done(f"{number}", result)))
+    with subprocess.Popen(["cat", str(frames)], stdout=subprocess.PIPE) as worker:
+        received = iter(lambda: read_frame(worker.stdout), None)  # type: ignore[arg-type]
+        rows = [each("from pipe to event", lambda number: event_of(next(received)), results)]
+    rows.append(each("committed", lambda number: manifest.commit(f"{number}", result), results))
+    manifest.close()
+    return rows
+
+
+def each(name: str, act: Callable[[int], object], results: int) -> tuple[str, object]:
+    """Milliseconds of the clock and of this process's processor, medians, after one that does not count."""
+    wall, busy = [], []
+    for number in range(results + 1):
+        start = time.perf_counter(), time.process_time()
+        act(number)
+        wall.append((time.perf_counter() - start[0]) * 1000)
+        busy.append((time.process_time() - start[1]) * 1000)
+    told = f"{statistics.median(wall[1:]):6.2f}, of a processor {statistics.median(busy[1:]):.2f}"
+    return f"2 MB of result {name}, ms", told
+
+
 def in_turn(sides: dict[str, Callable[[], None]], requests: int) -> list[tuple[str, object]]:
-    """Milliseconds of a request on each side, in turn, after one that does not count: medians, and over the first."""
+    """Milliseconds of a request on each side, in turn, after one that does not count: medians, and over the first.
+
+    The last figure is the time of this process's processor, which of a worker's request is what the driver does.
+    """
     taken: dict[str, list[float]] = {name: [] for name in sides}
+    busy: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(requests + 1):
         for name, act in sides.items():
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             act()
             if number:
-                taken[name].append((time.perf_counter() - start) * 1000)
+                taken[name].append((time.perf_counter() - start[0]) * 1000)
+                busy[name].append((time.process_time() - start[1]) * 1000)
     medians = {name: statistics.median(times) for name, times in taken.items()}
     first = next(iter(medians.values()))
     return [
         (
             f"{name}, ms a request",
-            f"{median:6.2f} ({min(taken[name]):.2f} at least), {median - first:.2f} over the first",
+            f"{median:6.2f} ({min(taken[name]):.2f} at least), {median - first:.2f} over the first, of this processor "
+            f"{statistics.median(busy[name]):.2f}",
         )
         for name, median in medians.items()
     ]
@@ -158,6 +196,7 @@ def main() -> None:
         rows += in_turn(sides, max(options.requests // 5, 1))
         for pool in pools.values():
             pool.close()
+        rows += driver(Path(folder) / "batch", max(options.requests // 5, 1))
         for count in options.workers:
             pool: Pool = LocalPool(["cpu"] * count, settings)
             rate = all_at_once(pool, 10 * count, options.seconds)

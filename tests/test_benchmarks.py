@@ -33,7 +33,7 @@ ROWS = {
     "inpaint.py": 5,
     "load.py": 3,
     "lora.py": 2,
-    "pool.py": 7,
+    "pool.py": 9,
     "prompt.py": 5,
     "runner.py": 4,
     "sampling.py": 2,
