@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ from fooocus_stages.serving.batch.manifest import Counts
 from fooocus_stages.serving.cli import main
 from fooocus_stages.serving.commands import batch
 from fooocus_stages.serving.commands.batch import Progress
+from fooocus_stages.serving.console import Console
 from PIL import Image
 
 from .pool.fake import CHECKER, FakePool
@@ -279,6 +281,23 @@ def test_rates_count_this_run_alone() -> None:
     counts = Counts(total=100, done=58, failed=2, pictures=90)
     assert progress.pictures_per_minute(counts) == 20
     assert progress.seconds_left(counts) == 30.0 / 10 * 40
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    progress = Progress(Counts(total=4, done=1, failed=0, pictures=1))
+    progress.show(Counts(total=4, done=2, failed=1, pictures=2))
+    progress.notice(Console(), "a notice")
+    progress.close()
+    last = terminal.getvalue().split("\r")[-1]
+    assert " 3/4 " in last
+    assert "pictures/min, 1 failed" in last
+    assert "note: a notice" in terminal.getvalue()
 
 
 def test_a_killed_driver_goes_on_where_it_was(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,7 @@ from fooocus_stages.pipelines.errors import BadValue
 from fooocus_stages.pipelines.host import POCKET
 from fooocus_stages.serving.cli import main
 from fooocus_stages.serving.pool import ray_pool
+from fooocus_stages.serving.pool.ray_leftovers import remove_session
 from fooocus_stages.serving.pool.ray_pool import RayPool, is_loopback
 from fooocus_stages.serving.pool.ray_worker import OLD_SECONDS, STORE, RayWorker, model_digests
 from fooocus_stages.serving.pool.settings import WorkerSettings, versions
@@ -83,7 +84,9 @@ def cluster() -> Iterator[Any]:
     cluster = started(lambda: Cluster(initialize_head=True, head_node_args=NODE))
     cluster.second = started(lambda: cluster.add_node(**NODE))
     yield cluster
+    session = Path(cluster.head_node.get_session_dir_path()).name
     cluster.shutdown()
+    remove_session(session)
     patch.undo()
     with warnings.catch_warnings():  # of what Ray leaves open, which would fail a later test
         warnings.simplefilter("ignore")
