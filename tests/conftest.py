@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -183,3 +185,17 @@ def _quantised(shape: torch.Size, draw: torch.Generator) -> tuple[Tensor, Tensor
 def _ends_a_skip(name: str) -> bool:
     """Return True for the last weight of an input block with a skip connection, in ldm's names."""
     return name.startswith("input_blocks.") and name.endswith((".out_layers.3.weight", ".op.weight"))
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of half a megabyte."""
+    if sys.platform != "linux":
+        pytest.skip("small disks are made with Linux's means")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

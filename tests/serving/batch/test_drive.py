@@ -204,6 +204,19 @@ def test_a_full_disk_stops_the_batch_and_fails_nobody(tmp_path: Path, monkeypatc
     assert results_in(tmp_path) == ["a.png", "b.png", "first.png"]
 
 
+def test_a_really_full_disk_stops_the_batch_and_fails_nobody(disk: Path) -> None:
+    run(disk, "first")
+    with contextlib.suppress(OSError), (disk / "full").open("wb") as file:
+        while True:
+            file.write(bytes(4096))
+    with pytest.raises(UserError, match=r"No space left on device|disk is full"):
+        run(disk, "first", "a", "b")
+    (disk / "full").unlink()
+    manifest, _ = run(disk, "first", "a", "b")
+    assert manifest.counts() == Counts(3, 3, 0, 3)
+    assert results_in(disk) == ["a.png", "b.png", "first.png"]
+
+
 def test_a_full_database_is_told(tmp_path: Path) -> None:
     manifest = Manifest(tmp_path)
     manifest._base.execute("pragma max_page_count = 3")
