@@ -21,6 +21,7 @@ ALLOWED_HEADER = re.compile(r"authorization|content-type|accept|x-fal-[a-z0-9-]+
 EXPOSED = "x-fal-request-id, x-fal-request-timeout-type, x-fal-error-type, etag"
 MAX_AGE = "600"
 SERVICES = ("/fal/", "/api/fal/")
+LOOPBACK = ("127.0.0.1", "localhost")
 ALLOW = "Access-Control-Allow-Origin"
 
 
@@ -113,7 +114,9 @@ def host_name(request: web.Request) -> str:
 
 
 def _is_loopback(name: str) -> bool:
+    if name in LOOPBACK:
+        return True
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:
-        return name == "localhost"
+        return False

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import sqlite3
+import stat
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fooocus_stages.serving.gateway import dispatcher as dispatching
@@ -71,6 +74,28 @@ def test_a_request_that_ends_the_server_again_and_again_is_given_up(tmp_path: Pa
             await served.wait("stopped")
             assert (await served.result("stopped"))[0] == 499
             assert served.pool.ran == []
+
+    asyncio.run(scenario())
+
+
+def test_an_image_and_its_name_are_on_the_disk_before_its_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+    real, finish = os.fsync, records.finish
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        happened.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "image")
+
+    def act(*arguments: Any) -> records.Act[bool]:
+        happened.append("row")
+        return finish(*arguments)
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as served:
+            monkeypatch.setattr(os, "fsync", fsync)
+            monkeypatch.setattr(records, "finish", act)
+            await served.wait(await served.submit({}))
+            assert happened == ["image", "folder", "row"]
 
     asyncio.run(scenario())
 

@@ -43,6 +43,17 @@ def test_writes_that_wait_share_a_transaction_and_keep_their_own_errors(tmp_path
     asyncio.run(scenario())
 
 
+def test_a_transaction_is_confirmed_by_the_disk(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = Store(tmp_path / "a.sqlite")
+        asked = ("PRAGMA synchronous", "PRAGMA journal_mode")
+        found = [await store.write(lambda connection, one=one: connection.execute(one).fetchone()[0]) for one in asked]
+        assert found == [2, "wal"]  # FULL: the log reaches the disk in each transaction
+        store.close()
+
+    asyncio.run(scenario())
+
+
 def test_a_caller_that_is_cancelled_stops_no_other_write(tmp_path: Path) -> None:
     async def scenario() -> None:
         store = Store(tmp_path / "a.sqlite")
