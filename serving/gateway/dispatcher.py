@@ -183,7 +183,7 @@ class Dispatcher:
         self.advance()
 
     async def _fetch(self, url: Any, folder: Path) -> Path:
-        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         try:
             return await self._inputs.fetch(url, folder)
         except Unfetchable as error:
