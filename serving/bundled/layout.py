@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
+from functools import cache, partial
 from itertools import chain, combinations, product
 
 COLUMN_WIDTH, NODE_WIDTH = 400, 300
@@ -52,18 +52,21 @@ class Stacks:
 
 
 Move = Callable[[Stacks], Stacks]
+Hides = Callable[[Place, Place, int], bool]
+"""(end of a wire from 0, 0; place of a node; its height) -> whether the wire comes behind the node."""
 
 
 def arrange(boxes: Mapping[str, Box], wires: Sequence[Wire], roles: Sequence[str]) -> dict[str, Place]:
     """Find a place for every node. `roles`: all roles, in their initial order."""
     best = initial_arrangement(boxes, wires, roles)
-    cost = cost_of(packed(best, boxes), boxes, wires)
+    known = cache(crosses)  # most of the wires of a candidate run as they did before
+    cost = cost_of(packed(best, boxes), boxes, wires, known)
     improved = True
     while improved:
         improved = False
         for move in moves(best):
             candidate = move(best)
-            price = cost_of(packed(candidate, boxes), boxes, wires)
+            price = cost_of(packed(candidate, boxes), boxes, wires, known)
             if price < cost:
                 best, cost, improved = candidate, price, True
     return packed(best, boxes)
@@ -148,15 +151,21 @@ def swapped(values: tuple[str, ...], i: int, j: int) -> tuple[str, ...]:
     return tuple(changed)
 
 
-def cost_of(places: Mapping[str, Place], boxes: Mapping[str, Box], wires: Sequence[Wire]) -> float:
+def cost_of(places: Mapping[str, Place], boxes: Mapping[str, Box], wires: Sequence[Wire], hides: Hides) -> float:
     """Wires behind nodes count most, then the height of the whole, then the length of wires."""
-    hidden = sum(len(behind(wire, places, boxes)) for wire in wires)
+    hidden = sum(len(behind(wire, places, boxes, hides)) for wire in wires)
     height = max(places[node][1] + boxes[node].height for node in boxes)
     climb = sum(abs(start[1] - end[1]) for start, end in (ends(wire, places) for wire in wires))
     return HIDDEN * hidden + height + climb / CLIMB
 
 
-def behind(wire: Wire, places: Mapping[str, Place], boxes: Mapping[str, Box]) -> list[str]:
+def crosses(end: Place, place: Place, height: int) -> bool:
+    """True if the wire from 0, 0 to `end` comes behind the node, or its title, at `place`."""
+    left, top = place
+    return any(left < x < left + NODE_WIDTH and top - TITLE_HEIGHT < y < top + height for x, y in curve(end))
+
+
+def behind(wire: Wire, places: Mapping[str, Place], boxes: Mapping[str, Box], hides: Hides = crosses) -> list[str]:
     """The nodes that a wire runs behind."""
     (x0, y0), (x3, y3) = ends(wire, places)
     high, low = sorted((y0, y3))
@@ -164,7 +173,7 @@ def behind(wire: Wire, places: Mapping[str, Place], boxes: Mapping[str, Box]) ->
         node
         for node, (x, y) in places.items()
         if x0 < x + NODE_WIDTH and x < x3 and y - TITLE_HEIGHT < low and high < y + boxes[node].height
-        if crosses((x3 - x0, y3 - y0), (x - x0, y - y0), boxes[node].height)
+        if hides((x3 - x0, y3 - y0), (x - x0, y - y0), boxes[node].height)
     ]
 
 
@@ -177,15 +186,7 @@ def ends(wire: Wire, places: Mapping[str, Place]) -> tuple[Place, Place]:
     )
 
 
-@lru_cache(2**16)
-def crosses(end: Place, place: Place, height: int) -> bool:
-    """True if the wire from 0, 0 to `end` comes behind the node, or its title, at `place`."""
-    left, top = place
-    return any(left < x < left + NODE_WIDTH and top - TITLE_HEIGHT < y < top + height for x, y in curve(end))
-
-
-@lru_cache(2**12)
-def curve(end: Place) -> tuple[tuple[float, float], ...]:
+def curve(end: Place) -> list[tuple[float, float]]:
     """Points of the cubic Bézier curve that the page draws from 0, 0: a quarter of the distance straight on at both
     ends."""
     x3, y3 = end
@@ -195,4 +196,4 @@ def curve(end: Place) -> tuple[tuple[float, float], ...]:
         t = step / SAMPLES
         b, c, d = 3 * (1 - t) ** 2 * t, 3 * (1 - t) * t**2, t**3
         points.append((b * reach + c * (x3 - reach) + d * x3, (c + d) * y3))
-    return tuple(points)
+    return points
