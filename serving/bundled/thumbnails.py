@@ -11,7 +11,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from ...pipelines.settings import NO_STYLE
-from ..engine.graph import is_link
+from .canvas import paints_a_mask
 from .graph_builder import ApiGraph
 
 SIZE = (512, 320)
@@ -70,8 +70,7 @@ def inputs_of(graph: ApiGraph, find: Callable[[str], Path]) -> list[Image.Image]
     """The images that a workflow loads, each once, with a mask that it uses drawn over its image in red."""
     names = dict.fromkeys(node["inputs"]["image"] for node in graph.values() if node["class_type"] == "LoadImage")
     masks = [node["inputs"]["image"] for node in graph.values() if node["class_type"] == "LoadImageMask"]
-    linked = (value for node in graph.values() for value in node["inputs"].values() if is_link(value))
-    uses_own = any(graph[source]["class_type"] == "LoadImage" and slot == 1 for source, slot in linked)
+    uses_own = paints_a_mask(graph)
     return [_masked(find(name), find(masks[0]) if masks else None, uses_own) for name in names]
 
 
